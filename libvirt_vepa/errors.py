@@ -1,0 +1,61 @@
+"""What can go wrong, named by who must act.
+
+Every error a person can cause is one line: where, what, and what to do about it.
+The message never holds a line break or another control character, whatever
+hostile text it quotes.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+E = TypeVar("E", bound="VepaError")
+
+
+def printable(text: str) -> str:
+    """Return `text` with everything that is not printable written as an escape."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode()
+        for char in text
+    )
+
+
+class VepaError(Exception):
+    """An error that is shown to a person.
+
+    `what` says what is wrong, `remedy` what to do, `where` (outermost first) the
+    guest, file, interface or line that it is about.
+    """
+
+    def __init__(self, what: str, remedy: str, *where: str) -> None:
+        super().__init__(what, remedy, *where)
+        self.what = what
+        self.remedy = remedy
+        self.where = where
+
+    def within(self: E, where: str) -> E:
+        """Return the same error, said of a part of `where`."""
+        return type(self)(self.what, self.remedy, where, *self.where)
+
+    def __str__(self) -> str:
+        return printable(": ".join((*self.where, f"{self.what}; {self.remedy}")))
+
+
+class XmlError(VepaError):
+    """The document must be changed by whoever wrote it."""
+
+
+class HostError(VepaError):
+    """The host cannot do what is asked: its administrator must act, or the request must ask for less."""
+
+
+class TakenError(VepaError):
+    """Another guest, or another program, holds what is asked for."""
+
+
+class KernelError(VepaError):
+    """The kernel refused an operation that the plan thought possible."""
+
+
+class StateError(VepaError):
+    """What libvirt-vepa keeps below /run is missing, damaged, or cannot be written."""

@@ -1,0 +1,224 @@
+"""The words of this project as values: addresses, modes, definitions, requests.
+
+Nothing here touches the host. Text becomes one of these once, at the edge, with an
+error that names the text.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from enum import Enum
+
+from libvirt_vepa.errors import XmlError
+
+# IFNAMSIZ in linux/if.h is 16, the closing NUL included.
+DEVICE_NAME_BYTES = 15
+MAC_PATTERN = re.compile(r"[0-9A-Fa-f]{1,2}(:[0-9A-Fa-f]{1,2}){5}")
+DEFINITION_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
+# libvirt's own range, QEMU_VIR_MAC_PREFIX in libvirt's virmacaddr.c.
+GENERATED_PREFIX = (0x52, 0x54, 0x00)
+DEVICE_PREFIX = "vp"
+ALIAS_PREFIX = "ua-physical-"
+
+
+@dataclass(frozen=True, order=True)
+class MacAddress:
+    """An Ethernet address: six octets, written as six lower-case pairs."""
+
+    octets: tuple[int, int, int, int, int, int]
+
+    @classmethod
+    def parse(cls, text: str) -> MacAddress:
+        """Read an address as libvirt's virMacAddrParse does: one or two digits between colons."""
+        if not MAC_PATTERN.fullmatch(text):
+            raise XmlError(f"'{text}' is not a MAC address", "write six hexadecimal pairs, as in 52:54:00:aa:bb:cc")
+        one, two, three, four, five, six = (int(pair, 16) for pair in text.split(":"))
+        return cls((one, two, three, four, five, six))
+
+    @classmethod
+    def generate(cls) -> MacAddress:
+        """Return a random address in the range that libvirt uses for guests."""
+        four, five, six = secrets.token_bytes(3)
+        return cls((*GENERATED_PREFIX, four, five, six))
+
+    @property
+    def is_multicast(self) -> bool:
+        """Whether the group bit is set (IEEE 802, first bit on the wire)."""
+        return bool(self.octets[0] & 1)
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether all octets are zero, which no station may have."""
+        return not any(self.octets)
+
+    @property
+    def digits(self) -> str:
+        """The twelve hexadecimal digits without colons."""
+        return "".join(f"{octet:02x}" for octet in self.octets)
+
+    @property
+    def for_tap(self) -> MacAddress:
+        """The address of the host's side of a tap: first octet fe, as libvirt's virNetDevTapCreateInBridgePort does.
+
+        The bridge would deliver the guest's frames to the host if the tap had the
+        guest's own address, and would take over a tap's address that is lower than its own.
+        """
+        return MacAddress((0xFE, *self.octets[1:]))
+
+    def __str__(self) -> str:
+        return ":".join(f"{octet:02x}" for octet in self.octets)
+
+
+class Mode(Enum):
+    """Where a guest's frames to its neighbours go."""
+
+    VEPA = "vepa"
+    PEPA = "pepa"
+    BRIDGE = "bridge"
+
+    @classmethod
+    def parse(cls, text: str) -> Mode:
+        """Read a mode; `veb` means bridge and `private` means pepa."""
+        word = {"veb": "bridge", "private": "pepa"}.get(text, text)
+        for mode in cls:
+            if mode.value == word:
+                return mode
+        raise XmlError(f"unknown mode '{text}'", "use vepa, pepa or bridge")
+
+    @property
+    def kernel(self) -> str:
+        """The name of the macvlan mode in iproute2 and linux/if_link.h (MACVLAN_MODE_*)."""
+        return "private" if self is Mode.PEPA else self.value
+
+
+class HostType(Enum):
+    """What a NIC is on this host."""
+
+    ETHERNET = "ethernet"
+    SRIOV = "sr-iov"
+    VMDQ = "vmdq"
+
+    @classmethod
+    def parse(cls, text: str) -> HostType:
+        """Read the type of a definition."""
+        for kind in cls:
+            if kind.value == text:
+                return kind
+        raise XmlError(f"unknown type '{text}'", "use ethernet, sr-iov or vmdq")
+
+
+class GuestType(Enum):
+    """What kind of device a guest is given."""
+
+    MACVTAP = "macvtap"
+    TAP = "tap"
+
+    @classmethod
+    def parse(cls, text: str) -> GuestType:
+        """Read the type of a request."""
+        for kind in cls:
+            if kind.value == text:
+                return kind
+        raise XmlError(f"unknown type '{text}'", "use macvtap or tap")
+
+
+@dataclass(frozen=True)
+class HostInterface:
+    """A NIC as the host's administrator named it: one file in /etc/libvirt/vepa.
+
+    `modes` is what the definition lists, in its order; empty means all. `bridge` is the
+    Linux bridge that a tap joins; None means the one that the NIC is a port of.
+    """
+
+    name: str
+    device: str
+    type: HostType
+    modes: tuple[Mode, ...] = ()
+    bridge: str | None = None
+
+    @property
+    def allowed(self) -> tuple[Mode, ...]:
+        """The modes that a guest may ask for; the first one is the default."""
+        return self.modes or tuple(Mode)
+
+    def mode_for(self, guest_type: GuestType, asked: Mode | None) -> Mode:
+        """Return the mode that a request gets: what it asked, else bridge for a tap and the default for a macvtap."""
+        if asked is not None:
+            return asked
+        return Mode.BRIDGE if guest_type is GuestType.TAP else self.allowed[0]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One guest interface that asks for a NIC by name, as the stored domain XML holds it.
+
+    `mode` is None where the guest left the choice to the host. `mtu` (bytes) is None where
+    the guest names none. `queues` counts transmit and receive pairs. `line` is where the
+    interface begins in the document, 0 where that is not known.
+    """
+
+    alias: str
+    name: str
+    type: GuestType
+    mode: Mode | None
+    mac: MacAddress
+    device: str
+    mtu: int | None = None
+    queues: int = 1
+    line: int = 0
+
+    @property
+    def where(self) -> str:
+        """How messages name this interface."""
+        return f"interface {self.mac} (line {self.line})" if self.line else f"interface {self.mac}"
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A domain and what it asks of physical NICs."""
+
+    name: str
+    uuid: str
+    requests: tuple[Request, ...]
+
+    @property
+    def where(self) -> str:
+        """How messages name this guest."""
+        return f"guest '{self.name}'"
+
+
+def derived_device(mac: MacAddress) -> str:
+    """Return the name of the host's device for a guest's MAC: `vp` and its twelve digits."""
+    return DEVICE_PREFIX + mac.digits
+
+
+def derived_alias(mac: MacAddress) -> str:
+    """Return the alias that ties an interface to its request where the user chose none."""
+    return ALIAS_PREFIX + mac.digits
+
+
+def check_device_name(text: str) -> str:
+    """Return `text` if the kernel would take it as a network device's name (dev_valid_name in net/core/dev.c).
+
+    Stricter than the kernel in two points: `%` would be a pattern for libvirt and the kernel,
+    and only printable ASCII is accepted.
+    """
+    bad = not text or text in (".", "..") or len(text.encode()) > DEVICE_NAME_BYTES
+    if bad or re.search(r"[^!-~]|[/:%]", text):
+        raise XmlError(
+            f"'{text}' cannot be the name of a network device",
+            f"use 1 to {DEVICE_NAME_BYTES} characters without blanks, '/', ':' or '%'",
+        )
+    return text
+
+
+def check_definition_name(text: str) -> str:
+    """Return `text` if it can name a definition, which is also a file's name."""
+    if not DEFINITION_NAME.fullmatch(text):
+        raise XmlError(
+            f"'{text}' cannot be the name of a physical interface",
+            "use up to 64 letters, digits, '_', '.', '+' or '-', not beginning with '.', '+' or '-'",
+        )
+    return text
