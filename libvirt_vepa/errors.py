@@ -15,8 +15,7 @@ E = TypeVar("E", bound="VepaError")
 def printable(text: str) -> str:
     """Return `text` with everything that is not printable written as an escape."""
     return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode()
-        for char in text
+        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode() for char in text
     )
 
 
@@ -59,3 +58,7 @@ class KernelError(VepaError):
 
 class StateError(VepaError):
     """What libvirt-vepa keeps below /run is missing, damaged, or cannot be written."""
+
+
+class NewerStateError(StateError):
+    """A newer libvirt-vepa wrote it; this one must not guess what it means."""

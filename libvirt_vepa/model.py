@@ -19,6 +19,8 @@ MAC_PATTERN = re.compile(r"[0-9A-Fa-f]{1,2}(:[0-9A-Fa-f]{1,2}){5}")
 DEFINITION_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 # libvirt's own range, QEMU_VIR_MAC_PREFIX in libvirt's virmacaddr.c.
 GENERATED_PREFIX = (0x52, 0x54, 0x00)
+# What requests are written in; the number is the version of their form.
+NAMESPACE = "urn:libvirt-vepa:physical:1"
 DEVICE_PREFIX = "vp"
 ALIAS_PREFIX = "ua-physical-"
 

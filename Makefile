@@ -1,0 +1,59 @@
+# libvirt-vepa: `make demo` shows it, `make check` tests it, `make install` installs it.
+PREFIX  = /usr
+DESTDIR =
+PYTHON  = /usr/bin/python3
+
+LIBRARY = $(PREFIX)/lib/python3/dist-packages
+DATA    = $(PREFIX)/share/libvirt-vepa
+BIN     = $(PREFIX)/bin
+MAN     = $(PREFIX)/share/man/man8
+HOOKS   = /etc/libvirt/hooks/qemu.d
+HOOK    = $(HOOKS)/libvirt-vepa
+
+# Debian's Python looks in /usr/lib/python3/dist-packages by itself; anywhere else it must be told.
+ifneq ($(PREFIX),/usr)
+WHERE = sed 's|^LIBRARY = None .*|LIBRARY = "$(LIBRARY)"|'
+else
+WHERE = cat
+endif
+
+.PHONY: all install uninstall demo check bench lint clean
+
+all:
+	@echo 'Nothing to build. See `make demo`, `make check`, `make install`.'
+
+install:
+	install -d $(DESTDIR)$(LIBRARY)/libvirt_vepa $(DESTDIR)$(DATA) $(DESTDIR)$(BIN) $(DESTDIR)$(MAN) \
+	    $(DESTDIR)$(HOOKS) $(DESTDIR)/etc/libvirt/vepa
+	install -m 644 libvirt_vepa/*.py $(DESTDIR)$(LIBRARY)/libvirt_vepa
+	install -m 644 xslt/*.xsl xslt/*.rng $(DESTDIR)$(DATA)
+	install -m 644 packaging/libvirt-vepa.8 $(DESTDIR)$(MAN)
+	$(WHERE) packaging/libvirt-vepa >$(DESTDIR)$(BIN)/libvirt-vepa && chmod 755 $(DESTDIR)$(BIN)/libvirt-vepa
+	# libvirt runs every executable file in the folder, so it appears there whole or not at all.
+	$(WHERE) hooks/qemu >$(DESTDIR)$(HOOKS)/../.libvirt-vepa && chmod 755 $(DESTDIR)$(HOOKS)/../.libvirt-vepa
+	mv $(DESTDIR)$(HOOKS)/../.libvirt-vepa $(DESTDIR)$(HOOK)
+	$(PYTHON) -m compileall -q -s "$(DESTDIR)" -p / $(DESTDIR)$(LIBRARY)/libvirt_vepa
+
+uninstall:
+	rm -rf $(DESTDIR)$(LIBRARY)/libvirt_vepa $(DESTDIR)$(DATA)
+	rm -f $(DESTDIR)$(BIN)/libvirt-vepa $(DESTDIR)$(HOOK) $(DESTDIR)$(MAN)/libvirt-vepa.8
+	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(HOOKS) $(DESTDIR)/etc/libvirt/vepa
+
+demo:
+	tests/lab/prepare demo
+	tests/lab/enter $(PYTHON) -m tests.lab.demo
+
+check:
+	tests/check
+
+bench:
+	tests/lab/prepare demo
+	tests/lab/enter $(PYTHON) -m tests.lab.bench
+
+lint:
+	build/venv/bin/ruff check --config packaging/ruff.toml .
+	build/venv/bin/ruff format --check --config packaging/ruff.toml .
+	build/venv/bin/mypy
+
+clean:
+	rm -rf build

@@ -1,0 +1,214 @@
+"""The command `libvirt-vepa`: definitions, translation, plan, status and reconcile, with virsh's habits.
+
+Exit status 0 is done, 1 refused or failed (one line on stderr), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+from libvirt_vepa import definitions, documents, domain, translate
+from libvirt_vepa.errors import HostError, TakenError, VepaError, printable
+from libvirt_vepa.state import Store
+
+DONE, FAILED = 0, 1
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command with these arguments and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except VepaError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        # Whoever read our output has had enough; Python must not complain of it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return _fail("interrupted")
+    return status
+
+
+def _fail(text: str) -> int:
+    print(f"error: {printable(text)}", file=sys.stderr)
+    return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="libvirt-vepa",
+        description="Name the NICs of this host, and see what guests that ask for them by name will get.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    command = _command(commands, "iface-define", _define, "define a NIC, or redefine it, from an XML file")
+    command.add_argument("file", help="XML of an <interface type='physical'>; - reads standard input")
+    _command(commands, "iface-list", _list, "list the NICs that are defined")
+    command = _command(commands, "iface-dumpxml", _dump, "print the definition of a NIC")
+    command.add_argument("name")
+    command = _command(commands, "iface-undefine", _undefine, "remove the definition of a NIC")
+    command.add_argument("name")
+    command = _command(commands, "translate", _translate, "translate a domain's XML")
+    command.add_argument(
+        "--to",
+        choices=("stored", "proposed", "native"),
+        default="stored",
+        help="what libvirt stores (the default), what people write, or libvirt's own direct and bridge interfaces",
+    )
+    command.add_argument("file", nargs="?", default="-", help="a domain's XML; standard input where left out")
+    command = _command(commands, "plan", _plan, "show what a guest's start would do on this host; touch nothing")
+    command.add_argument("file", help="a domain's XML, in either form; - reads standard input")
+    command.add_argument("--json", action="store_true", help="print it for programs")
+    command = _command(commands, "status", _status, "show the guests that use NICs, and their devices")
+    command.add_argument("--json", action="store_true", help="print it for programs")
+    command = _command(commands, "reconcile", _reconcile, "put back what guests left behind that are gone")
+    command.add_argument("--dry-run", action="store_true", help="only say what would be put back")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(run=run)
+    return command
+
+
+def _input(name: str) -> tuple[bytes, str]:
+    """Read a file, or standard input for `-`; returns the text and what messages call it."""
+    try:
+        if name == "-":
+            return sys.stdin.buffer.read(documents.LIMIT + 1), "standard input"
+        with open(name, "rb") as file:
+            return file.read(documents.LIMIT + 1), name
+    except OSError as error:
+        raise HostError(f"cannot read {name}: {error.strerror}", "give the name of a file that you may read") from error
+
+
+# -- definitions
+
+
+def _define(options: argparse.Namespace) -> int:
+    host = definitions.define(*_input(options.file))
+    print(f"Interface {host.name} defined from {options.file}\n")
+    return DONE
+
+
+def _list(_options: argparse.Namespace) -> int:
+    rows, broken = [], []
+    for name, found in definitions.load_all():
+        if isinstance(found, VepaError):
+            broken.append(found)
+            rows.append((name, "-", "-", "damaged"))
+        else:
+            rows.append((name, found.device, found.type.value, " ".join(mode.value for mode in found.allowed)))
+    _table(("Name", "Device", "Type", "Modes"), rows)
+    for error in broken:
+        _fail(str(error))
+    return FAILED if broken else DONE
+
+
+def _dump(options: argparse.Namespace) -> int:
+    sys.stdout.write(definitions.write(definitions.load(options.name)).decode())
+    return DONE
+
+
+def _undefine(options: argparse.Namespace) -> int:
+
+    store = Store()
+    for uuid in store.guests():
+        journal = store.load(uuid)
+        if journal and any(use.name == options.name for use in journal.uses):
+            raise TakenError(
+                f"'{options.name}' is in use by guest '{journal.guest}'",
+                "stop that guest first; if it is gone, run 'libvirt-vepa reconcile'",
+            )
+    definitions.undefine(options.name)
+    print(f"Interface {options.name} undefined\n")
+    return DONE
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table as virsh does: a blank before each column, three between, a line under the heads."""
+    lines = [heads, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    texts = ["   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    print(f" {texts[0]}\n{'-' * (sum(widths) + 3 * len(widths) - 1)}")
+    for text in texts[1:]:
+        print(f" {text}")
+    print()
+
+
+# -- documents
+
+
+def _translate(options: argparse.Namespace) -> int:
+    data, origin = _input(options.file)
+    if options.to == "stored":
+        result = translate.to_stored(data, origin)
+    elif options.to == "proposed":
+        result = translate.to_proposed(data, origin)
+    else:
+        hosts = (found for _, found in definitions.load_all() if not isinstance(found, VepaError))
+        result = translate.to_native(data, origin, hosts)
+    sys.stdout.buffer.write(result)
+    return DONE
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from libvirt_vepa import guests
+
+    guest = domain.read_guest(translate.to_stored(*_input(options.file)))
+    with guests.open_host(Store()) as host:
+        plan = guests.look(guest, host)
+    if options.json:
+        interfaces = [vars(use) for use in plan.uses]
+        operations = [operation.record() for operation in plan.operations]
+        print(json.dumps({"guest": guest.name, "interfaces": interfaces, "operations": operations}, indent=2))
+    for operation in () if options.json else plan.operations:
+        print(operation.describe())
+    return DONE
+
+
+# -- state
+
+
+def _status(options: argparse.Namespace) -> int:
+    from libvirt_vepa import status
+    from libvirt_vepa.guests import open_host
+
+    with open_host(Store()) as host:
+        rows = status.interfaces(host)
+    if options.json:
+        print(json.dumps([row.record() for row in rows], indent=2))
+        return DONE
+    _table(
+        ("Guest", "Name", "NIC", "Mode", "Device", "State"),
+        [(row.guest, row.use.name, row.use.nic, row.use.mode, row.use.device, row.state) for row in rows],
+    )
+    return DONE
+
+
+def _reconcile(options: argparse.Namespace) -> int:
+    from libvirt_vepa import daemon, reconcile
+    from libvirt_vepa.guests import open_host
+
+    failed = False
+    with open_host(Store()) as host:
+        for leftover in reconcile.find(host, daemon.running_guests):
+            for line in leftover.describe():
+                print(line)
+            for error in () if options.dry_run else reconcile.put_back(leftover, host):
+                failed = True
+                _fail(str(error))
+        if not options.dry_run:
+            host.store.sweep_locks()
+    return FAILED if failed else DONE

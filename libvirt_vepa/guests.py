@@ -1,0 +1,95 @@
+"""What is done for a guest at the stations of its life: begin, check, end, look again.
+
+The hook calls these, and nothing else changes the host on a guest's behalf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from libvirt_vepa import apply, definitions, facts, plan
+from libvirt_vepa.errors import StateError, VepaError
+from libvirt_vepa.model import Guest, HostInterface
+from libvirt_vepa.netlink import Netlink
+from libvirt_vepa.operations import Host, must_hold, verify
+from libvirt_vepa.state import Journal, Store
+
+
+@contextmanager
+def open_host(store: Store) -> Iterator[Host]:
+    """Give the kernel and the state on disk to work on."""
+    with Netlink() as netlink:
+        yield Host(netlink, store)
+
+
+def look(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> plan.Plan:
+    """Return what `begin` would do for a guest now; changes nothing. Raises as `plan.make` does."""
+    named = _definitions(guest, directory)
+    return plan.make(guest, facts.observe(guest, named, host.netlink, host.store))
+
+
+def begin(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> None:
+    """Make a guest's devices, all or none.
+
+    Raises VepaError, with the guest named, where that is refused or fails; what the guest left
+    behind at an earlier start is cleaned away first.
+    """
+    holder = f"the start of {guest.where}"
+    named = _definitions(guest, directory)
+    nics = tuple({definition.device for definition in named.values()})
+    with host.store.lock_guest(guest.uuid, holder):
+        _clean(guest.uuid, host, holder)
+        with host.store.lock_nics(nics, holder):
+            observed = facts.observe(guest, named, host.netlink, host.store)
+            apply.run(guest, plan.make(guest, observed), host)
+
+
+def _definitions(guest: Guest, directory: Path) -> dict[str, HostInterface]:
+    try:
+        return facts.load_definitions(guest, directory)
+    except VepaError as error:
+        raise error.within(guest.where) from error
+
+
+def check(guest: Guest, host: Host) -> None:
+    """See that a guest's devices are as `begin` left them; raises KernelError or StateError where not."""
+    try:
+        must_hold(apply.steps(_journal(guest, host)), host)
+    except VepaError as error:
+        raise error.within(guest.where) from error
+
+
+def mend(guest: Guest, host: Host) -> tuple[str, ...]:
+    """Look at a running guest's devices again, mend what it does not notice, and return all that had drifted."""
+    with host.store.lock_guest(guest.uuid, f"a look at {guest.where}"):
+        steps = apply.steps(_journal(guest, host))
+        drifts = verify(steps, host)
+        for step in steps:
+            if step.mendable and any(step.drifts(host)):
+                step.apply(host)
+    return drifts
+
+
+def end(uuid: str, host: Host, holder: str) -> tuple[VepaError, ...]:
+    """Put back what was done for a guest, if anything; returns what could not be."""
+    with host.store.lock_guest(uuid, holder):
+        return _clean(uuid, host, holder)
+
+
+def _clean(uuid: str, host: Host, holder: str) -> tuple[VepaError, ...]:
+    journal = host.store.load(uuid)
+    if journal is None:
+        return ()
+    with host.store.lock_nics(journal.nics, holder):
+        return apply.undo(journal, host)
+
+
+def _journal(guest: Guest, host: Host) -> Journal:
+    journal = host.store.load(guest.uuid)
+    if journal is None:
+        raise StateError(
+            "nothing is known of its devices", "see that the hook is installed, then stop and start the guest"
+        )
+    return journal

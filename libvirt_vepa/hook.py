@@ -1,0 +1,101 @@
+"""The qemu hook: what libvirtd calls at each station of a guest's life (docs/hooks.rst of libvirt).
+
+`hooks/qemu` has read stdin and seen that the document may be of interest.
+"""
+
+from __future__ import annotations
+
+import sys
+import syslog
+from collections.abc import Callable
+
+from libvirt_vepa import domain, guests
+from libvirt_vepa.errors import VepaError, printable
+from libvirt_vepa.state import Store
+
+# Exit status of a hook that wants the operation to go on, and of one that does not.
+DONE, FAILED = 0, 1
+
+
+def main(arguments: list[str], document: bytes) -> int:
+    """Run one call of the hook and return its exit status.
+
+    `arguments` are the guest's name, the operation, the sub-operation and one more; operations
+    that are not in the table do nothing. Whatever goes wrong is one line on stderr.
+    """
+    operation = tuple(arguments[1:3])
+    action = ACTIONS.get(operation)
+    if action is None:
+        return DONE
+    try:
+        return action(document)
+    except VepaError as error:
+        _tell(str(error))
+    except Exception as error:  # the last line of defence: a traceback helps nobody at the end of virsh's error
+        _tell(f"unexpected {error!r}; please report this")
+    return DONE if operation == RECONNECT else FAILED
+
+
+def _tell(text: str) -> None:
+    """Say it to libvirt, which shows it when the hook fails, and to the host's log, which has it in any case."""
+    line = printable(text)
+    sys.stderr.write(f"libvirt-vepa: {line}\n")
+    syslog.syslog(syslog.LOG_WARNING, f"libvirt-vepa: {line}")
+
+
+def _prepare(document: bytes) -> int:
+    guest = domain.read_guest(document)
+    if guest.requests:
+        with guests.open_host(Store()) as host:
+            guests.begin(guest, host)
+    return DONE
+
+
+def _start(document: bytes) -> int:
+    guest = domain.read_guest(document)
+    if guest.requests:
+        with guests.open_host(Store()) as host:
+            guests.check(guest, host)
+    return DONE
+
+
+def _release(document: bytes) -> int:
+    # Only who the guest was matters: its XML may have been changed since it started.
+    uuid, name = domain.read_identity(document)
+    store = Store()
+    if store.load(uuid) is None:
+        return DONE
+    with guests.open_host(store) as host:
+        failures = guests.end(uuid, host, f"the end of guest '{name}'")
+    for failure in failures:
+        _tell(f"guest '{name}': {failure}")
+    return FAILED if failures else DONE
+
+
+def _reconnect(document: bytes) -> int:
+    guest = domain.read_guest(document)
+    if guest.requests:
+        with guests.open_host(Store()) as host:
+            for drift in guests.mend(guest, host):
+                _tell(f"{guest.where}: {drift}")
+    return DONE
+
+
+def _filter(document: bytes) -> int:
+    """Translate what another host sent, or what was saved, if it holds requests in the proposed form."""
+    from libvirt_vepa import translate  # the sheets cost time that no other operation should pay
+
+    if translate.is_proposed(document, domain.ORIGIN):
+        sys.stdout.buffer.write(translate.to_stored(document, domain.ORIGIN))
+    return DONE
+
+
+RECONNECT = ("reconnect", "begin")
+ACTIONS: dict[tuple[str, ...], Callable[[bytes], int]] = {
+    ("prepare", "begin"): _prepare,
+    ("start", "begin"): _start,
+    ("release", "end"): _release,
+    ("migrate", "begin"): _filter,
+    ("restore", "begin"): _filter,
+    RECONNECT: _reconnect,
+}

@@ -1,0 +1,115 @@
+"""Locks between hooks and commands: whole files, bounded waits, an error that names the holder.
+
+A lock goes with the process that holds it, however that ends (flock(2)).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from libvirt_vepa.errors import StateError, TakenError
+
+
+@contextmanager
+def held(folder: Path, names: tuple[str, ...], holder: str, seconds: float) -> Iterator[None]:
+    """Hold the locks of these names, taken in the order given; all callers use the same order.
+
+    `holder` is what others are told when they have waited `seconds` in vain: TakenError.
+    Only the main thread can wait, because the bound is an alarm signal.
+    Raises StateError where the lock file cannot be made.
+    """
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(_one(folder / name, holder, seconds))
+        yield
+
+
+def sweep(folder: Path) -> None:
+    """Remove the lock files that nobody holds: a killed process leaves its own behind."""
+    for path in folder.glob("*"):
+        handle = _open(path)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_current(handle, path):
+                path.unlink()
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def _one(path: Path, holder: str, seconds: float) -> Iterator[None]:
+    handle = _acquire(path, seconds)
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, holder.encode("utf-8", "replace"), 0)
+        yield
+    finally:
+        # While it is still held: who waits for it sees that the file has gone and makes a new one.
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _acquire(path: Path, seconds: float) -> int:
+    with _alarm(seconds, path):
+        while True:
+            handle = _open(path)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            except BaseException:
+                os.close(handle)
+                raise
+            if _is_current(handle, path):
+                return handle
+            os.close(handle)
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StateError(f"cannot make {path}: {error.strerror}", "see that /run is writable and not full") from error
+
+
+def _is_current(handle: int, path: Path) -> bool:
+    """Tell whether the locked file still has its name: the last holder may have taken it away."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _alarm(seconds: float, path: Path) -> Iterator[None]:
+    """Bound a wait: flock(2) itself knows no time limit, but a signal ends it."""
+
+    def ring(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise TakenError(
+            f"{path.name} has been locked for {seconds:g} seconds by {_holder(path)}",
+            "try again when that has ended",
+        )
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace") or "an unknown process"
+    except OSError as error:
+        return errno.errorcode.get(error.errno or 0, "an unknown process")

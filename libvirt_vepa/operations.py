@@ -1,0 +1,301 @@
+"""The small steps that a plan is made of; each can describe, apply, verify and undo itself.
+
+An operation is a frozen dataclass of plain values, so that the journal can hold it. Settings
+may be applied again; what has gone need not be undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+from libvirt_vepa import sysfs
+from libvirt_vepa.errors import KernelError, NewerStateError, TakenError
+from libvirt_vepa.model import MacAddress
+from libvirt_vepa.netlink import Link, Netlink
+from libvirt_vepa.state import Lease, Record, Store
+
+NODE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Host:
+    """What operations work on: the kernel's devices and the state on disk."""
+
+    netlink: Netlink
+    store: Store
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A step of a plan.
+
+    `mendable` says that a running guest does not notice when the step is applied again.
+    """
+
+    mendable: ClassVar[bool] = False
+
+    def describe(self) -> str:
+        """Return one line that says what `apply` does."""
+        raise NotImplementedError
+
+    def apply(self, host: Host) -> None:
+        """Do it. Raises KernelError, TakenError or StateError, and has then changed nothing that `undo` misses."""
+        raise NotImplementedError
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        """Yield what is not, or no longer, as `apply` left it: one short text each."""
+        raise NotImplementedError
+
+    def undo(self, host: Host) -> None:
+        """Put back what `apply` did, all of it or nothing of it. The default is for what goes with its device."""
+
+    def record(self) -> Record:
+        """Return the operation as the journal and `plan --json` hold it."""
+        return {"operation": type(self).__name__, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class TakeLease(Operation):
+    """Keep something for one guest: `kind` is `mac` or `device`, `key` the address or the name."""
+
+    kind: str
+    key: str
+    uuid: str
+    guest: str
+
+    @property
+    def _lease(self) -> Lease:
+        return Lease(self.kind, self.key, self.uuid, self.guest)
+
+    def describe(self) -> str:
+        return f"reserve {self.kind} {self.key} for guest '{self.guest}'"
+
+    def apply(self, host: Host) -> None:
+        holder = host.store.take(self._lease)
+        if holder.uuid != self.uuid:
+            raise taken(holder)
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        holder = host.store.holder(self.kind, self.key)
+        if holder is None or holder.uuid != self.uuid:
+            yield f"{self.kind} {self.key} is not reserved for guest '{self.guest}'"
+
+    def undo(self, host: Host) -> None:
+        host.store.drop(self._lease)
+
+
+def taken(holder: Lease) -> TakenError:
+    """Return the error that names which guest holds a MAC or a device's name."""
+    return TakenError(
+        f"{holder.kind} {holder.key} is in use by guest '{holder.guest}' ({holder.uuid})",
+        f"choose another {holder.kind}, or stop that guest",
+    )
+
+
+@dataclass(frozen=True)
+class SetUp(Operation):
+    """Put a device up, and leave it up: others may rely on a NIC by the time the guest stops."""
+
+    device: str
+    mendable = True
+
+    def describe(self) -> str:
+        return f"put {self.device} up"
+
+    def apply(self, host: Host) -> None:
+        host.netlink.set_up(host.netlink.need(self.device))
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        link = host.netlink.find(self.device)
+        if link is None:
+            yield f"{self.device} has gone"
+        elif not link.up:
+            yield f"{self.device} is down"
+
+
+@dataclass(frozen=True)
+class CreateMacvtap(Operation):
+    """Create a macvtap on a NIC; `mode` in the kernel's words, `mtu` in bytes or None for the NIC's."""
+
+    device: str
+    nic: str
+    mac: str
+    mode: str
+    mtu: int | None
+
+    def describe(self) -> str:
+        mtu = "" if self.mtu is None else f", MTU {self.mtu}"
+        return f"create macvtap {self.device} on {self.nic}: mode {self.mode}, MAC {self.mac}{mtu}"
+
+    def apply(self, host: Host) -> None:
+        below = host.netlink.need(self.nic)
+        host.netlink.create_macvtap(self.device, below, MacAddress.parse(self.mac), self.mode, self.mtu)
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        link = host.netlink.find(self.device)
+        if link is None:
+            yield f"{self.device} has gone"
+            return
+        yield from _differences(link, kind="macvtap", mac=MacAddress.parse(self.mac), mode=self.mode)
+        if self.mtu is not None:
+            yield from _differences(link, mtu=self.mtu)
+        below = host.netlink.at(link.lower)
+        if below is None or below.name != self.nic:
+            yield f"{self.device} does not stand on {self.nic}"
+
+    def undo(self, host: Host) -> None:
+        link = host.netlink.find(self.device)
+        if link is not None and link.kind == "macvtap" and link.mac == MacAddress.parse(self.mac):
+            host.netlink.delete(link)
+
+
+@dataclass(frozen=True)
+class CreateTap(Operation):
+    """Create a persistent tap; `mac` is the host's side, `mtu` in bytes."""
+
+    device: str
+    mac: str
+    multi_queue: bool
+    mtu: int
+
+    def describe(self) -> str:
+        queues = ", multi-queue" if self.multi_queue else ""
+        return f"create tap {self.device}: MAC {self.mac}, MTU {self.mtu}{queues}"
+
+    def apply(self, host: Host) -> None:
+        # TUNSETIFF would open a tap that is already there and not say so.
+        if host.netlink.find(self.device) is not None:
+            raise TakenError(f"device {self.device} exists", "remove it, or choose another name in <target dev=…/>")
+        host.netlink.create_tap(self.device, MacAddress.parse(self.mac), self.multi_queue, self.mtu)
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        link = host.netlink.find(self.device)
+        if link is None:
+            yield f"{self.device} has gone"
+            return
+        yield from _differences(
+            link, kind="tun", mac=MacAddress.parse(self.mac), mtu=self.mtu, multi_queue=self.multi_queue
+        )
+
+    def undo(self, host: Host) -> None:
+        link = host.netlink.find(self.device)
+        if link is not None and link.kind == "tun" and self._is_ours(link):
+            host.netlink.delete(link)
+
+    def _is_ours(self, link: Link) -> bool:
+        # Between its creation and its address a tap has one that the kernel made up.
+        return link.mac == MacAddress.parse(self.mac) or sysfs.has_random_address(link.name)
+
+
+@dataclass(frozen=True)
+class DisableIpv6(Operation):
+    """Keep the host's own IPv6 off a guest's device; before it is up, or it sends frames of its own."""
+
+    device: str
+    mendable = True
+
+    def describe(self) -> str:
+        return f"disable the host's IPv6 on {self.device}"
+
+    def apply(self, host: Host) -> None:
+        sysfs.disable_ipv6(self.device)
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        if sysfs.ipv6_enabled(self.device):
+            yield f"{self.device} has the host's IPv6 enabled"
+
+
+@dataclass(frozen=True)
+class ReceiveAllMulticast(Operation):
+    """Pass all multicast to a guest, IPv6's neighbour discovery too, without trusting its filters."""
+
+    device: str
+    mendable = True
+
+    def describe(self) -> str:
+        return f"receive all multicast on {self.device}"
+
+    def apply(self, host: Host) -> None:
+        host.netlink.set_all_multicast(host.netlink.need(self.device))
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        link = host.netlink.find(self.device)
+        if link is not None and not link.all_multicast:
+            yield f"{self.device} does not receive all multicast"
+
+
+@dataclass(frozen=True)
+class JoinBridge(Operation):
+    """Make a tap a port of a bridge."""
+
+    device: str
+    bridge: str
+    mendable = True
+
+    def describe(self) -> str:
+        return f"make {self.device} a port of bridge {self.bridge}"
+
+    def apply(self, host: Host) -> None:
+        host.netlink.set_master(host.netlink.need(self.device), host.netlink.need(self.bridge))
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        link, bridge = host.netlink.find(self.device), host.netlink.find(self.bridge)
+        if link is not None and (bridge is None or link.master != bridge.index):
+            yield f"{self.device} is not a port of bridge {self.bridge}"
+
+
+@dataclass(frozen=True)
+class AwaitNode(Operation):
+    """Wait until the character device of a macvtap is there, which libvirt looks for only once."""
+
+    device: str
+
+    def describe(self) -> str:
+        return f"wait for the character device of {self.device}"
+
+    def apply(self, host: Host) -> None:
+        sysfs.await_node(self.device, NODE_SECONDS)
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        if not sysfs.node_is_right(self.device):
+            yield f"{self.device} has no character device below /dev"
+
+
+def _differences(link: Link, **wanted: object) -> Iterator[str]:
+    """Yield one line for each attribute of a device that is not as wanted."""
+    for name, value in wanted.items():
+        found = getattr(link, name)
+        if found != value:
+            yield f"{link.name} has {name} {found} instead of {value}"
+
+
+KNOWN = {
+    kind.__name__: kind
+    for kind in (TakeLease, SetUp, CreateMacvtap, CreateTap, DisableIpv6, ReceiveAllMulticast, JoinBridge, AwaitNode)
+}
+
+
+def from_record(record: Mapping[str, Any]) -> Operation:
+    """Return the operation that `record` made; NewerStateError where this version does not know it."""
+    values = dict(record)
+    kind = KNOWN.get(values.pop("operation", ""))
+    if kind is None or set(values) != {field.name for field in fields(kind)}:
+        raise NewerStateError(
+            f"the journal holds an operation that is not known here: {dict(record)}",
+            "install the libvirt-vepa that wrote it again",
+        )
+    return kind(**values)
+
+
+def verify(operations: tuple[Operation, ...], host: Host) -> tuple[str, ...]:
+    """Return everything that is not as these operations leave it."""
+    return tuple(dict.fromkeys(drift for operation in operations for drift in operation.drifts(host)))
+
+
+def must_hold(operations: tuple[Operation, ...], host: Host) -> None:
+    """Raise KernelError where something is not as these operations leave it; the error is the difference."""
+    drifts = verify(operations, host)
+    if drifts:
+        raise KernelError(", ".join(drifts), "see that nothing else manages these devices, then start the guest again")

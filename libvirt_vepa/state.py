@@ -1,0 +1,255 @@
+"""What libvirt-vepa must not forget while guests run: /run/libvirt/vepa.
+
+    guests/UUID.json   the journal: what was done for one guest, written before it is done
+    leases/KIND-KEY    what only one guest may have at a time (a MAC address, a device name)
+    locks/NAME         held while something is decided and done
+
+All of it is gone at reboot, as the devices are. Files appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from libvirt_vepa import locks
+from libvirt_vepa.errors import HostError, NewerStateError, StateError
+
+ROOT = Path("/run/libvirt/vepa")
+VERSION = 1
+LOCK_SECONDS = 30.0
+UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+TEMPORARY = ".new"
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Use:
+    """Which NIC one interface of a guest stands on: the request's alias, its definition's name, its device."""
+
+    alias: str
+    name: str
+    device: str
+    nic: str
+    mode: str
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What was done, or was about to be done, for one guest.
+
+    `operations` are records of operations in the order they are applied. `written` (ns since
+    the epoch) tells two journals of one guest apart.
+    """
+
+    uuid: str
+    guest: str
+    uses: tuple[Use, ...]
+    operations: tuple[Record, ...]
+    written: int = 0
+
+    @property
+    def nics(self) -> tuple[str, ...]:
+        """The NICs that the guest stands on, each once, in the order in which they are locked."""
+        return tuple(sorted({use.nic for use in self.uses}))
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Something that belongs to one guest at a time, and to which."""
+
+    kind: str
+    key: str
+    uuid: str
+    guest: str
+
+    @property
+    def file(self) -> str:
+        """The name of its file; the key comes from a MAC or a device name, neither of which has a '/'."""
+        return f"{self.kind}-{self.key}"
+
+
+class Store:
+    """The state on disk. Every method raises StateError where the files cannot be read or written."""
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self._guests = root / "guests"
+        self._leases = root / "leases"
+        self._locks = root / "locks"
+
+    # -- locks
+
+    def lock_guest(self, uuid: str, holder: str) -> AbstractContextManager[None]:
+        """Hold a guest: one hook or command at a time works on it."""
+        return locks.held(self._locks, (f"guest-{_checked(uuid)}",), holder, LOCK_SECONDS)
+
+    def lock_nics(self, nics: tuple[str, ...], holder: str) -> AbstractContextManager[None]:
+        """Hold NICs; always after the guest, and in alphabetical order."""
+        return locks.held(self._locks, tuple(f"nic-{nic}" for nic in sorted(nics)), holder, LOCK_SECONDS)
+
+    def sweep_locks(self) -> None:
+        """Remove the locks that nobody holds."""
+        locks.sweep(self._locks)
+
+    # -- journals
+
+    def save(self, journal: Journal) -> Journal:
+        """Write a guest's journal, whole and durable, and return it as it was written."""
+        written = Journal(journal.uuid, journal.guest, journal.uses, journal.operations, time.time_ns())
+        record = {
+            "version": VERSION,
+            "uuid": written.uuid,
+            "guest": written.guest,
+            "written": written.written,
+            "uses": [vars(use) for use in written.uses],
+            "operations": [dict(operation) for operation in written.operations],
+        }
+        beginning = self._beginning(written.uuid)
+        _write(beginning, json.dumps(record, indent=1) + "\n")
+        with _told(f"write {self._journal(written.uuid)}"):
+            beginning.replace(self._journal(written.uuid))
+        return written
+
+    def load(self, uuid: str) -> Journal | None:
+        """Return a guest's journal, or None where there is none; StateError where it cannot be understood."""
+        path = self._journal(uuid)
+        with _told(f"read {path}"):
+            try:
+                text = path.read_text(encoding="utf-8")
+            except FileNotFoundError:
+                return None
+            except UnicodeDecodeError as error:
+                raise _damaged(path) from error
+        return _journal(text, path)
+
+    def forget(self, uuid: str) -> None:
+        """Remove a guest's journal and what an interrupted `save` left of it."""
+        with _told(f"remove {self._journal(uuid)}"):
+            self._beginning(uuid).unlink(missing_ok=True)
+            self._journal(uuid).unlink(missing_ok=True)
+
+    def guests(self) -> tuple[str, ...]:
+        """Return the UUIDs of all guests that have a journal, or the beginning of one."""
+        found = {path.name.partition(".")[0] for path in _entries(self._guests)}
+        return tuple(sorted(uuid for uuid in found if UUID_PATTERN.fullmatch(uuid)))
+
+    # -- leases
+
+    def holder(self, kind: str, key: str) -> Lease | None:
+        """Return who holds something, or None where it is free."""
+        path = self._leases / f"{kind}-{key}"
+        with _told(f"read {path}"):
+            try:
+                return Lease(**json.loads(path.read_text(encoding="utf-8")))
+            except FileNotFoundError:
+                return None
+            except (ValueError, TypeError) as error:
+                raise _damaged(path) from error
+
+    def take(self, lease: Lease) -> Lease:
+        """Take a lease unless it is held, and return the one that is in force then: check its uuid.
+
+        The file is linked into place whole, which fails where one is already there.
+        """
+        path = self._leases / lease.file
+        temporary = self._unlinked(lease)
+        _write(temporary, json.dumps(vars(lease)) + "\n")
+        with _told(f"write {path}"):
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return self.holder(lease.kind, lease.key) or lease
+            finally:
+                temporary.unlink(missing_ok=True)
+        return lease
+
+    def drop(self, lease: Lease) -> None:
+        """Give a lease back; one that another guest holds by now is left alone."""
+        holder = self.holder(lease.kind, lease.key)
+        path = self._leases / lease.file
+        with _told(f"remove {path}"):
+            self._unlinked(lease).unlink(missing_ok=True)
+            if holder is not None and holder.uuid == lease.uuid:
+                path.unlink(missing_ok=True)
+
+    def leases(self) -> tuple[Lease, ...]:
+        """Return all leases that are held."""
+        names = sorted(path.name for path in _entries(self._leases) if TEMPORARY not in path.name)
+        found = (self.holder(*name.split("-", 1)) for name in names if "-" in name)
+        return tuple(lease for lease in found if lease is not None)
+
+    # -- files
+
+    def _journal(self, uuid: str) -> Path:
+        return self._guests / f"{_checked(uuid)}.json"
+
+    def _beginning(self, uuid: str) -> Path:
+        """Where a journal is written before it takes its place; the guest's lock makes it one writer's."""
+        return self._guests / f"{_checked(uuid)}.json{TEMPORARY}"
+
+    def _unlinked(self, lease: Lease) -> Path:
+        """Where a lease is written before it is taken: a file for each guest that tries."""
+        return self._leases / f"{lease.file}{TEMPORARY}-{lease.uuid}"
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a whole file, on disk before this returns; nothing stays of one that does not fit."""
+    with _told(f"write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def _entries(folder: Path) -> list[Path]:
+    with _told(f"read {folder}"):
+        try:
+            return list(folder.iterdir())
+        except FileNotFoundError:
+            return []
+
+
+def _checked(uuid: str) -> str:
+    """Return a UUID in libvirt's spelling; it becomes a file's name, so nothing else will do."""
+    if not UUID_PATTERN.fullmatch(uuid):
+        raise HostError(f"'{uuid}' is not the UUID of a guest", "give the domain's XML as libvirt writes it")
+    return uuid
+
+
+def _journal(text: str, path: Path) -> Journal:
+    try:
+        record = json.loads(text)
+        if record["version"] > VERSION:
+            raise NewerStateError(
+                f"{path} was written by a newer libvirt-vepa (version {record['version']}, known is {VERSION})",
+                "install that one again, or stop the guest and remove the file and the guest's devices by hand",
+            )
+        uses = tuple(Use(**use) for use in record["uses"])
+        return Journal(record["uuid"], record["guest"], uses, tuple(record["operations"]), record["written"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> StateError:
+    return StateError(f"{path} is damaged", "stop the guest, then run 'libvirt-vepa reconcile'")
+
+
+@contextmanager
+def _told(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StateError(f"cannot {doing}: {error.strerror}", "see that /run is writable and not full") from error
