@@ -5,12 +5,12 @@ The grammar is in xslt/host.rng; what people get wrong most is told here, in wor
 
 from __future__ import annotations
 
+import errno
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from lxml import etree
 
@@ -19,172 +19,201 @@ from libvirt_vepa.errors import HostError, VepaError, XmlError
 from libvirt_vepa.model import HostInterface, HostType, Mode, check_definition_name, check_device_name
 
 DIRECTORY = Path("/etc/libvirt/vepa")
-FILES = re.compile(r"(?!\.).*\.xml")
+SCHEMA = "host.rng"
+EXAMPLES = {"source": "<source dev='eth0'/>", "type": "<type>ethernet</type>", "bridge": "<bridge name='br0'/>"}
+REMEDIES = {
+    errno.EACCES: "run the command as root",
+    errno.EPERM: "run the command as root",
+    errno.EROFS: "make the file system writable",
+    errno.ENOSPC: "make room on the file system",
+    errno.EDQUOT: "make room on the file system",
+}
+
+Value = TypeVar("Value")
+
+
+# -- the documents
 
 
 def read(data: bytes, origin: str) -> HostInterface:
     """Return the definition that a document holds, in the canonical spelling or the proposal's.
 
-    Raises XmlError, which names the line.
+    `origin` is what messages call the document. Raises XmlError, which names the line.
     """
-    root = documents.parse(data, origin).getroot()
-    with _at(origin, root):
-        _check_attributes(root, {"type", "name"})
+    tree = documents.parse(data, origin)
+    root = tree.getroot()
+    with _at(root, origin):
         if root.tag != "interface" or root.get("type") != "physical":
-            raise XmlError(
-                "this is not the definition of a physical interface", "begin with <interface type='physical'>"
-            )
-        if root.get("name") is None:
-            raise XmlError("the interface has no name", "write <interface type='physical' name='…'>")
-        name = check_definition_name(root.get("name"))
-    found = _children(root, origin)
-    with _at(origin, root):
-        device, kind = _only(found, "source", "<source dev='…'/>"), _only(found, "type", "<type>ethernet</type>")
-    return HostInterface(
-        name=name,
-        device=_value(device, "dev", origin, check_device_name),
-        type=_value(kind, None, origin, HostType.parse),
-        modes=tuple(mode for element in found["mode"] for mode in _modes(element, origin)),
-        bridge=_value(found["bridge"][0], "name", origin, check_device_name) if found["bridge"] else None,
+            raise XmlError("this is not the definition of a physical interface", "begin with <interface type='physical'>")
+    _clear_text(root, origin)
+    _split_modes(root, origin)
+    host = HostInterface(
+        name=_attribute(root, "name", origin, check_definition_name),
+        device=_attribute(_only(root, "source", origin), "dev", origin, check_device_name),
+        type=_word(_only(root, "type", origin), origin, _host_type),
+        modes=tuple(_word(element, origin, Mode.parse) for element in root.iterchildren("mode")),
+        bridge=_bridge(root, origin),
     )
+    documents.validate(tree, SCHEMA, origin)
+    return host
 
 
-def _children(root: Any, origin: str) -> dict[str, list[Any]]:
-    """Sort the children by name; each but the mode may stand there once."""
-    found: dict[str, list[Any]] = {"source": [], "type": [], "mode": [], "bridge": []}
-    _check_text(root, root.text, origin)
-    for child in root.iterchildren(tag=etree.Element):
-        with _at(origin, child):
-            if child.tag not in found:
-                raise XmlError(f"unknown element <{child.tag}>", f"use {', '.join(found)}")
-            if found[child.tag] and child.tag != "mode":
-                raise XmlError(f"<{child.tag}> stands there twice", "keep one of them")
-            if len(child):
-                raise XmlError(f"<{child.tag}> has elements inside", "remove them")
-        _check_text(child, child.tail, origin)
-        found[child.tag].append(child)
-    return found
+def _clear_text(root: etree._Element, origin: str) -> None:
+    """Refuse text between the elements; the proposal's remarks (`// …`) are taken out of the tree."""
+    for node in (root, *root.iterchildren()):
+        text = (node.text if node is root else node.tail) or ""
+        stray = [piece.strip() for piece in text.splitlines() if piece.strip() and not piece.strip().startswith("//")]
+        if stray:
+            with _at(node, origin):
+                raise XmlError(f"text '{stray[0]}' is not expected here", "remove it, or make it a comment")
+        if node is root:
+            node.text = None
+        else:
+            node.tail = None
 
 
-def _check_text(element: Any, text: str | None, origin: str) -> None:
-    """Refuse stray text; a remark in the proposal's manner (`// …`) is none."""
-    stray = [piece for piece in (text or "").splitlines() if piece.strip() and not piece.strip().startswith("//")]
-    if stray:
-        with _at(origin, element):
-            raise XmlError(f"stray text '{stray[0].strip()}'", "remove it, or make it a comment")
+def _split_modes(root: etree._Element, origin: str) -> None:
+    """Rewrite every <mode> as canonical ones: `a|b` as two, a synonym as what it means, an empty one as none."""
+    seen: set[Mode] = set()
+    for element in root.findall("mode"):
+        words = _word(element, origin, str)
+        with _at(element, origin):
+            modes = [Mode.parse(word.strip()) for word in words.split("|")] if words else []
+            for index, mode in enumerate(modes):
+                if mode in seen or mode in modes[:index]:
+                    raise XmlError(f"mode {mode.value} is listed twice", "list each mode once")
+        seen.update(modes)
+        for mode in modes:
+            single = etree.Element("mode", element.attrib)
+            single.text, single.sourceline = mode.value, element.sourceline
+            element.addprevious(single)
+        if not element.attrib or modes:
+            root.remove(element)
 
 
-def _check_attributes(element: Any, known: set[str]) -> None:
-    for name in element.attrib:
-        if name not in known:
-            raise XmlError(f"unknown attribute '{name}' of <{element.tag}>", "remove it")
+def _only(root: etree._Element, tag: str, origin: str) -> etree._Element:
+    """Return the one child of that name."""
+    found = root.findall(tag)
+    with _at(found[1] if len(found) > 1 else root, origin):
+        if not found:
+            raise XmlError(f"<{tag}> is missing", f"write {EXAMPLES[tag]}")
+        if len(found) > 1:
+            raise XmlError(f"<{tag}> stands there twice", "keep one of them")
+    return found[0]
 
 
-def _only(found: dict[str, list[Any]], name: str, example: str) -> Any:
-    if not found[name]:
-        raise XmlError(f"<{name}> is missing", f"write {example}")
-    return found[name][0]
+def _bridge(root: etree._Element, origin: str) -> str | None:
+    if root.find("bridge") is None:
+        return None
+    return _attribute(_only(root, "bridge", origin), "name", origin, check_device_name)
 
 
-def _value(element: Any, attribute: str | None, origin: str, read_value: Any) -> Any:
-    """Read an element's one attribute, or its text where `attribute` is None."""
-    with _at(origin, element):
-        _check_attributes(element, {attribute} if attribute else set())
-        text = element.get(attribute) if attribute else (element.text or "").strip()
-        if text is None or (attribute and (element.text or "").strip()):
-            raise XmlError(
-                f"<{element.tag}> needs '{attribute}' and nothing else", f"write <{element.tag} {attribute}='…'/>"
-            )
-        if element.tag == "type" and "|" in text:
-            raise XmlError(f"'{text}' is a choice of types", "name the one type that this NIC is")
+def _attribute(element: etree._Element, name: str, origin: str, read_value: Callable[[str], Value]) -> Value:
+    with _at(element, origin):
+        text = element.get(name)
+        if text is None:
+            example = EXAMPLES.get(element.tag, "<interface type='physical' name='lan'>")
+            raise XmlError(f"<{element.tag}> has no '{name}'", f"write {example}")
         return read_value(text)
 
 
-def _modes(element: Any, origin: str) -> list[Mode]:
-    """Read one <mode>: a mode, several with `|` between, or nothing, which restricts nothing."""
-    words = _value(element, None, origin, str)
-    with _at(origin, element):
-        modes = [Mode.parse(word.strip()) for word in words.split("|")] if words else []
-        earlier = [mode for other in element.itersiblings("mode", preceding=True) for mode in _modes(other, origin)]
-        for index, mode in enumerate(modes):
-            if mode in (*earlier, *modes[:index]):
-                raise XmlError(f"mode {mode.value} is listed twice", "list each mode once")
-    return modes
+def _word(element: etree._Element, origin: str, read_value: Callable[[str], Value]) -> Value:
+    """Read the text of an element, comments left out."""
+    with _at(element, origin):
+        if element.find("*") is not None:
+            raise XmlError(f"<{element.tag}> has elements inside", "write only its value")
+        return read_value("".join(element.xpath("text()")).strip())
+
+
+def _host_type(text: str) -> HostType:
+    if "|" in text:
+        raise XmlError(f"'{text}' is a choice of types", "name the one type that this NIC is")
+    if not text:
+        raise XmlError("the type is empty", "use ethernet, sr-iov or vmdq")
+    return HostType.parse(text)
 
 
 @contextmanager
-def _at(origin: str, element: Any) -> Iterator[None]:
-    """Say of an error that comes out of this block, and has no place yet, that it is about this element's line."""
+def _at(element: etree._Element, origin: str) -> Iterator[None]:
+    """Say of an error that it is about this element's line."""
     try:
         yield
     except XmlError as error:
-        raise error if error.where else error.within(documents.line(origin, element.sourceline)) from None
+        raise error.within(documents.line(origin, element.sourceline)) from None
 
 
 def write(host: HostInterface) -> bytes:
-    """Return a definition as a canonical document."""
-    root = etree.Element("interface", type="physical", name=host.name)
-    etree.SubElement(root, "source", dev=host.device)
-    etree.SubElement(root, "type").text = host.type.value
-    for mode in host.modes:
-        etree.SubElement(root, "mode").text = mode.value
-    if host.bridge:
-        etree.SubElement(root, "bridge", name=host.bridge)
-    text: bytes = etree.tostring(root, pretty_print=True, encoding="UTF-8")
-    return text
+    """Return a definition as a canonical document, quoted as libvirt quotes."""
+    lines = [
+        f"<interface type='physical' name={_quoted(host.name)}>",
+        f"  <source dev={_quoted(host.device)}/>",
+        f"  <type>{host.type.value}</type>",
+        *(f"  <mode>{mode.value}</mode>" for mode in host.modes),
+        *([f"  <bridge name={_quoted(host.bridge)}/>"] if host.bridge else []),
+        "</interface>",
+    ]
+    return "".join(line + "\n" for line in lines).encode()
 
 
-# -- the files
+def _quoted(text: str) -> str:
+    return "'" + text.replace("&", "&amp;").replace("<", "&lt;").replace("'", "&apos;") + "'"
+
+
+# -- the files; where `directory` is left out, it is DIRECTORY
 
 
 def define(data: bytes, origin: str, directory: Path | None = None) -> HostInterface:
     """Read a definition and keep it, in the place of an earlier one of that name.
 
-    Raises XmlError where it cannot be read and HostError where it cannot be kept.
+    Raises XmlError where it cannot be read and HostError where it cannot be kept; the earlier
+    one stays then.
     """
     host = read(data, origin)
     path = _path(host.name, directory)
-    beginning = path.with_name(f".{path.name}.new-{os.getpid()}")
     with _told(f"write {path}"):
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        try:
-            with open(beginning, "wb") as file:
-                file.write(write(host))
-                file.flush()
-                os.fsync(file.fileno())
-            beginning.replace(path)
-        finally:
-            beginning.unlink(missing_ok=True)
+        _replace(path, write(host))
     return host
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; the beginning of one is hidden, and so never read."""
+    beginning = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        with open(beginning, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beginning.replace(path)
+    except BaseException:
+        beginning.unlink(missing_ok=True)
+        raise
 
 
 def load(name: str, directory: Path | None = None) -> HostInterface:
     """Return the definition of that name; HostError where there is none, XmlError where its file is damaged."""
     path = _path(name, directory)
-    with _told(f"read {path}"):
-        try:
-            with open(path, "rb") as file:
-                data = file.read(documents.LIMIT + 1)
-        except FileNotFoundError:
-            raise HostError(
-                f"no physical interface '{name}' is defined on this host",
-                "see 'libvirt-vepa iface-list', and define it with 'libvirt-vepa iface-define'",
-            ) from None
+    with _told(f"read {path}"), _known(name), open(path, "rb") as file:
+        data = file.read(documents.LIMIT + 1)
     host = read(data, str(path))
     if host.name != name:
-        raise XmlError(f"{path} defines '{host.name}'", "a file must be named after what it defines; define it anew")
+        raise XmlError(f"the file defines '{host.name}'", f"rename one of the two, or define '{name}' anew", str(path))
     return host
 
 
 def load_all(directory: Path | None = None) -> tuple[tuple[str, HostInterface | VepaError], ...]:
-    """Return every name that has a file, in order, with its definition or with what is wrong with it."""
+    """Return every name that has a file, in order, with its definition or with what is wrong with it.
+
+    Hidden files and what does not end in `.xml` (an editor's backups) are nobody's definitions.
+    """
     folder = directory or DIRECTORY
     with _told(f"read {folder}"):
         try:
-            names = sorted(entry.name for entry in folder.iterdir() if FILES.fullmatch(entry.name))
+            names = sorted(path.name for path in folder.iterdir() if path.is_file())
         except FileNotFoundError:
             return ()
-    return tuple((name[:-4], _load_or_error(name[:-4], folder)) for name in names)
+    ours = [name.removesuffix(".xml") for name in names if name.endswith(".xml") and not name.startswith(".")]
+    return tuple((name, _load_or_error(name, folder)) for name in ours)
 
 
 def _load_or_error(name: str, folder: Path) -> HostInterface | VepaError:
@@ -194,12 +223,15 @@ def _load_or_error(name: str, folder: Path) -> HostInterface | VepaError:
         return error
 
 
+def dump(name: str, directory: Path | None = None) -> bytes:
+    """Return the definition of that name as a canonical document; raises as `load` does."""
+    return write(load(name, directory))
+
+
 def undefine(name: str, directory: Path | None = None) -> None:
-    """Forget a definition, damaged or not; HostError where there is none."""
+    """Forget a definition, damaged or not; HostError where there is none or it cannot be removed."""
     path = _path(name, directory)
-    if not path.is_file():
-        load(name, directory)
-    with _told(f"remove {path}"):
+    with _told(f"remove {path}"), _known(name):
         path.unlink()
 
 
@@ -208,10 +240,20 @@ def _path(name: str, directory: Path | None) -> Path:
 
 
 @contextmanager
+def _known(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise HostError(
+            f"no physical interface '{name}' is defined on this host",
+            "see 'libvirt-vepa iface-list', and define it with 'libvirt-vepa iface-define'",
+        ) from None
+
+
+@contextmanager
 def _told(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise HostError(
-            f"cannot {doing}: {error.strerror}", "see that you may, and that the disk is writable"
-        ) from error
+        remedy = REMEDIES.get(error.errno or 0, "see that the path is right and the file system is in order")
+        raise HostError(f"cannot {doing}: {error.strerror}", remedy) from error

@@ -15,60 +15,89 @@ from __future__ import annotations
 
 import re
 
-# Comments, CDATA sections and processing instructions are tokens of their own, so that nothing
-# inside them is taken for a tag; a tag may hold '>' inside quotes.
+# Where to cut in a text, and what to put there instead.
+Edit = tuple[int, int, bytes]
+
+# Comments, CDATA sections and instructions are tokens of their own, so that nothing inside them is taken
+# for a tag. A tag may hold '>' inside quotes but never '<', which keeps the search linear: no token
+# goes past the next one's beginning.
 TOKEN = re.compile(
-    r"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>|<(?:\"[^\"]*\"|'[^']*'|[^<>\"'])*>",
+    rb"<!--.*?(?:-->|\Z)|<!\[CDATA\[.*?(?:\]\]>|\Z)|<\?.*?(?:\?>|\Z)"
+    rb"|<[^<>\"'\s!?](?:\"[^\"<]*\"|'[^'<]*'|[^<>\"'])*+>",
     re.DOTALL,
 )
-OPENING = re.compile(r"<interface\s(?:[^>]*\s)?type\s*=\s*(['\"])physical\1[^>]*>", re.DOTALL)
-VALUE = re.compile(r"<(name|type|mode)\s*=\s*(?:'([^'<>]*)'|\"([^\"<>]*)\")\s*/>")
-# A remark stands behind an element on its line, and goes on to the line's end.
-REMARK = re.compile(r"(?<=>)([ \t]*)//[^\r\n]*")
+INTERFACE = re.compile(rb"<interface(?=[\s/>])")
+END = re.compile(rb"</interface\s*>")
+ATTRIBUTE = re.compile(rb"(?<=\s)([^\s<>\"'=/]++)\s*+=\s*+(?:\"([^\"]*)\"|'([^']*)')")
+VALUE = re.compile(rb"<(name|type|mode)(\s*)=(\s*)(?:\"([^\"<>]*)\"|'([^'<>]*)')(\s*)/>")
+# A remark goes on to its line's end. It stands behind an element, or inside a block on a line of its own.
+REMARK = re.compile(rb"(?<![ \t])[ \t]*+//[^\r\n]*")
+REMARKS = re.compile(rb"(?:\s*+//[^\r\n]*)*+")
 
 
 def repair(data: bytes) -> bytes:
     """Return the document with our blocks made well-formed; the same lines, and the same bytes everywhere else.
 
-    The text is taken byte by byte (ISO-8859-1), which is harmless in every encoding that
-    contains ASCII: only ASCII is looked for and changed.
+    It works on any encoding that contains ASCII, since only ASCII is looked for and changed.
     """
-    text = data.decode("iso-8859-1")
     pieces, position = [], 0
-    for start, end in _blocks(text):
-        pieces += [text[position:start], _mend(text[start:end])]
+    for start, end, new in _edits(data):
+        pieces += [data[position:start], new]
         position = end
-    return "".join((*pieces, text[position:])).encode("iso-8859-1")
+    return b"".join((*pieces, data[position:]))
 
 
-def _blocks(text: str) -> list[tuple[int, int]]:
-    """Return where each of our blocks begins and ends: from its opening tag to the next `</interface>`.
+def _edits(data: bytes) -> list[Edit]:
+    """Return what to change, in order.
 
-    An interface that begins before that shows that the first one was complete in itself.
+    A block counts only when its `</interface>` is reached. An interface that begins before that
+    shows that the one before it was complete in itself: what was collected for it is forgotten.
     """
-    blocks, start = [], None
-    for token in TOKEN.finditer(_without_remarks(text)):
-        tag = token.group()
-        if re.match(r"<interface[\s/>]", tag):
-            start = token.start() if OPENING.fullmatch(tag) else None
-        elif start is not None and re.fullmatch(r"</interface\s*>", tag):
-            blocks.append((start, token.end()))
-            start = None
-    return blocks
+    edits: list[Edit] = []
+    block: list[Edit] | None = None
+    position = 0
+    while token := TOKEN.search(data, position):
+        tag, position = token.group(), token.end()
+        if INTERFACE.match(tag):
+            block = [] if _is_physical(tag) else None
+        if block is None:
+            continue
+        block += _tag_edits(token)
+        remarks = _remarks(data, tag, position)
+        if remarks:
+            block += remarks
+            position = remarks[-1][1]
+        if END.fullmatch(tag):
+            edits += block
+            block = None
+    return edits
 
 
-def _without_remarks(text: str) -> str:
-    """Return a text of the same length for looking at: a quote or a '<' in a remark would mislead."""
-    return REMARK.sub(lambda remark: " " * len(remark.group()), text)
+def _is_physical(tag: bytes) -> bool:
+    return any(name == b"type" and b"physical" in values for name, *values in ATTRIBUTE.findall(tag))
 
 
-def _mend(block: str) -> str:
-    opening, rest = _split(REMARK.sub(r"\1", block))
-    rest = VALUE.sub(lambda value: f"<{value[1]}>{value[2] or value[3] or ''}</{value[1]}>", rest)
-    return re.sub(r"\s*/>$", ">", opening) + rest
+def _tag_edits(token: re.Match[bytes]) -> list[Edit]:
+    """Open an opening tag that closes itself, and turn `<type='x'/>` into `<type>x</type>`.
+
+    Line breaks inside the latter stay, in the closing tag.
+    """
+    tag, start, end = token.group(), token.start(), token.end()
+    if INTERFACE.match(tag):
+        return [(end - 2, end, b">")] if tag.endswith(b"/>") else []
+    value = VALUE.fullmatch(tag)
+    if not value:
+        return []
+    name, before, after, double, single, last = value.groups(b"")
+    breaks = re.sub(rb"[^\r\n]", b"", before + after + last)
+    return [(start, end, b"<%s>%s</%s%s>" % (name, double + single, name, breaks))]
 
 
-def _split(block: str) -> tuple[str, str]:
-    opening = TOKEN.match(block)
-    end = opening.end() if opening else 0
-    return block[:end], block[end:]
+def _remarks(data: bytes, tag: bytes, position: int) -> list[Edit]:
+    """Take away the remarks that follow a tag that begins a block or ends an element."""
+    if not (tag.startswith(b"</") or tag.endswith(b"/>") or INTERFACE.match(tag)):
+        return []
+    # Behind the block's end only the same line is ours.
+    found = (REMARK if END.fullmatch(tag) else REMARKS).match(data, position)
+    end = found.end() if found else position
+    return [(remark.start(), remark.end(), b"") for remark in REMARK.finditer(data, position, end)]

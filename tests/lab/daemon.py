@@ -1,0 +1,93 @@
+"""The lab's own libvirtd, in the namespaces and on the overlays that `enter` made."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.lab.shell import run
+
+# No sandboxes of QEMU's own: the lab is one.
+QEMU_CONF = """\
+user = "root"
+group = "root"
+security_driver = "none"
+remember_owner = 0
+namespaces = []
+cgroup_controllers = []
+"""
+# A distribution makes these, and the user libvirt-qemu, when it installs libvirt as a service.
+FOLDERS = ("/etc/libvirt", "/var/log/libvirt", "/var/lib/libvirt", "/var/cache/libvirt")
+START_SECONDS = 30
+
+
+def virsh(*arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run virsh against the lab's daemon."""
+    return run("virsh", "-q", *arguments, stdin=stdin, check=check, timeout=120)
+
+
+class Daemon:
+    """A running pair of virtlogd and libvirtd."""
+
+    def __init__(self) -> None:
+        self._libvirtd: int | None = None
+
+    def start(self) -> None:
+        """Start libvirtd and return when it answers."""
+        run("libvirtd", "-d")
+        self._libvirtd = _pid("/run/libvirtd.pid")
+        virsh("version")
+
+    def stop(self) -> None:
+        """Stop libvirtd, not its guests, and return when it has ended."""
+        if self._libvirtd is not None:
+            _end(self._libvirtd)
+            self._libvirtd = None
+
+    def restart(self) -> None:
+        """Stop and start libvirtd while guests run."""
+        self.stop()
+        self.start()
+
+
+@contextmanager
+def daemon() -> Iterator[Daemon]:
+    """Run the lab's libvirtd; every guest is destroyed in the end."""
+    for folder in FOLDERS:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    if run("id", "libvirt-qemu", check=False).returncode:
+        run("useradd", "--system", "--user-group", "libvirt-qemu")
+    Path("/etc/libvirt/qemu.conf").write_text(QEMU_CONF, encoding="utf-8")
+    run("virtlogd", "-d")
+    logger = _pid("/run/virtlogd.pid")
+    found = Daemon()
+    try:
+        found.start()
+        yield found
+        for name in virsh("list", "--name").stdout.split():
+            virsh("destroy", name)
+    finally:
+        found.stop()
+        _end(logger)
+
+
+def _pid(file: str) -> int:
+    return int(Path(file).read_text(encoding="ascii"))
+
+
+def _end(pid: int) -> None:
+    """Ask a process to end, and wait until it has."""
+    handle = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGTERM)
+        if not select.select([handle], [], [], START_SECONDS)[0]:
+            raise TimeoutError(f"process {pid} has not ended in {START_SECONDS} seconds")
+    finally:
+        os.close(handle)
+
+

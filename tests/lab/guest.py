@@ -1,0 +1,154 @@
+"""Small real guests: a Debian kernel and a busybox, software emulation, a shell on the serial port."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import socket
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.lab.daemon import virsh
+from tests.lab.shell import run
+
+TOP = Path(__file__).resolve().parents[2]
+BOOT_SECONDS = 90.0
+COMMAND_SECONDS = 20.0
+
+DOMAIN = """\
+<domain type='qemu'>
+  <name>{name}</name>
+  <uuid>{uuid}</uuid>
+  <memory unit='MiB'>128</memory>
+  <vcpu>1</vcpu>
+  <os>
+    <type arch='x86_64' machine='pc'>hvm</type>
+    <kernel>{build}/guest/vmlinuz</kernel>
+    <initrd>{build}/guest/initrd</initrd>
+    <cmdline>console=ttyS0 quiet mitigations=off</cmdline>
+  </os>
+  <features><acpi/></features>
+  <devices>
+    <emulator>/usr/bin/qemu-system-x86_64</emulator>
+    <controller type='usb' model='none'/>
+    {interfaces}
+    <serial type='unix'><source mode='bind' path='{serial}'/><target port='0'/></serial>
+    <memballoon model='none'/>
+  </devices>
+</domain>
+"""
+
+
+@dataclass
+class Guest:
+    """A guest by its number (1 to 99), from which its name, UUID, MAC and address follow.
+
+    `interfaces` are put into its devices as they are.
+    """
+
+    number: int
+    interfaces: str = ""
+    _socket: socket.socket | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        return f"lab{self.number}"
+
+    @property
+    def uuid(self) -> str:
+        return f"6f6e6f6f-0000-4000-8000-0000000000{self.number:02}"
+
+    @property
+    def mac(self) -> str:
+        return f"52:54:00:00:00:{self.number:02x}"
+
+    @property
+    def device(self) -> str:
+        """The name of the host's device that follows from the MAC."""
+        return f"vp{self.mac.replace(':', '')}"
+
+    @property
+    def address(self) -> str:
+        return f"10.77.0.{self.number}"
+
+    @property
+    def serial(self) -> Path:
+        return Path(f"/run/libvirt/qemu/{self.name}.serial")
+
+    def ask(self, mode: str | None, kind: str = "macvtap", extra: str = "") -> None:
+        """Give the guest one interface that asks for `lan` in the proposed form."""
+        target = f"<target mode='{mode}'/>" if mode else ""
+        self.interfaces = (
+            f"<interface type='physical'><name>lan</name><type>{kind}</type>{target}"
+            f"<mac address='{self.mac}'/><model type='virtio'/>{extra}</interface>"
+        )
+
+    @property
+    def xml(self) -> str:
+        return DOMAIN.format(
+            name=self.name, uuid=self.uuid, build=TOP / "build", interfaces=self.interfaces, serial=self.serial
+        )
+
+    def start(self) -> None:
+        """Start the guest, which is defined; `wait` for it before anything is run in it."""
+        virsh("start", self.name)
+
+    def destroy(self) -> None:
+        """Pull the guest's plug."""
+        self.hang_up()
+        virsh("destroy", self.name)
+
+    def hang_up(self) -> None:
+        """Let go of the serial port."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def wait(self) -> None:
+        """Return when the guest's shell answers; then it has its address too."""
+        self._connect()
+        self._until(r"guest is up", BOOT_SECONDS)
+        self.run(f"ip address add {self.address}/24 dev eth0")
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Run a command in the guest; return its exit status and what it printed."""
+        serial = self._connect()
+        serial.sendall(f"{command}; echo status=$?=\n".encode())
+        text = self._until(r"status=(\d+)=", COMMAND_SECONDS)
+        output, status = re.split(r"status=(\d+)=", text)[:2]
+        return int(status), output.strip()
+
+    def reaches(self, address: str) -> bool:
+        """Tell whether the guest gets an answer from an address."""
+        return self.run(f"ping -q -c 3 -i 0.3 -w 2 {address}")[0] == 0
+
+    def _connect(self) -> socket.socket:
+        if self._socket is None:
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.connect(os.fspath(self.serial))
+        return self._socket
+
+    def _until(self, pattern: str, seconds: float) -> str:
+        """Read the serial port until a pattern is there; the rest of its line is dropped."""
+        serial, text, deadline = self._connect(), "", time.monotonic() + seconds
+        while not re.search(pattern + r".*\n", text):
+            ready, _, _ = select.select([serial], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise TimeoutError(f"{self.name}: no '{pattern}' in {seconds:g} seconds, but: {text[-2000:]!r}")
+            chunk = serial.recv(65536)
+            if not chunk:
+                raise EOFError(f"{self.name}: the guest has ended after: {text[-2000:]!r}")
+            text += chunk.decode("utf-8", "replace")
+        return text
+
+
+def stored(guest: Guest) -> str:
+    """Return a guest's XML as libvirt can take it, translated by the installed command."""
+    return run("libvirt-vepa", "translate", stdin=guest.xml).stdout
+
+
+def define(guest: Guest) -> None:
+    """Define a guest as its user would."""
+    virsh("define", "/dev/stdin", stdin=stored(guest))

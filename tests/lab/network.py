@@ -1,0 +1,48 @@
+"""A NIC and the switch behind it: a veth pair whose far end is a port of a bridge in a namespace of its own.
+
+Hairpin on that port is the switch's reflective relay (IEEE 802.1Qbg): a frame may leave by the port it came in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.lab.shell import run
+
+
+@dataclass(frozen=True)
+class Nic:
+    """A NIC of the lab: its device, and the namespace that the switch is in."""
+
+    device: str
+    namespace: str
+
+    def reflect(self, on: bool) -> None:
+        """Let the switch send frames back where they came from, or not."""
+        run("ip", "netns", "exec", self.namespace, "bridge", "link", "set", "dev", "port", "hairpin", "on" if on else "off")
+
+    def give(self, address: str) -> None:
+        """Give the host an address on this NIC."""
+        run("ip", "address", "add", address, "dev", self.device)
+        run("ip", "link", "set", self.device, "up")
+
+
+@contextmanager
+def nic(device: str) -> Iterator[Nic]:
+    """Make a NIC, down, with a switch that does not reflect; take both away in the end."""
+    found = Nic(device, f"switch-{device}")
+    inside = ("ip", "-n", found.namespace)
+    run("ip", "netns", "add", found.namespace)
+    try:
+        run("ip", "link", "add", device, "type", "veth", "peer", "name", "port", "netns", found.namespace)
+        run(*inside, "link", "add", "switch", "type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0")
+        run(*inside, "link", "set", "port", "master", "switch")
+        for inner in ("port", "switch"):
+            run("ip", "netns", "exec", found.namespace, "sysctl", "-qw", f"net.ipv6.conf.{inner}.disable_ipv6=1")
+            run(*inside, "link", "set", inner, "up")
+        yield found
+    finally:
+        run("ip", "link", "delete", device, check=False)
+        run("ip", "netns", "delete", found.namespace)

@@ -1,0 +1,30 @@
+"""Commands of the lab: run to their end, and loud when they fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+
+class CommandError(Exception):
+    """A command of the lab failed; the text has the command and what it said."""
+
+
+def run(*command: str, stdin: str | None = None, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run a command and return what it printed; CommandError where it fails and `check` is set."""
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+    if check and done.returncode:
+        raise CommandError(f"{' '.join(command)}: exit status {done.returncode}: {(done.stderr or done.stdout).strip()}")
+    return done
+
+
+def ip_json(*arguments: str) -> Any:
+    """Return what `ip -j -d` tells."""
+    return json.loads(run("ip", "-j", "-d", *arguments).stdout or "[]")
+
+
+def link(device: str) -> dict[str, Any] | None:
+    """Return what the kernel tells of a device, or None where there is none."""
+    done = run("ip", "-j", "-d", "link", "show", "dev", device, check=False)
+    return json.loads(done.stdout)[0] if done.returncode == 0 else None

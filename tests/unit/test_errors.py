@@ -1,0 +1,69 @@
+"""Errors: always one printable line, whatever they quote."""
+
+from __future__ import annotations
+
+import pytest
+
+from libvirt_vepa import errors
+from libvirt_vepa.errors import HostError, KernelError, NewerStateError, StateError, VepaError, XmlError, printable
+
+HOSTILE = {
+    "newline": "a\nb",
+    "carriage return": "a\rb",
+    "terminal escape": "a\x1b[2Jb",
+    "nul": "a\0b",
+    "line separator": "a\u2028b",
+    "right-to-left override": "a\u202eb",
+    "next line": "a\x85b",
+    "lone surrogate": "a\udcffb",
+}
+LEAVES = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, VepaError)]
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_text_becomes_one_printable_line(text):
+    message = str(HostError(text, text, text))
+    assert message.isprintable()
+    assert len(message.splitlines()) == 1
+    assert message.startswith("a\\")
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_escaped_text_can_be_written_to_any_terminal(text):
+    assert printable(text).encode("ascii")
+
+
+def test_ordinary_text_is_not_changed():
+    assert printable("guest 'Bürö 1': naïve") == "guest 'Bürö 1': naïve"
+
+
+def test_the_message_is_place_cause_and_remedy():
+    error = KernelError("it said no", "ask again", "guest 'web'", "interface 52:54:00:00:00:01")
+    assert str(error) == "guest 'web': interface 52:54:00:00:00:01: it said no; ask again"
+
+
+def test_a_message_without_a_place_begins_with_the_cause():
+    assert str(XmlError("what", "remedy")) == "what; remedy"
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+def test_within_puts_the_wider_place_first_and_keeps_the_kind(kind):
+    error = kind("what", "remedy", "interface").within("guest")
+    assert type(error) is kind
+    assert error.where == ("guest", "interface")
+    assert str(error) == "guest: interface: what; remedy"
+
+
+def test_within_leaves_the_first_error_as_it_was():
+    error = StateError("what", "remedy")
+    error.within("guest")
+    assert error.where == ()
+
+
+def test_a_newer_journal_is_a_state_error():
+    assert issubclass(NewerStateError, StateError)
+
+
+def test_every_error_is_one_that_a_person_can_be_shown():
+    assert len(LEAVES) >= 7
+    assert all(issubclass(kind, VepaError) for kind in LEAVES)

@@ -1,0 +1,168 @@
+"""Locks: bounded waits that name the holder, and nothing left behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from libvirt_vepa import locks
+from libvirt_vepa.errors import StateError, TakenError
+
+PROCESS = multiprocessing.get_context("fork")
+SHORT, LONG = 0.2, 20.0
+
+
+def hold(folder, names, holder, ready, done):
+    with locks.held(folder, names, holder, LONG):
+        ready.set()
+        done.wait(LONG)
+
+
+@contextmanager
+def another(folder, *names, holder="the start of guest 'web'"):
+    """Another process holds these locks."""
+    ready, done = PROCESS.Event(), PROCESS.Event()
+    process = PROCESS.Process(target=hold, args=(folder, names, holder, ready, done))
+    process.start()
+    assert ready.wait(LONG)
+    try:
+        yield process
+    finally:
+        done.set()
+        process.join(LONG)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_lock_is_a_file_while_it_is_held_and_gone_after(tmp_path):
+    with locks.held(tmp_path, ("nic-eth0",), "me", SHORT):
+        assert (tmp_path / "nic-eth0").read_text() == "me"
+    assert names(tmp_path) == []
+
+
+def test_the_folder_is_made_where_it_is_missing(tmp_path):
+    with locks.held(tmp_path / "run" / "locks", ("a", "b"), "me", SHORT):
+        assert names(tmp_path / "run" / "locks") == ["a", "b"]
+    assert names(tmp_path / "run" / "locks") == []
+
+
+def test_a_lock_is_given_back_when_the_work_fails(tmp_path):
+    with pytest.raises(ZeroDivisionError), locks.held(tmp_path, ("a",), "me", SHORT):
+        raise ZeroDivisionError
+    assert names(tmp_path) == []
+    with locks.held(tmp_path, ("a",), "me", SHORT):
+        pass
+
+
+def test_a_wait_is_bounded_and_the_error_names_the_holder(tmp_path):
+    with another(tmp_path, "nic-eth0"):
+        begin = time.monotonic()
+        with pytest.raises(TakenError) as caught, locks.held(tmp_path, ("nic-eth0",), "me", SHORT):
+            pytest.fail("two processes hold the same lock")
+        assert SHORT <= time.monotonic() - begin < LONG
+    assert str(caught.value) == (
+        "nic-eth0 has been locked for 0.2 seconds by the start of guest 'web'; try again when that has ended"
+    )
+
+
+def test_a_hostile_holder_is_told_of_in_one_line(tmp_path):
+    with (
+        another(tmp_path, "a", holder="guest 'x\n\x1b[2J'"),
+        pytest.raises(TakenError, match=r"by guest 'x\\n\\x1b\[2J'") as caught,
+        locks.held(tmp_path, ("a",), "me", SHORT),
+    ):
+        pass
+    assert str(caught.value).isprintable()
+
+
+def test_waiting_in_vain_takes_nothing_from_the_holder(tmp_path):
+    with another(tmp_path, "a", "b"):
+        for _ in range(2):
+            with pytest.raises(TakenError), locks.held(tmp_path, ("b",), "me", SHORT):
+                pass
+        assert names(tmp_path) == ["a", "b"]
+
+
+def test_what_was_taken_before_a_vain_wait_is_given_back(tmp_path):
+    with another(tmp_path, "b"):
+        with pytest.raises(TakenError), locks.held(tmp_path, ("a", "b"), "me", SHORT):
+            pass
+        assert names(tmp_path) == ["b"]
+
+
+def test_who_waits_goes_on_when_the_holder_is_killed(tmp_path):
+    with another(tmp_path, "a") as process:
+        os.kill(process.pid, signal.SIGKILL)
+        with locks.held(tmp_path, ("a",), "me", LONG):
+            assert (tmp_path / "a").read_text() == "me"
+    assert names(tmp_path) == []
+
+
+def test_different_locks_do_not_hinder_each_other(tmp_path):
+    with another(tmp_path, "nic-eth0"), locks.held(tmp_path, ("nic-eth1",), "me", SHORT):
+        assert names(tmp_path) == ["nic-eth0", "nic-eth1"]
+
+
+def test_the_alarm_of_the_caller_is_as_before(tmp_path):
+    before = signal.getsignal(signal.SIGALRM)
+    with locks.held(tmp_path, ("a",), "me", SHORT):
+        assert signal.getsignal(signal.SIGALRM) is before
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_a_folder_that_cannot_be_made_is_a_state_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with (
+        pytest.raises(StateError, match="see that /run is writable and not full"),
+        locks.held(tmp_path / "file", ("a",), "me", SHORT),
+    ):
+        pass
+
+
+def test_a_holders_name_that_cannot_be_written_is_a_state_error(tmp_path):
+    (tmp_path / "full").symlink_to("/dev/full")
+    with (
+        pytest.raises(StateError, match="see that /run is writable and not full"),
+        locks.held(tmp_path, ("full",), "me", SHORT),
+    ):
+        pass
+
+
+def test_a_sweep_removes_what_a_killed_process_left_and_nothing_that_is_held(tmp_path):
+    (tmp_path / "guest-x").write_text("killed")
+    with another(tmp_path, "nic-eth0"):
+        locks.sweep(tmp_path)
+        assert names(tmp_path) == ["nic-eth0"]
+    locks.sweep(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_sweep_without_a_folder_is_fine(tmp_path):
+    locks.sweep(tmp_path / "none")
+
+
+def count_up(folder, times):
+    counter = folder / "counter"
+    for _ in range(times):
+        with locks.held(folder / "locks", ("counter",), "counting", LONG):
+            counter.write_text(str(int(counter.read_text()) + 1))
+
+
+def test_processes_that_contend_for_a_lock_lose_no_update(tmp_path):
+    (tmp_path / "counter").write_text("0")
+    processes = [PROCESS.Process(target=count_up, args=(tmp_path, 200)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(LONG)
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert (tmp_path / "counter").read_text() == "800"
+    assert names(tmp_path / "locks") == []
