@@ -9,7 +9,7 @@ import sys
 import syslog
 from collections.abc import Callable
 
-from libvirt_vepa import domain, guests
+from libvirt_vepa import domain
 from libvirt_vepa.errors import VepaError, printable
 from libvirt_vepa.state import Store
 
@@ -44,6 +44,8 @@ def _tell(text: str) -> None:
 
 
 def _prepare(document: bytes) -> int:
+    from libvirt_vepa import guests
+
     guest = domain.read_guest(document)
     if guest.requests:
         with guests.open_host(Store()) as host:
@@ -52,6 +54,8 @@ def _prepare(document: bytes) -> int:
 
 
 def _start(document: bytes) -> int:
+    from libvirt_vepa import guests
+
     guest = domain.read_guest(document)
     if guest.requests:
         with guests.open_host(Store()) as host:
@@ -65,6 +69,8 @@ def _release(document: bytes) -> int:
     store = Store()
     if store.load(uuid) is None:
         return DONE
+    from libvirt_vepa import guests
+
     with guests.open_host(store) as host:
         failures = guests.end(uuid, host, f"the end of guest '{name}'")
     for failure in failures:
@@ -73,6 +79,8 @@ def _release(document: bytes) -> int:
 
 
 def _reconnect(document: bytes) -> int:
+    from libvirt_vepa import guests
+
     guest = domain.read_guest(document)
     if guest.requests:
         with guests.open_host(Store()) as host:

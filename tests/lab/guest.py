@@ -122,7 +122,7 @@ class Guest:
 
     def reaches(self, address: str) -> bool:
         """Tell whether the guest gets an answer from an address."""
-        return self.run(f"ping -q -c 3 -i 0.3 -w 2 {address}")[0] == 0
+        return self.run(f"ping -q -c 2 -W 1 {address}")[0] == 0
 
     def _connect(self) -> socket.socket:
         if self._socket is None:
@@ -142,6 +142,11 @@ class Guest:
                 raise EOFError(f"{self.name}: the guest has ended after: {text[-2000:]!r}")
             text += chunk.decode("utf-8", "replace")
         return text
+
+
+def host_reaches(address: str) -> bool:
+    """Tell whether the lab's host gets an answer from an address."""
+    return run("busybox", "ping", "-q", "-c", "2", "-W", "1", address, check=False).returncode == 0
 
 
 def stored(guest: Guest) -> str:

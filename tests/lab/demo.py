@@ -1,0 +1,153 @@
+"""`make demo`: from the proposal's own text to guests that reach each other, or not, as the mode says.
+
+Runs inside the lab. Exit status 0 when every cell of the table is as expected.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from tests.lab.daemon import daemon, virsh
+from tests.lab.guest import Guest, host_reaches
+from tests.lab.network import Nic, nic
+from tests.lab.shell import run
+
+HOST_ADDRESS = "10.77.0.100"
+PROPOSAL = """\
+<interface type ='physical' name='lan'/>
+<source dev='eth1'/>
+<type='ethernet'/> // it can be of one type
+<mode='vepa|pepa|bridge'/>
+</interface>
+"""
+# What each mode gives: guest to guest and guest to host, without and with a reflecting switch.
+EXPECTED = {
+    ("vepa", False): (False, False),
+    ("vepa", True): (True, True),
+    ("pepa", False): (False, False),
+    ("pepa", True): (False, True),
+    ("bridge", False): (True, False),
+    ("bridge", True): (True, True),
+}
+
+Cell = tuple[bool, bool]
+
+
+def say(text: str) -> None:
+    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n== {text}", flush=True)
+
+
+def show(*command: str, stdin: str | None = None) -> str:
+    """Run a command as a person would, and show both it and what it prints."""
+    done = run(*command, stdin=stdin)
+    print("$ " + " ".join(command))
+    for line in (done.stdout + done.stderr).strip().splitlines():
+        print(f"  {line}")
+    sys.stdout.flush()
+    return done.stdout
+
+
+def main() -> int:
+    """Tell the story, print the table, return the exit status."""
+    say("Installing libvirt-vepa, into this lab only")
+    run("make", "install")
+    with nic("eth1") as wire:
+        wire.give(f"{HOST_ADDRESS}/24")
+        _define_nic()
+        say("Starting a libvirtd of the lab's own")
+        with daemon():
+            guests = [Guest(1), Guest(2)]
+            found = {}
+            for mode in ("vepa", "pepa", "bridge"):
+                found.update(_try(mode, guests, wire))
+    return _report(found)
+
+
+def _define_nic() -> None:
+    say("The host names its NIC, in the proposal's own words")
+    Path("/run/lan.xml").write_text(PROPOSAL, encoding="utf-8")
+    show("cat", "/run/lan.xml")
+    show("libvirt-vepa", "iface-define", "/run/lan.xml")
+    show("libvirt-vepa", "iface-list")
+    show("libvirt-vepa", "iface-dumpxml", "lan")
+
+
+def _try(mode: str, guests: list[Guest], wire: Nic) -> dict[tuple[str, bool], Cell]:
+    say(f"Two guests ask for 'lan' in mode {mode}")
+    first = mode == "vepa"
+    for guest in guests:
+        guest.ask(mode)
+        _define(guest, talk=first and guest is guests[0])
+    for guest in guests:
+        show("virsh", "-q", "start", guest.name)
+    _show_device(guests[0], talk=first)
+    print("  waiting for the guests to boot", flush=True)
+    for guest in guests:
+        guest.wait()
+    found = {}
+    for reflecting in (False, True):
+        wire.reflect(reflecting)
+        cell = _reach(guests)
+        print(f"  switch {'reflects' if reflecting else 'does not reflect'}: {_words(cell)}", flush=True)
+        found[mode, reflecting] = cell
+    if first:
+        show("libvirt-vepa", "status")
+    for guest in guests:
+        guest.destroy()
+    return found
+
+
+def _define(guest: Guest, talk: bool) -> None:
+    request = f"/run/{guest.name}.xml"
+    Path(request).write_text(guest.xml, encoding="utf-8")
+    if talk:
+        print(re.sub(r"(?s).*(<interface.*</interface>).*", r"  \1", guest.xml))
+        show("libvirt-vepa", "plan", request)
+        print(f"$ libvirt-vepa translate {request} | virsh define /dev/stdin")
+    virsh("define", "/dev/stdin", stdin=run("libvirt-vepa", "translate", request).stdout)
+
+
+def _show_device(guest: Guest, talk: bool) -> None:
+    link = show("ip", "-d", "link", "show", guest.device) if talk else run("ip", "-d", "link", "show", guest.device).stdout
+    if not talk:
+        print("  " + next(line.strip() for line in link.splitlines() if "macvtap" in line and "mode" in line))
+        return
+    pid = Path(f"/run/libvirt/qemu/{guest.name}.pid").read_text(encoding="ascii").strip()
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    netdev = json.loads(words[words.index("-netdev") + 1])
+    print(f"  QEMU was given -netdev {json.dumps(netdev)}: a plain tap, by its file descriptor")
+
+
+def _reach(guests: list[Guest]) -> Cell:
+    """Tell whether the guests reach each other, and whether host and guest do, both ways.
+
+    The host speaks first: a private macvtap swallows its own guest's reflected broadcasts, so that
+    the host would not hear the guest ask for its address.
+    """
+    one, two = guests
+    among = one.reaches(two.address) and two.reaches(one.address)
+    return among, host_reaches(one.address) and one.reaches(HOST_ADDRESS)
+
+
+def _words(cell: Cell) -> str:
+    return " / ".join("yes" if reached else "no" for reached in cell)
+
+
+def _report(found: dict[tuple[str, bool], Cell]) -> int:
+    say("Who reaches whom (guest to guest / guest to host)")
+    print(f"  {'mode':8}{'switch':18}{'measured':14}{'expected':14}")
+    for key, expected in EXPECTED.items():
+        mode, reflecting = key
+        verdict = "" if found[key] == expected else "  <-- differs"
+        switch = "reflects" if reflecting else "does not reflect"
+        print(f"  {mode:8}{switch:18}{_words(found[key]):14}{_words(expected):14}{verdict}")
+    right = found == EXPECTED
+    print("\nEvery cell is as expected." if right else "\nThe table is NOT as expected.")
+    return 0 if right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
