@@ -82,7 +82,8 @@ def _try(mode: str, guests: list[Guest], wire: Nic) -> dict[tuple[str, bool], Ce
         guest.ask(mode)
         _define(guest, talk=first and guest is guests[0])
     for guest in guests:
-        show("virsh", "-q", "start", guest.name)
+        print(f"$ virsh start {guest.name}", flush=True)
+        guest.start()
     _show_device(guests[0], talk=first)
     print("  waiting for the guests to boot", flush=True)
     for guest in guests:

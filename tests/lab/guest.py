@@ -22,7 +22,7 @@ DOMAIN = """\
   <name>{name}</name>
   <uuid>{uuid}</uuid>
   <memory unit='MiB'>128</memory>
-  <vcpu>1</vcpu>
+  <vcpu>{vcpus}</vcpu>
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>
     <kernel>{build}/guest/vmlinuz</kernel>
@@ -50,6 +50,7 @@ class Guest:
 
     number: int
     interfaces: str = ""
+    vcpus: int = 1
     _socket: socket.socket | None = field(default=None, repr=False)
 
     @property
@@ -88,17 +89,26 @@ class Guest:
     @property
     def xml(self) -> str:
         return DOMAIN.format(
-            name=self.name, uuid=self.uuid, build=TOP / "build", interfaces=self.interfaces, serial=self.serial
+            name=self.name,
+            uuid=self.uuid,
+            vcpus=self.vcpus, build=TOP / "build", interfaces=self.interfaces, serial=self.serial
         )
 
     def start(self) -> None:
         """Start the guest, which is defined; `wait` for it before anything is run in it."""
         virsh("start", self.name)
+        # What the guest says before anybody listens is lost.
+        self._connect()
 
     def destroy(self) -> None:
         """Pull the guest's plug."""
         self.hang_up()
         virsh("destroy", self.name)
+
+    def resume(self) -> None:
+        """Start the guest from where it was saved; it goes on as if nothing had been."""
+        self.hang_up()
+        self.start()
 
     def hang_up(self) -> None:
         """Let go of the serial port."""
@@ -108,7 +118,6 @@ class Guest:
 
     def wait(self) -> None:
         """Return when the guest's shell answers; then it has its address too."""
-        self._connect()
         self._until(r"guest is up", BOOT_SECONDS)
         self.run(f"ip address add {self.address}/24 dev eth0")
 
@@ -119,6 +128,10 @@ class Guest:
         text = self._until(r"status=(\d+)=", COMMAND_SECONDS)
         output, status = re.split(r"status=(\d+)=", text)[:2]
         return int(status), output.strip()
+
+    def tell(self, command: str) -> None:
+        """Run a command that gives no answer, because it ends the guest."""
+        self._connect().sendall(f"{command}\n".encode())
 
     def reaches(self, address: str) -> bool:
         """Tell whether the guest gets an answer from an address."""

@@ -1,0 +1,103 @@
+"""A libvirtd with the hook installed, one NIC called `lan`, and guests that are gone after each test."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.daemon import Daemon, daemon, virsh
+from tests.lab.guest import Guest, define
+from tests.lab.network import Nic, nic
+from tests.lab.shell import link, run
+
+HOST_ADDRESS = "10.77.0.100"
+STATE = Path("/run/libvirt/vepa")
+EVENT_SECONDS = 30
+
+
+def define_nic(name: str, device: str, *content: str) -> None:
+    """Define a NIC as its administrator would."""
+    xml = f"<interface type='physical' name='{name}'><source dev='{device}'/><type>ethernet</type>{''.join(content)}</interface>"
+    run("libvirt-vepa", "iface-define", "-", stdin=xml)
+
+
+def state_files() -> list[str]:
+    """Return what libvirt-vepa remembers."""
+    return sorted(str(path.relative_to(STATE)) for path in STATE.rglob("*") if path.is_file())
+
+
+def nothing_left(guest: Guest) -> bool:
+    """Tell whether a guest has left neither a device nor a file."""
+    return link(guest.device) is None and not state_files()
+
+
+@pytest.fixture(scope="session")
+def libvirtd() -> Iterator[Daemon]:
+    run("make", "install")
+    with daemon() as running:
+        yield running
+
+
+@pytest.fixture
+def wire(libvirtd: Daemon) -> Iterator[Nic]:
+    with nic("eth1") as found:
+        found.give(f"{HOST_ADDRESS}/24")
+        define_nic("lan", "eth1")
+        yield found
+
+
+@pytest.fixture
+def guest_of(wire: Nic) -> Iterator[Callable[[int], Guest]]:
+    """Make guests by number; whatever state they are in, they are gone after the test."""
+    made: list[Guest] = []
+
+    def make(number: int) -> Guest:
+        guest = Guest(number)
+        made.append(guest)
+        return guest
+
+    yield make
+    for guest in made:
+        guest.hang_up()
+        virsh("destroy", guest.name, check=False)
+        virsh("undefine", guest.name, "--managed-save", check=False)
+
+
+@pytest.fixture
+def guest(guest_of: Callable[[int], Guest]) -> Guest:
+    """A guest that is defined and asks for `lan` in the host's default mode."""
+    found = guest_of(1)
+    found.ask(None)
+    define(found)
+    return found
+
+
+class Eventually:
+    """Waits, at its end, until something is true of the host's devices; use it in a `with` around what causes it."""
+
+    def __init__(self, what: str, condition: Callable[[], bool]) -> None:
+        self._what = what
+        self._condition = condition
+
+    def __enter__(self) -> Eventually:
+        # Subscribed to RTMGRP_LINK (linux/rtnetlink.h) before anything happens, so that no event is missed.
+        self._events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self._events.bind((0, 1))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._events:
+            deadline = time.monotonic() + EVENT_SECONDS
+            while not self._condition():
+                ready, _, _ = select.select([self._events], [], [], max(0.0, deadline - time.monotonic()))
+                assert ready, f"not in {EVENT_SECONDS} seconds: {self._what}"
+                self._events.recv(65536)
+
+
+def gone(device: str) -> Eventually:
+    return Eventually(f"{device} has gone", lambda: link(device) is None)

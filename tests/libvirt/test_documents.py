@@ -1,0 +1,86 @@
+"""What libvirt and the tools around it do to a stored document, and what comes of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from lxml import etree
+
+from tests.lab.daemon import virsh
+from tests.lab.guest import Guest, define, stored
+from tests.lab.shell import link, run
+
+Make = Callable[[int], Guest]
+
+
+def proposed(xml: str) -> str:
+    return run("libvirt-vepa", "translate", "--to", "proposed", stdin=xml).stdout
+
+
+def interface(xml: str) -> bytes:
+    """Return the first interface in canonical XML, blanks and what libvirt assigned left out."""
+    element = etree.fromstring(xml.encode(), etree.XMLParser(remove_blank_text=True)).find("devices/interface")
+    for address in element.findall("address"):
+        element.remove(address)
+    element.tail = None
+    return etree.tostring(element, method="c14n")
+
+
+def test_the_stored_form_is_valid_to_libvirt(guest: Guest) -> None:
+    virsh("define", "/dev/stdin", "--validate", stdin=stored(guest))
+
+
+def test_what_was_asked_comes_back(guest: Guest) -> None:
+    asked = interface(guest.xml)
+    assert interface(proposed(virsh("dumpxml", guest.name).stdout)) == asked
+    guest.start()
+    assert interface(proposed(virsh("dumpxml", "--inactive", guest.name).stdout)) == asked
+    assert b"<name>lan</name><type>macvtap</type>" in interface(proposed(virsh("dumpxml", guest.name).stdout))
+
+
+def test_a_snapshot_is_translated_as_well(guest: Guest) -> None:
+    virsh("snapshot-create-as", guest.name, "first", "--print-xml")
+    assert "type='physical'" not in virsh("dumpxml", guest.name).stdout
+
+
+def test_a_clone_is_refused_until_it_is_translated(guest: Guest, guest_of: Make) -> None:
+    clone = guest_of(2)
+    run("virt-clone", "--original", guest.name, "--name", clone.name, "--mac", clone.mac, "--auto-clone")
+    try:
+        done = virsh("start", clone.name, check=False)
+        assert "has lost <target dev='…' managed='no'/>" in done.stderr
+        assert "libvirt-vepa translate | virsh define /dev/stdin" in done.stderr
+        again = run("libvirt-vepa", "translate", stdin=virsh("dumpxml", "--inactive", clone.name).stdout).stdout
+        virsh("define", "/dev/stdin", stdin=again)
+        virsh("start", clone.name)
+        assert link(clone.device)
+        assert "<alias" not in proposed(again) and "vp" not in re.sub("vepa|qemu-system", "", proposed(again))
+    finally:
+        virsh("destroy", clone.name, check=False)
+
+
+def test_virt_xml_changes_the_mac_and_the_request_stays(guest: Guest) -> None:
+    run("virt-xml", guest.name, "--edit", "--network", "mac=52:54:00:00:00:77")
+    guest.start()
+    found = link(guest.device)
+    assert found and found["address"] == "52:54:00:00:00:77"
+
+
+def test_a_detached_interface_takes_its_request_along(guest: Guest) -> None:
+    xml = virsh("dumpxml", guest.name).stdout
+    element = etree.fromstring(xml.encode()).find("devices/interface")
+    Path("/run/detach.xml").write_bytes(etree.tostring(element))
+    virsh("detach-device", guest.name, "/run/detach.xml", "--config")
+    left = virsh("dumpxml", guest.name).stdout
+    assert "physical:interface " in left
+    virsh("start", guest.name)
+    assert link(guest.device) is None
+    assert "physical" not in run("libvirt-vepa", "translate", stdin=left).stdout
+
+
+def test_define_as_stored_twice_changes_nothing(guest: Guest) -> None:
+    before = virsh("dumpxml", guest.name).stdout
+    define(guest)
+    assert virsh("dumpxml", guest.name).stdout == before
