@@ -6,9 +6,9 @@ this process, everything that was done can be found and undone.
 
 from __future__ import annotations
 
-from libvirt_vepa.errors import VepaError
+from libvirt_vepa.errors import KernelError, VepaError
 from libvirt_vepa.model import Guest
-from libvirt_vepa.operations import Host, Operation, from_record, must_hold
+from libvirt_vepa.operations import Host, Operation, from_record
 from libvirt_vepa.plan import Plan
 from libvirt_vepa.state import Journal
 
@@ -62,3 +62,15 @@ def _undo_all(operations: tuple[Operation, ...], host: Host) -> list[tuple[Opera
         except VepaError as error:
             failed.append((operation, error))
     return failed
+
+
+def verify(operations: tuple[Operation, ...], host: Host) -> tuple[str, ...]:
+    """Return everything that is not as these operations leave it."""
+    return tuple(dict.fromkeys(drift for operation in operations for drift in operation.drifts(host)))
+
+
+def must_hold(operations: tuple[Operation, ...], host: Host) -> None:
+    """Raise KernelError where something is not as these operations leave it; the error is the difference."""
+    drifts = verify(operations, host)
+    if drifts:
+        raise KernelError(", ".join(drifts), "see that nothing else manages these devices, then start the guest again")

@@ -13,7 +13,7 @@ from libvirt_vepa import apply, definitions, facts, plan
 from libvirt_vepa.errors import StateError, VepaError
 from libvirt_vepa.model import Guest, HostInterface
 from libvirt_vepa.netlink import Netlink
-from libvirt_vepa.operations import Host, must_hold, verify
+from libvirt_vepa.operations import Host
 from libvirt_vepa.state import Journal, Store
 
 
@@ -56,7 +56,7 @@ def _definitions(guest: Guest, directory: Path) -> dict[str, HostInterface]:
 def check(guest: Guest, host: Host) -> None:
     """See that a guest's devices are as `begin` left them; raises KernelError or StateError where not."""
     try:
-        must_hold(apply.steps(_journal(guest, host)), host)
+        apply.must_hold(apply.steps(_journal(guest, host)), host)
     except VepaError as error:
         raise error.within(guest.where) from error
 
@@ -65,7 +65,7 @@ def mend(guest: Guest, host: Host) -> tuple[str, ...]:
     """Look at a running guest's devices again, mend what it does not notice, and return all that had drifted."""
     with host.store.lock_guest(guest.uuid, f"a look at {guest.where}"):
         steps = apply.steps(_journal(guest, host))
-        drifts = verify(steps, host)
+        drifts = apply.verify(steps, host)
         for step in steps:
             if step.mendable and any(step.drifts(host)):
                 step.apply(host)

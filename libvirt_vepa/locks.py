@@ -50,13 +50,24 @@ def sweep(folder: Path) -> None:
 def _one(path: Path, holder: str, seconds: float) -> Iterator[None]:
     handle = _acquire(path, seconds)
     try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, holder.encode("utf-8", "replace"), 0)
+        _sign(handle, path, holder)
         yield
     finally:
         # While it is still held: who waits for it sees that the file has gone and makes a new one.
         path.unlink(missing_ok=True)
         os.close(handle)
+
+
+def _sign(handle: int, path: Path, holder: str) -> None:
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, holder.encode("utf-8", "replace"), 0)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StateError:
+    return StateError(f"cannot write {path}: {error.strerror}", "see that /run is writable and not full")
 
 
 def _acquire(path: Path, seconds: float) -> int:
@@ -78,7 +89,7 @@ def _open(path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise StateError(f"cannot make {path}: {error.strerror}", "see that /run is writable and not full") from error
+        raise _unwritable(path, error) from error
 
 
 def _is_current(handle: int, path: Path) -> bool:

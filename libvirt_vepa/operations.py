@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from libvirt_vepa import sysfs
-from libvirt_vepa.errors import KernelError, NewerStateError, TakenError
+from libvirt_vepa.errors import NewerStateError, TakenError
 from libvirt_vepa.model import MacAddress
 from libvirt_vepa.netlink import Link, Netlink
 from libvirt_vepa.state import Lease, Record, Store
@@ -279,23 +279,11 @@ KNOWN = {
 
 def from_record(record: Mapping[str, Any]) -> Operation:
     """Return the operation that `record` made; NewerStateError where this version does not know it."""
-    values = dict(record)
-    kind = KNOWN.get(values.pop("operation", ""))
+    values = dict(record) if isinstance(record, dict) else {}
+    kind = KNOWN.get(str(values.pop("operation", "")))
     if kind is None or set(values) != {field.name for field in fields(kind)}:
         raise NewerStateError(
-            f"the journal holds an operation that is not known here: {dict(record)}",
+            f"the journal holds an operation that is not known here: {record}",
             "install the libvirt-vepa that wrote it again",
         )
     return kind(**values)
-
-
-def verify(operations: tuple[Operation, ...], host: Host) -> tuple[str, ...]:
-    """Return everything that is not as these operations leave it."""
-    return tuple(dict.fromkeys(drift for operation in operations for drift in operation.drifts(host)))
-
-
-def must_hold(operations: tuple[Operation, ...], host: Host) -> None:
-    """Raise KernelError where something is not as these operations leave it; the error is the difference."""
-    drifts = verify(operations, host)
-    if drifts:
-        raise KernelError(", ".join(drifts), "see that nothing else manages these devices, then start the guest again")

@@ -151,7 +151,7 @@ class Store:
                 return Lease(**json.loads(path.read_text(encoding="utf-8")))
             except FileNotFoundError:
                 return None
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 raise _damaged(path) from error
 
     def take(self, lease: Lease) -> Lease:
@@ -239,7 +239,7 @@ def _journal(text: str, path: Path) -> Journal:
             )
         uses = tuple(Use(**use) for use in record["uses"])
         return Journal(record["uuid"], record["guest"], uses, tuple(record["operations"]), record["written"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _damaged(path) from error
 
 

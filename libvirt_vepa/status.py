@@ -7,7 +7,7 @@ from typing import Any
 
 from libvirt_vepa import apply
 from libvirt_vepa.errors import VepaError
-from libvirt_vepa.operations import Host, verify
+from libvirt_vepa.operations import Host
 from libvirt_vepa.state import Use
 
 
@@ -51,5 +51,5 @@ def _guest(uuid: str, host: Host) -> list[InterfaceStatus]:
         mine = tuple(
             step for step in steps if use.device in (getattr(step, "device", None), getattr(step, "key", None))
         )
-        rows.append(InterfaceStatus(journal.guest, uuid, use, verify(mine, host)))
+        rows.append(InterfaceStatus(journal.guest, uuid, use, apply.verify(mine, host)))
     return rows

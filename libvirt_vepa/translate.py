@@ -1,13 +1,16 @@
 """From what people write to what libvirt stores, and back: the sheets of xslt/, run with lxml.
 
-What a sheet cannot know is given to it (a MAC that is generated), and what it cannot say well
-is checked here first. A document that holds nothing of ours comes back as it was, byte for byte.
+What a sheet cannot know is given to it (a MAC that is generated), and what it cannot say well is
+checked here first; guest.rng has the last word on the structure. A document in which nothing has
+to change comes back as it was, byte for byte.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from lxml import etree
@@ -15,6 +18,8 @@ from lxml import etree
 from libvirt_vepa import documents
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model import (
+    ALIAS_PREFIX,
+    DEVICE_PREFIX,
     NAMESPACE,
     GuestType,
     HostInterface,
@@ -26,65 +31,82 @@ from libvirt_vepa.model import (
     derived_device,
 )
 
-WRAPPER = f"{{{NAMESPACE}}}interfaces"
-PROPOSED = (
-    "/interface[@type='physical'] | //*[self::domain or self::inactiveDomain]/devices/interface[@type='physical']"
-)
-STORED = "//*[self::domain or self::inactiveDomain]/metadata/physical:interfaces"
-# What libvirt keeps as an alias on every interface (virDomainDeviceAliasIsUserAlias, user alias pattern).
+NAMESPACES = {"physical": NAMESPACE, "rng": "http://relaxng.org/ns/structure/1.0"}
+SCHEMA = "guest.rng"
+# Other programs may keep a whole domain in the metadata; that is theirs.
+DOMAINS = "(//domain | //inactiveDomain)[not(ancestor::metadata)]"
+REQUESTS = "metadata/physical:interfaces/physical:interface"
+NEWER = "metadata/*[starts-with(namespace-uri(), 'urn:libvirt-vepa:physical:') and namespace-uri() != $known]"
+# More NICs than any machine has slots for. It bounds what a document can cost, and the sheets' recursion.
+MOST = 1000
+DECLARATION = re.compile(rb"(?:\xef\xbb\xbf)?(<\?xml\s[^>]*\?>)")
+ENCODING = re.compile(rb"(encoding\s*=\s*['\"])(?!(?i:utf-8)['\"])[^'\"]*")
+# How libxml2 writes XML: it escapes every '<', '>' and '"' inside a value.
+TOKEN = re.compile(rb"<!--.*?-->|<\?.*?\?>|<[^>]*>", re.DOTALL)
+ATTRIBUTE = re.compile(rb'="([^"]*)"')
+# What libvirt keeps of an alias: USER_ALIAS_PREFIX and USER_ALIAS_CHARS in its domain_conf.c.
 ALIAS = re.compile(r"ua-[A-Za-z0-9_-]+")
+DERIVED = re.compile(f"({ALIAS_PREFIX}|{DEVICE_PREFIX})[0-9a-f]{{12}}")
 MEANINGLESS = {
-    "source": "the NIC is named by <name>, and what that is the host decides",
-    "virtualport": "libvirt has no virtual ports on such an interface",
-    "port": "isolation is what mode='pepa' gives",
-    "filterref": "libvirt filters taps, not macvtaps",
-    "vlan": "it is not built yet",
-    "vf": "it is not built yet",
+    "source": "remove it: <name> says which NIC is meant, and the host knows what that is",
+    "virtualport": "remove it: libvirt has no virtual ports on such an interface",
+    "port": "remove it: target mode='pepa' keeps guests apart",
+    "mode": "write it as in <target mode='vepa'/>",
+    "vlan": "remove it: it is not built yet",
+    "vf": "remove it: it is not built yet",
 }
 
 
 def to_stored(data: bytes, origin: str) -> bytes:
     """Return the document as libvirt stores it: legal ethernet interfaces, the requests in the metadata.
 
-    Raises XmlError, with the guest, the interface's line and the remedy, for what cannot be
-    meant. `origin` is what messages call the document.
+    Of a document that is a single interface (hotplug) it is the interface; `split` gives the
+    request too. `origin` is what messages call the document. Raises XmlError, with the line, the
+    guest and the remedy, for what cannot be meant.
     """
-    tree = documents.parse(data, origin)
-    if not tree.xpath(PROPOSED) and not _stored(tree):
+    tree, ours = _read(data, origin)
+    if ours is None:
         return data
-    _check_all(tree, origin)
-    missing = tree.xpath(f"count(({PROPOSED})[not(mac)])")
-    macs = " ".join(str(MacAddress.generate()) for _ in range(int(missing)))
-    return _run("stored.xsl", tree, data, macs=macs)
+    _check(ours, origin)
+    return _run("stored.xsl", tree, data, macs=_macs(ours))
 
 
 def to_proposed(data: bytes, origin: str) -> bytes:
-    """Return the document as people write it: the inverse of `to_stored`. Raises XmlError where it is no XML."""
-    tree = documents.parse(data, origin)
-    return _run("proposed.xsl", tree, data) if _stored(tree) else data
+    """Return the document as people write it: the inverse of `to_stored`.
+
+    Raises XmlError where it is no XML, or where a request holds what this version does not know.
+    """
+    tree, ours = _read(data, origin)
+    if ours is None:
+        return data
+    for interface in ours:
+        with _of(interface, origin):
+            _check_request(interface)
+    return _run("proposed.xsl", tree, data)
 
 
 def to_native(data: bytes, origin: str, hosts: Iterable[HostInterface]) -> bytes:
     """Return the document with libvirt's own direct and bridge interfaces, for hosts without the hook.
 
-    `hosts` are the definitions of that host. Raises XmlError where a name is not among them.
+    `hosts` are the definitions of that host. Raises XmlError as `to_stored`, and where a name is
+    not among them or does not give what is asked.
     """
-    proposed = to_proposed(data, origin)
-    tree = documents.parse(proposed, origin)
-    if not tree.xpath(PROPOSED):
+    tree, ours = _read(data, origin)
+    if ours is None:
         return data
-    _check_all(tree, origin)
+    _check(ours, origin)
     known = {host.name: host for host in hosts}
-    for interface in tree.xpath(PROPOSED):
-        with documents.at(_place(interface, origin)):
+    for interface in ours:
+        with _of(interface, origin):
             _check_native(interface, known)
-    words = (f"{host.name}={host.device},{host.allowed[0].value},{host.bridge or ''}" for host in known.values())
-    return _run("native.xsl", tree, proposed, hosts=" ".join(words))
+    # A definition's name has no '=' and a device's no ':'.
+    words = (f"{host.name}={host.device}:{host.allowed[0].value}:{host.bridge or ''}" for host in known.values())
+    return _run("native.xsl", tree, data, hosts=" ".join(words))
 
 
 def is_proposed(data: bytes, origin: str) -> bool:
     """Tell whether a document holds a request in the proposed form. Raises XmlError where it is no XML."""
-    return bool(documents.parse(data, origin).xpath(PROPOSED))
+    return any(map(_is_physical, _ours(documents.parse(data, origin), origin)))
 
 
 def split(data: bytes, origin: str) -> tuple[bytes, bytes]:
@@ -92,181 +114,142 @@ def split(data: bytes, origin: str) -> tuple[bytes, bytes]:
 
     The request is the whole metadata element, for libvirt's metadata call. Raises XmlError.
     """
+    tree, ours = _read(data, origin)
+    if not ours or ours[0] is not tree.getroot():
+        raise XmlError("this is no single physical interface", "begin with <interface type='physical'>", origin)
+    _check(ours, origin)
+    macs = _macs(ours)
+    return _run("stored.xsl", tree, data, macs=macs), _run("stored.xsl", tree, data, macs=macs, part="request")
+
+
+# -- what is ours
+
+
+def _read(data: bytes, origin: str) -> tuple[Any, list[Any] | None]:
+    """Return a document and what in it is ours; None where it has not even a request without an interface."""
     tree = documents.parse(data, origin)
-    _check_all(tree, origin)
-    macs = str(MacAddress.generate())
-    return tuple(_run("stored.xsl", tree, data, macs=macs, part=part) for part in ("interface", "request"))  # type: ignore[return-value]
+    ours = _ours(tree, origin)
+    return tree, ours if ours or tree.xpath(f"{DOMAINS}/{REQUESTS}/..", namespaces=NAMESPACES) else None
 
 
-def _stored(tree: Any) -> list[Any]:
-    found: list[Any] = tree.xpath(STORED, namespaces={"physical": NAMESPACE})
+def _ours(tree: Any, origin: str) -> list[Any]:
+    """Return the interfaces in the proposed form, and the stored ones that have a request, in document order."""
+    root = tree.getroot()
+    found = [root] if root.tag == "interface" and _is_physical(root) else []
+    for domain in tree.xpath(DOMAINS):
+        aliases = set(domain.xpath(f"{REQUESTS}/@alias", namespaces=NAMESPACES))
+        interfaces = domain.findall("devices/interface")
+        found += [each for each in interfaces if _is_physical(each) or _is_stored(each, aliases)]
+        if found and domain.xpath(NEWER, known=NAMESPACE):
+            raise XmlError("it holds requests of a newer form", "use the libvirt-vepa that wrote them", origin)
+    if len(found) > MOST:
+        raise XmlError(f"there are more than {MOST} physical interfaces", "use fewer", origin)
     return found
 
 
+def _is_physical(interface: Any) -> bool:
+    return bool(interface.get("type") == "physical")
+
+
+def _is_stored(interface: Any, aliases: set[str]) -> bool:
+    return interface.get("type") == "ethernet" and _given(interface, "alias", "name") in aliases
+
+
+def _given(interface: Any, child: str, name: str) -> str | None:
+    """Return an attribute of a child, None where there is none."""
+    element = interface.find(child)
+    return element.get(name) if element is not None else None
+
+
+def _request(interface: Any) -> Any:
+    """Return the element that says what is asked: the interface itself, or its request in the metadata."""
+    if _is_physical(interface):
+        return interface
+    alias = _given(interface, "alias", "name")
+    return interface.xpath(f"../../{REQUESTS}[@alias = $alias]", alias=alias, namespaces=NAMESPACES)[0]
+
+
+def _macs(ours: list[Any]) -> str:
+    return " ".join(str(MacAddress.generate()) for interface in ours if interface.find("mac") is None)
+
+
+# -- the sheets
+
+
 def _run(sheet: str, tree: Any, data: bytes, **parameters: str) -> bytes:
-    """Run a sheet; the result begins and ends as the document did."""
-    transform = etree.XSLT(etree.parse(str(documents.data_file(sheet))))
-    result = transform(tree, **{name: etree.XSLT.strparam(value) for name, value in parameters.items()})
-    encoding = tree.docinfo.encoding or "UTF-8"
-    declared = data.lstrip().startswith(b"<?xml")
-    text: bytes = etree.tostring(result, encoding=encoding, xml_declaration=declared)
-    return text.rstrip(b"\n") + (b"\n" if data.endswith(b"\n") else b"")
+    """Run a sheet over a document; `data` is what the document was read from."""
+    quoted = {name: etree.XSLT.strparam(value) for name, value in parameters.items()}
+    root, result = tree.getroot(), _sheet(sheet)(tree, **quoted).getroot()
+    if _canonical(result) == _canonical(root):
+        return data
+    # It begins and ends as the document did, but is UTF-8, as the document was read whatever it declared.
+    declaration = DECLARATION.match(data)
+    parts = [ENCODING.sub(rb"\1UTF-8", declaration[1])] if declaration else []
+    parts += [tree.docinfo.doctype.encode()] if tree.docinfo.doctype else []
+    parts += [_text(node) for node in reversed([*root.itersiblings(preceding=True)])]
+    parts += [_quoted_as(data, _text(result)), *map(_text, root.itersiblings())]
+    return b"\n".join(parts) + data[len(data.rstrip()) :]
+
+
+@lru_cache
+def _sheet(name: str) -> Any:
+    return etree.XSLT(etree.parse(str(documents.data_file(name))), access_control=etree.XSLTAccessControl.DENY_ALL)
+
+
+def _text(node: Any) -> bytes:
+    text: bytes = etree.tostring(node, encoding="UTF-8", xml_declaration=False, with_tail=False)
+    return text
+
+
+def _canonical(root: Any) -> bytes:
+    text: bytes = etree.tostring(root, method="c14n")
+    return text
+
+
+def _quoted_as(data: bytes, text: bytes) -> bytes:
+    """Return serialised XML with its attributes in single quotes if the document has most of them so, as libvirt has.
+
+    Scripts that cut values out of `virsh dumpxml` count on that.
+    """
+    if data.count(b"='") <= data.count(b'="'):
+        return text
+    single = TOKEN.sub(lambda token: ATTRIBUTE.sub(_single, token[0]), text)
+    return single if _canonical(etree.fromstring(single)) == _canonical(etree.fromstring(text)) else text
+
+
+def _single(value: re.Match[bytes]) -> bytes:
+    return b"='%s'" % value[1].replace(b"'", b"&apos;").replace(b"&quot;", b'"')
 
 
 # -- what cannot be meant
 
 
-def _place(interface: Any, origin: str) -> tuple[str, ...]:
-    """Return how messages name an interface: its document and line, and its guest."""
-    line = documents.line(origin, interface.sourceline)
-    domain = next(interface.iterancestors("domain", "inactiveDomain"), None)
-    name = domain.findtext("name") if domain is not None else None
-    return (line, f"guest '{name}'") if name else (line,)
+@contextmanager
+def _of(interface: Any, origin: str) -> Iterator[None]:
+    """Say of an XmlError that comes out of this block which line and which guest it is about."""
+    try:
+        yield
+    except XmlError as error:
+        where = error.where or (documents.line(origin, interface.sourceline),)
+        name = interface.xpath("string(ancestor::*[self::domain or self::inactiveDomain][1]/name)")
+        raise XmlError(error.what, error.remedy, *where, *([f"guest '{name}'"] if name else [])) from None
 
 
-def _check_all(tree: Any, origin: str) -> None:
-    seen: dict[Any, set[str]] = {}
-    schema = etree.RelaxNG(etree.parse(str(documents.data_file("guest.rng"))))
-    for interface in tree.xpath(PROPOSED):
-        with documents.at(_place(interface, origin)):
-            _check(interface)
-            for key in _identity(interface):
-                _check_unique(key, seen.setdefault(interface.getparent(), _others(interface)))
-            if not schema.validate(interface):
-                entry = schema.error_log[0]
-                raise XmlError(f"line {entry.line}: {entry.message}", "see xslt/guest.rng for what may stand there")
-
-
-def _check(interface: Any) -> None:
-    """Judge one request by itself."""
-    for name in interface.attrib:
-        if name not in ("type", "trustGuestRxFilters"):
-            raise XmlError(f"unknown attribute '{name}' of <interface>", "remove it")
-    _check_children(interface)
-    kind = GuestType.parse(_text(interface, "type")) if interface.find("type") is not None else GuestType.MACVTAP
-    if interface.find("filterref") is not None and kind is not GuestType.TAP:
-        raise XmlError("<filterref> means nothing on a macvtap", MEANINGLESS["filterref"])
-    if interface.find("name") is None:
-        raise XmlError(
-            "<name> is missing", "write <name>…</name>, one of the names that 'libvirt-vepa iface-list' shows"
-        )
-    check_definition_name(_text(interface, "name"))
-    _check_target(interface.find("target"))
-    _check_mac(interface.find("mac"))
-    _check_alias(interface.find("alias"))
-
-
-def _check_children(interface: Any) -> None:
-    seen = set()
-    for child in interface.iterchildren(tag=etree.Element):
-        if child.tag in MEANINGLESS and child.tag != "filterref":
-            raise XmlError(f"<{child.tag}> (line {child.sourceline}) means nothing here", MEANINGLESS[child.tag])
-        if child.tag in seen and child.tag in ("name", "type", "target", "mac", "alias"):
-            raise XmlError(f"<{child.tag}> (line {child.sourceline}) stands there twice", "keep one of them")
-        if child.tag not in _known():
-            raise XmlError(
-                f"unknown element <{child.tag}> (line {child.sourceline})", "libvirt would drop it; remove it"
-            )
-        seen.add(child.tag)
-    stray = [text for text in interface.xpath("text()") if text.strip() and not text.strip().startswith("//")]
-    if stray:
-        raise XmlError(f"stray text '{stray[0].strip()}'", "remove it, or make it a comment")
-
-
-def _known() -> frozenset[str]:
-    """Return the elements that the schema knows inside an interface."""
-    schema = etree.parse(str(documents.data_file("guest.rng")))
-    ns = {"r": "http://relaxng.org/ns/structure/1.0"}
-    return frozenset(
-        (*schema.xpath("//r:element/@name", namespaces=ns), *schema.xpath("//r:name/text()", namespaces=ns))
-    )
-
-
-def _text(interface: Any, name: str) -> str:
-    return str(interface.findtext(name) or "").strip()
-
-
-def _check_target(target: Any) -> None:
-    if target is None:
-        return
-    for name in target.attrib:
-        if name not in ("dev", "mode"):
-            raise XmlError(f"unknown attribute '{name}' of <target>", "use mode and dev")
-    if "|" in target.get("mode", ""):
-        raise XmlError(
-            f"'{target.get('mode')}' is a choice of modes", "ask for one, or leave it out for the host's default"
-        )
-    if target.get("mode") is not None:
-        Mode.parse(target.get("mode"))
-    if target.get("dev") is not None:
-        check_device_name(target.get("dev"))
-
-
-def _check_mac(mac: Any) -> None:
-    if mac is None:
-        return
-    if mac.get("address") is None:
-        raise XmlError("<mac> has no address", "write <mac address='…'/>, or leave it out and one is generated")
-    address = MacAddress.parse(mac.get("address"))
-    if address.is_multicast or address.is_zero:
-        kind = "a multicast address" if address.is_multicast else "no address at all"
-        raise XmlError(f"{address} is {kind}", "give a unicast MAC, as in 52:54:00:aa:bb:cc")
-
-
-def _check_alias(alias: Any) -> None:
-    if alias is not None and not ALIAS.fullmatch(alias.get("name", "")):
-        raise XmlError(
-            f"libvirt would not keep the alias '{alias.get('name', '')}'",
-            "begin with ua- and use letters, digits, '_', '-'",
-        )
-
-
-def _identity(interface: Any) -> Iterator[str]:
-    """Yield what an interface may not share with another of its guest: alias, MAC and device, given or derived."""
-    mac, alias, target = interface.find("mac"), interface.find("alias"), interface.find("target")
-    device = target.get("dev") if target is not None else None
-    if mac is not None:
-        address = MacAddress.parse(mac.get("address"))
-        yield f"MAC {address}"
-        device = device or derived_device(address)
-    if alias is not None:
-        yield f"alias {alias.get('name')}"
-    elif mac is not None:
-        yield f"alias {derived_alias(address)}"
-    if device:
-        yield f"device {device}"
-
-
-def _others(interface: Any) -> set[str]:
-    """Return what the guest's other devices already have."""
-    devices = interface.getparent()
-    if devices is None:
-        return set()
-    aliases = devices.xpath("*[not(self::interface[@type='physical'])]/alias/@name")
-    names = devices.xpath("interface[@type!='physical']/target/@dev")
-    return {*(f"alias {name}" for name in aliases), *(f"device {name}" for name in names)}
-
-
-def _check_unique(key: str, seen: set[str]) -> None:
-    if key in seen:
-        raise XmlError(f"{key} is given to two devices of this guest", "make them different")
-    seen.add(key)
-
-
-def _check_native(interface: Any, known: dict[str, HostInterface]) -> None:
-    """Judge what only the definitions tell."""
-    name = _text(interface, "name")
-    if name not in known:
-        raise XmlError(f"no physical interface '{name}' is defined", "see 'libvirt-vepa iface-list'")
-    host = known[name]
-    target = interface.find("target")
-    asked = Mode.parse(target.get("mode")) if target is not None and target.get("mode") else None
-    kind = GuestType.parse(_text(interface, "type") or "macvtap")
-    mode = host.mode_for(kind, asked)
-    if mode not in host.allowed:
-        allowed = " or ".join(mode.value for mode in host.allowed)
-        raise XmlError(f"mode {mode.value} is not allowed on '{name}'", f"ask for {allowed}")
-    if kind is GuestType.TAP and mode is not Mode.BRIDGE:
-        raise XmlError(f"a tap cannot have mode {mode.value}", "ask for bridge, or for <type>macvtap</type>")
-    if kind is GuestType.TAP and host.bridge is None:
-        raise XmlError(f"'{name}' names no bridge for a tap", "define it with <bridge name='…'/>")
+def _check(ours: list[Any], origin: str) -> None:
+    """Judge each of our interfaces by itself, then that no two of a guest are given the same."""
+    taken: dict[Any, set[str]] = {}
+    for interface in ours:
+        with _of(interface, origin):
+            _check_request(interface)
+            if _is_physical(interface):
+                _check_children(interface, origin)
+            _check_values(interface, origin)
+            if _is_physical(interface):
+                documents.validate(etree.ElementTree(interface), SCHEMA, origin)
+                _check_derived(interface)
+            devices = interface.getparent()
+            claimed = taken.setdefault(devices, _claims_of_others(devices, ours))
+            for claim in _claims(interface):
+                if claim in claimed:
+                    raise XmlError(f"{claim} is given to two devices of this guest", "make them different")
+                claimed.add(claim)

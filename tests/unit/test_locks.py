@@ -17,23 +17,24 @@ PROCESS = multiprocessing.get_context("fork")
 SHORT, LONG = 0.2, 20.0
 
 
-def hold(folder, names, holder, ready, done):
+def hold(folder, names, holder, pipe):
     with locks.held(folder, names, holder, LONG):
-        ready.set()
-        done.wait(LONG)
+        pipe.send("held")
+        pipe.poll(LONG)
 
 
 @contextmanager
 def another(folder, *names, holder="the start of guest 'web'"):
     """Another process holds these locks."""
-    ready, done = PROCESS.Event(), PROCESS.Event()
-    process = PROCESS.Process(target=hold, args=(folder, names, holder, ready, done))
+    # A pipe, because an Event waits for ever for a process that was killed.
+    mine, its = PROCESS.Pipe()
+    process = PROCESS.Process(target=hold, args=(folder, names, holder, its))
     process.start()
-    assert ready.wait(LONG)
+    assert mine.poll(LONG)
     try:
         yield process
     finally:
-        done.set()
+        mine.send("done")
         process.join(LONG)
 
 
