@@ -1,0 +1,91 @@
+"""What `make install` puts where, and that `make uninstall` takes all of it away."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.shell import run
+
+TOP = Path(__file__).resolve().parents[2]
+HOOK = "/etc/libvirt/hooks/qemu.d/libvirt-vepa"
+COMMAND = "/usr/bin/libvirt-vepa"
+LIBRARY = "/usr/lib/python3/dist-packages/libvirt_vepa"
+DATA = "/usr/share/libvirt-vepa"
+COMMANDS = ("iface-define", "iface-list", "iface-dumpxml", "iface-undefine", "translate", "plan", "status", "reconcile")
+
+
+@pytest.mark.parametrize("path", [HOOK, COMMAND])
+def test_what_runs_is_a_real_executable_file(host: Any, path: str) -> None:
+    file = host.file(path)
+    # AppArmor's profile of libvirtd denies a hook that is a link to somewhere else.
+    assert file.is_file and not file.is_symlink
+    assert (file.user, file.group, file.mode) == ("root", "root", 0o755)
+
+
+@pytest.mark.parametrize("path", sorted(path.name for path in (TOP / "libvirt_vepa").glob("*.py")))
+def test_the_package_is_installed_whole(host: Any, path: str) -> None:
+    file = host.file(f"{LIBRARY}/{path}")
+    assert (file.user, file.mode) == ("root", 0o644)
+    assert Path(f"{LIBRARY}/{path}").read_bytes() == (TOP / "libvirt_vepa" / path).read_bytes()
+
+
+@pytest.mark.parametrize("path", sorted(path.name for path in (TOP / "xslt").iterdir()))
+def test_sheets_and_schemas_are_installed(host: Any, path: str) -> None:
+    assert host.file(f"{DATA}/{path}").mode == 0o644
+    assert Path(f"{DATA}/{path}").read_bytes() == (TOP / "xslt" / path).read_bytes()
+
+
+def test_only_the_hook_is_in_the_hooks_folder(host: Any) -> None:
+    # libvirt runs every executable file in there, whatever its name.
+    assert host.file("/etc/libvirt/hooks/qemu.d").listdir() == ["libvirt-vepa"]
+
+
+def test_the_hook_runs_with_the_systems_python(host: Any) -> None:
+    assert host.file(HOOK).content_string.startswith("#!/usr/bin/python3 ")
+
+
+def test_the_hook_lets_a_foreign_guest_pass(host: Any) -> None:
+    done = host.run(f"echo '<domain/>' | env -i PATH=/usr/bin {HOOK} other prepare begin -")
+    assert (done.rc, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_command_works_from_anywhere(host: Any) -> None:
+    done = host.run(f"cd / && {COMMAND} iface-list")
+    assert done.rc == 0 and done.stdout.startswith(" Name   Device")
+
+
+def test_the_command_explains_itself(host: Any) -> None:
+    done = host.run(f"{COMMAND} --help")
+    assert done.rc == 0
+    assert [name for name in COMMANDS if name not in done.stdout] == []
+
+
+def test_the_manual_page_is_there(host: Any) -> None:
+    assert host.file("/usr/share/man/man8/libvirt-vepa.8").mode == 0o644
+
+
+@pytest.mark.parametrize("prefix", ["/usr", "/usr/local", "/opt/vepa"])
+def test_a_staged_install_is_taken_away_whole(prefix: str, tmp_path: Path) -> None:
+    def make(goal: str) -> set[str]:
+        run("make", "-C", str(TOP), goal, f"DESTDIR={tmp_path}", f"PREFIX={prefix}")
+        return {f"/{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*") if path.is_file()}
+
+    installed = make("install")
+    assert {f"{prefix}/bin/libvirt-vepa", f"{prefix}/share/libvirt-vepa/stored.xsl", HOOK} <= installed
+    assert make("uninstall") == set()
+
+
+def test_another_prefix_is_found_by_command_and_hook() -> None:
+    run("make", "-C", str(TOP), "install", "PREFIX=/opt/vepa")
+    try:
+        assert run("/opt/vepa/bin/libvirt-vepa", "iface-list").stdout.startswith(" Name")
+        guest = b"<domain><name>web</name><metadata>physical</metadata></domain>"
+        done = subprocess.run((HOOK, "web", "started", "begin", "-"), input=guest, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+    finally:
+        run("make", "-C", str(TOP), "uninstall", "PREFIX=/opt/vepa")
+        run("make", "-C", str(TOP), "install")
