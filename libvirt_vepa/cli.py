@@ -122,7 +122,6 @@ def _dump(options: argparse.Namespace) -> int:
 
 
 def _undefine(options: argparse.Namespace) -> int:
-
     store = Store()
     for uuid in store.guests():
         journal = store.load(uuid)
@@ -166,7 +165,7 @@ def _translate(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     from libvirt_vepa import guests
 
-    guest = domain.read_guest(translate.to_stored(*_input(options.file)))
+    guest = domain.read_guest(translate.to_stored(*_input(options.file)), draft=True)
     with guests.open_host(Store()) as host:
         plan = guests.look(guest, host)
     if options.json:

@@ -44,7 +44,9 @@ def read(data: bytes, origin: str) -> HostInterface:
     root = tree.getroot()
     with _at(root, origin):
         if root.tag != "interface" or root.get("type") != "physical":
-            raise XmlError("this is not the definition of a physical interface", "begin with <interface type='physical'>")
+            raise XmlError(
+                "this is not the definition of a physical interface", "begin with <interface type='physical'>"
+            )
     _clear_text(root, origin)
     _split_modes(root, origin)
     host = HostInterface(

@@ -27,7 +27,10 @@ EXTRA = "Extra content at the end of the document"
 # libxml2's words for what does not follow a schema, and ours. The first of its messages that has
 # a counterpart here tells most; the others only say what is around the culprit.
 READABLE = (
-    (r"(?:Extra|Did not expect) element (\S+) (?:in interleave|there)", "<{0}> is not expected here, or stands there twice"),
+    (
+        r"(?:Extra|Did not expect) element (\S+) (?:in interleave|there)",
+        "<{0}> is not expected here, or stands there twice",
+    ),
     (r"Element (\S+) has extra content: text", "text is not expected in <{0}>"),
     (r"Element (\S+) has extra content: (\S+)", "<{1}> is not expected in <{0}>"),
     (r"Invalid attribute (\S+) for element (\S+)", "<{1}> has no attribute '{0}'"),

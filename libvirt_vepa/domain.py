@@ -1,11 +1,13 @@
 """The stored form as the hook gets it: which of a domain's interfaces ask for a NIC, and what they ask.
 
-The interface element is the truth; a request whose interface is gone is nothing.
+The interface element is the truth: a request whose interface is gone, or has become one of
+another type, is nothing. Nothing here needs the sheets or the schemas, which cost time.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from libvirt_vepa import documents
@@ -22,89 +24,129 @@ from libvirt_vepa.model import (
     check_device_name,
 )
 
-FAMILY = re.compile(r"\{urn:libvirt-vepa:physical:(\d+)\}interfaces")
 ORIGIN = "the guest's XML"
+FAMILY = re.compile(r"\{urn:libvirt-vepa:physical:([^}]*)\}interfaces")
+VERSION = NAMESPACE.rpartition(":")[2]
+ATTRIBUTES = {"alias", "name", "type", "mode"}
+# The guest's name stays out of it: it may hold anything, and this is made to be pasted into a shell.
 AGAIN = "run 'virsh dumpxml --inactive GUEST | libvirt-vepa translate | virsh define /dev/stdin'"
+ANEW = "'virsh edit' the guest, ask again with <interface type='physical'>, and translate it; or remove the <alias>"
+NEWER = "install the libvirt-vepa that wrote it"
 
 
-def read_guest(data: bytes) -> Guest:
+def read_guest(data: bytes, *, draft: bool = False) -> Guest:
     """Return the guest that a domain's XML describes, with its requests in the order of its interfaces.
 
-    The UUID is empty where the document has none. Raises XmlError, with guest and line, for an
-    interface of ours that has lost its request or its target, and for values that nobody can mean.
+    Both of libvirt's forms will do, that of a running guest and the inactive one. A `draft` is a
+    document that libvirt has not seen yet and that may lack the UUID, which is then empty. Raises
+    XmlError, with guest and line, for an interface of ours that has lost its request or its
+    target, and for values that nobody can mean.
     """
     root = documents.parse(data, ORIGIN).getroot()
-    name = root.findtext("name") or ""
-    requests = _requests(root, name)
-    found = []
-    for interface in root.iterfind("devices/interface"):
-        with documents.at((f"guest '{name}'", f"interface on line {interface.sourceline}")):
-            request = _request(interface, requests)
-        if request is not None:
-            found.append(request)
-    return Guest(name, root.findtext("uuid") or "", tuple(found))
+    uuid, name = _identity(root)
+    with documents.at((f"guest '{name}'",)):
+        found = tuple(_found(root))
+        if found and not uuid and not draft:
+            raise XmlError("<uuid> is missing", "give the domain's XML as libvirt writes it")
+    return Guest(name, uuid, found)
 
 
 def read_identity(data: bytes) -> tuple[str, str]:
     """Return the UUID and the name of the guest that a domain's XML describes. Raises XmlError where it is no XML."""
-    root = documents.parse(data, ORIGIN).getroot()
+    return _identity(documents.parse(data, ORIGIN).getroot())
+
+
+def _identity(root: Any) -> tuple[str, str]:
     return root.findtext("uuid") or "", root.findtext("name") or ""
 
 
-def _requests(root: Any, name: str) -> dict[str, Any]:
-    """Return the requests in the metadata by their alias."""
-    metadata = root.find("metadata")
-    for child in () if metadata is None else metadata:
-        version = FAMILY.fullmatch(child.tag) if isinstance(child.tag, str) else None
-        if version and version[1] != NAMESPACE.rpartition(":")[2]:
-            raise XmlError(
-                f"the requests are of version {version[1]}, which is not known here",
-                "install the libvirt-vepa that wrote them",
-                f"guest '{name}'",
-            )
-    return {request.get("alias", ""): request for request in root.iterfind(f"metadata/{{{NAMESPACE}}}interfaces/*")}
+def _found(root: Any) -> Iterator[Request]:
+    """Yield what each interface asks that is ours."""
+    requests = _requests(root)
+    macs: dict[MacAddress, Request] = {}
+    for interface in root.iterfind("devices/interface"):
+        with documents.at((f"interface on line {interface.sourceline}",)):
+            request = _request(interface, requests)
+            if request and request.mac in macs:
+                line = macs[request.mac].line
+                raise XmlError(f"the interface on line {line} has the MAC {request.mac} too", "change one of them")
+        if request:
+            macs[request.mac] = request
+            yield request
+
+
+def _requests(root: Any) -> dict[str, Any]:
+    """Return the requests in the metadata by their alias.
+
+    One that says more than is known here is refused: half of it may be what keeps the guest safe.
+    """
+    requests: dict[str, Any] = {}
+    for wrapper in root.iterfind("metadata/*"):
+        family = FAMILY.fullmatch(wrapper.tag)
+        if family and family[1] != VERSION:
+            raise XmlError(f"the requests are of version '{family[1]}', which is not known here", NEWER)
+        for request in wrapper.iterfind(f"{{{NAMESPACE}}}interface") if family else ():
+            with documents.at((f"request on line {request.sourceline}",)):
+                _check(request, requests)
+            requests[request.get("alias", "")] = request
+    return requests
+
+
+def _check(request: Any, others: dict[str, Any]) -> None:
+    more = [*sorted(set(request.attrib) - ATTRIBUTES), *(child.tag for child in request if isinstance(child.tag, str))]
+    if more:
+        raise XmlError(f"it says '{more[0]}', which is not known here", NEWER)
+    if request.get("alias", "") in others:
+        raise XmlError(f"alias '{request.get('alias', '')}' has a request already", AGAIN)
 
 
 def _request(interface: Any, requests: dict[str, Any]) -> Request | None:
-    alias = interface.find("alias")
-    key = alias.get("name", "") if alias is not None else ""
-    request = requests.get(key)
+    """Return what an interface asks; None where it is not ours."""
     if interface.get("type") == "physical":
         raise XmlError("the request has not been translated", "run 'libvirt-vepa translate' and define the result")
-    if request is None:
-        if key.startswith(ALIAS_PREFIX):
-            raise XmlError(f"alias '{key}' has no request in the metadata", f"write the interface anew, then {AGAIN}")
+    alias = _given(interface, "alias", "name")
+    if interface.get("type") != "ethernet" or not alias:
         return None
-    target = interface.find("target")
-    if target is None or target.get("dev") is None or target.get("managed") != "no":
+    request = requests.get(alias)
+    if request is None:
+        if alias.startswith(ALIAS_PREFIX):
+            raise XmlError(f"alias '{alias}' has no request in the metadata", ANEW)
+        return None
+    device = _given(interface, "target", "dev")
+    if device is None or _given(interface, "target", "managed") != "no":
         raise XmlError("it has lost <target dev='…' managed='no'/>", AGAIN)
+    mode, queues = request.get("mode"), _number(interface, "driver", "queues")
     return Request(
-        alias=key,
+        alias=alias,
         name=check_definition_name(request.get("name", "")),
         type=GuestType.parse(request.get("type", "")),
-        mode=Mode.parse(request.get("mode")) if request.get("mode") is not None else None,
+        mode=None if mode is None else Mode.parse(mode),
         mac=_mac(interface),
-        device=check_device_name(target.get("dev")),
+        device=check_device_name(device),
         mtu=_number(interface, "mtu", "size"),
-        queues=_number(interface, "driver", "queues") or 1,
+        queues=1 if queues is None else queues,
         line=interface.sourceline,
     )
 
 
+def _given(interface: Any, child: str, attribute: str) -> str | None:
+    """Return an attribute of a child, None where there is none."""
+    element = interface.find(child)
+    return element.get(attribute) if element is not None else None
+
+
 def _mac(interface: Any) -> MacAddress:
-    element = interface.find("mac")
-    mac = MacAddress.parse(element.get("address", "") if element is not None else "")
+    mac = MacAddress.parse(_given(interface, "mac", "address") or "")
     if mac.is_multicast or mac.is_zero:
         raise XmlError(f"{mac} is not the MAC of a single station", "give a unicast MAC, as in 52:54:00:aa:bb:cc")
     return mac
 
 
-def _number(interface: Any, name: str, attribute: str) -> int | None:
-    """Return a positive number that libvirt has checked already, or None where it is not given."""
-    element = interface.find(name)
-    text = element.get(attribute) if element is not None else None
+def _number(interface: Any, child: str, attribute: str) -> int | None:
+    """Return a number that libvirt has checked already, or None where it is not given."""
+    text = _given(interface, child, attribute)
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise XmlError(f"'{text}' is not a number ({name} {attribute})", "give a positive number")
+        raise XmlError(f"'{text}' is not a number (<{child} {attribute}>)", "give a positive number")
     return int(text)

@@ -1,14 +1,13 @@
 """From what people write to what libvirt stores, and back: the sheets of xslt/, run with lxml.
 
-What a sheet cannot know is given to it (a MAC that is generated), and what it cannot say well is
-checked here first; guest.rng has the last word on the structure. A document in which nothing has
-to change comes back as it was, byte for byte.
+What a sheet cannot know is given to it (a MAC that is generated), and what guest.rng cannot say well
+is said here first. A document in which nothing has to change comes back as it was, byte for byte.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -31,30 +30,23 @@ from libvirt_vepa.model import (
     derived_device,
 )
 
-NAMESPACES = {"physical": NAMESPACE, "rng": "http://relaxng.org/ns/structure/1.0"}
 SCHEMA = "guest.rng"
+WORDS = "{urn:libvirt-vepa:words}wrong"
+NAMESPACES = {"physical": NAMESPACE}
 # Other programs may keep a whole domain in the metadata; that is theirs.
 DOMAINS = "(//domain | //inactiveDomain)[not(ancestor::metadata)]"
+WRAPPER = f"metadata/{{{NAMESPACE}}}interfaces"
 REQUESTS = "metadata/physical:interfaces/physical:interface"
-NEWER = "metadata/*[starts-with(namespace-uri(), 'urn:libvirt-vepa:physical:') and namespace-uri() != $known]"
-# More NICs than any machine has slots for. It bounds what a document can cost, and the sheets' recursion.
-MOST = 1000
+NEWER = f"""metadata/*[starts-with(namespace-uri(), 'urn:libvirt-vepa:physical:') and namespace-uri() != '{NAMESPACE}']
+    | {REQUESTS}[* or count(@*) != count(@alias | @name | @type | @mode)]"""
+# More NICs than any guest has. It bounds what a document can cost, and how deep the sheets recurse.
+MOST = 256
 DECLARATION = re.compile(rb"(?:\xef\xbb\xbf)?(<\?xml\s[^>]*\?>)")
 ENCODING = re.compile(rb"(encoding\s*=\s*['\"])(?!(?i:utf-8)['\"])[^'\"]*")
 # How libxml2 writes XML: it escapes every '<', '>' and '"' inside a value.
 TOKEN = re.compile(rb"<!--.*?-->|<\?.*?\?>|<[^>]*>", re.DOTALL)
-ATTRIBUTE = re.compile(rb'="([^"]*)"')
-# What libvirt keeps of an alias: USER_ALIAS_PREFIX and USER_ALIAS_CHARS in its domain_conf.c.
-ALIAS = re.compile(r"ua-[A-Za-z0-9_-]+")
+VALUE = re.compile(rb'="([^"]*)"')
 DERIVED = re.compile(f"({ALIAS_PREFIX}|{DEVICE_PREFIX})[0-9a-f]{{12}}")
-MEANINGLESS = {
-    "source": "remove it: <name> says which NIC is meant, and the host knows what that is",
-    "virtualport": "remove it: libvirt has no virtual ports on such an interface",
-    "port": "remove it: target mode='pepa' keeps guests apart",
-    "mode": "write it as in <target mode='vepa'/>",
-    "vlan": "remove it: it is not built yet",
-    "vf": "remove it: it is not built yet",
-}
 
 
 def to_stored(data: bytes, origin: str) -> bytes:
@@ -77,23 +69,21 @@ def to_proposed(data: bytes, origin: str) -> bytes:
     Raises XmlError where it is no XML, or where a request holds what this version does not know.
     """
     tree, ours = _read(data, origin)
-    if ours is None:
-        return data
-    for interface in ours:
-        with _of(interface, origin):
-            _check_request(interface)
-    return _run("proposed.xsl", tree, data)
+    return data if ours is None else _run("proposed.xsl", tree, data)
 
 
 def to_native(data: bytes, origin: str, hosts: Iterable[HostInterface]) -> bytes:
     """Return the document with libvirt's own direct and bridge interfaces, for hosts without the hook.
 
-    `hosts` are the definitions of that host. Raises XmlError as `to_stored`, and where a name is
-    not among them or does not give what is asked.
+    `hosts` are the definitions of that host. Raises XmlError as `to_stored` does, and where a name
+    is not among them or does not give what is asked.
     """
-    tree, ours = _read(data, origin)
+    proposed = to_proposed(data, origin)
+    if proposed is not data:
+        origin += " in the proposed form"
+    tree, ours = _read(proposed, origin)
     if ours is None:
-        return data
+        return proposed
     _check(ours, origin)
     known = {host.name: host for host in hosts}
     for interface in ours:
@@ -101,12 +91,12 @@ def to_native(data: bytes, origin: str, hosts: Iterable[HostInterface]) -> bytes
             _check_native(interface, known)
     # A definition's name has no '=' and a device's no ':'.
     words = (f"{host.name}={host.device}:{host.allowed[0].value}:{host.bridge or ''}" for host in known.values())
-    return _run("native.xsl", tree, data, hosts=" ".join(words))
+    return _run("native.xsl", tree, proposed, hosts=" ".join(words))
 
 
 def is_proposed(data: bytes, origin: str) -> bool:
     """Tell whether a document holds a request in the proposed form. Raises XmlError where it is no XML."""
-    return any(map(_is_physical, _ours(documents.parse(data, origin), origin)))
+    return any(map(_is_physical, _read(data, origin)[1] or ()))
 
 
 def split(data: bytes, origin: str) -> tuple[bytes, bytes]:
@@ -126,25 +116,22 @@ def split(data: bytes, origin: str) -> tuple[bytes, bytes]:
 
 
 def _read(data: bytes, origin: str) -> tuple[Any, list[Any] | None]:
-    """Return a document and what in it is ours; None where it has not even a request without an interface."""
+    """Return a document and its interfaces that are ours, proposed or stored; None where nothing is ours at all."""
     tree = documents.parse(data, origin)
-    ours = _ours(tree, origin)
-    return tree, ours if ours or tree.xpath(f"{DOMAINS}/{REQUESTS}/..", namespaces=NAMESPACES) else None
-
-
-def _ours(tree: Any, origin: str) -> list[Any]:
-    """Return the interfaces in the proposed form, and the stored ones that have a request, in document order."""
     root = tree.getroot()
-    found = [root] if root.tag == "interface" and _is_physical(root) else []
+    ours = [root] if root.tag == "interface" and _is_physical(root) else []
+    wrapped = False
     for domain in tree.xpath(DOMAINS):
         aliases = set(domain.xpath(f"{REQUESTS}/@alias", namespaces=NAMESPACES))
         interfaces = domain.findall("devices/interface")
-        found += [each for each in interfaces if _is_physical(each) or _is_stored(each, aliases)]
-        if found and domain.xpath(NEWER, known=NAMESPACE):
-            raise XmlError("it holds requests of a newer form", "use the libvirt-vepa that wrote them", origin)
-    if len(found) > MOST:
+        ours += [each for each in interfaces if _is_physical(each) or _is_stored(each, aliases)]
+        wrapped = wrapped or domain.find(WRAPPER) is not None
+        for newer in domain.xpath(NEWER, namespaces=NAMESPACES) if ours else ():
+            place = documents.line(origin, newer.sourceline)
+            raise XmlError("a request is in a form not known here", "use the libvirt-vepa that wrote it", place)
+    if len(ours) > MOST:
         raise XmlError(f"there are more than {MOST} physical interfaces", "use fewer", origin)
-    return found
+    return tree, ours if ours or wrapped else None
 
 
 def _is_physical(interface: Any) -> bool:
@@ -161,14 +148,6 @@ def _given(interface: Any, child: str, name: str) -> str | None:
     return element.get(name) if element is not None else None
 
 
-def _request(interface: Any) -> Any:
-    """Return the element that says what is asked: the interface itself, or its request in the metadata."""
-    if _is_physical(interface):
-        return interface
-    alias = _given(interface, "alias", "name")
-    return interface.xpath(f"../../{REQUESTS}[@alias = $alias]", alias=alias, namespaces=NAMESPACES)[0]
-
-
 def _macs(ours: list[Any]) -> str:
     return " ".join(str(MacAddress.generate()) for interface in ours if interface.find("mac") is None)
 
@@ -178,9 +157,9 @@ def _macs(ours: list[Any]) -> str:
 
 def _run(sheet: str, tree: Any, data: bytes, **parameters: str) -> bytes:
     """Run a sheet over a document; `data` is what the document was read from."""
-    quoted = {name: etree.XSLT.strparam(value) for name, value in parameters.items()}
-    root, result = tree.getroot(), _sheet(sheet)(tree, **quoted).getroot()
-    if _canonical(result) == _canonical(root):
+    root, quoted = tree.getroot(), {name: etree.XSLT.strparam(value) for name, value in parameters.items()}
+    result = _sheet(sheet)(tree, **quoted).getroot()
+    if _text(result) == _text(root):
         return data
     # It begins and ends as the document did, but is UTF-8, as the document was read whatever it declared.
     declaration = DECLARATION.match(data)
@@ -201,20 +180,15 @@ def _text(node: Any) -> bytes:
     return text
 
 
-def _canonical(root: Any) -> bytes:
-    text: bytes = etree.tostring(root, method="c14n")
-    return text
-
-
 def _quoted_as(data: bytes, text: bytes) -> bytes:
-    """Return serialised XML with its attributes in single quotes if the document has most of them so, as libvirt has.
+    """Return serialised XML with single quotes if the document has most of them so, as libvirt's own has.
 
     Scripts that cut values out of `virsh dumpxml` count on that.
     """
     if data.count(b"='") <= data.count(b'="'):
         return text
-    single = TOKEN.sub(lambda token: ATTRIBUTE.sub(_single, token[0]), text)
-    return single if _canonical(etree.fromstring(single)) == _canonical(etree.fromstring(text)) else text
+    single = TOKEN.sub(lambda token: token[0] if token[0][1:2] in b"!?" else VALUE.sub(_single, token[0]), text)
+    return single if _text(etree.fromstring(single)) == text else text
 
 
 def _single(value: re.Match[bytes]) -> bytes:
@@ -236,20 +210,90 @@ def _of(interface: Any, origin: str) -> Iterator[None]:
 
 
 def _check(ours: list[Any], origin: str) -> None:
-    """Judge each of our interfaces by itself, then that no two of a guest are given the same."""
+    """Judge each request by itself, then that no two interfaces of a guest are given the same."""
     taken: dict[Any, set[str]] = {}
     for interface in ours:
         with _of(interface, origin):
-            _check_request(interface)
             if _is_physical(interface):
-                _check_children(interface, origin)
-            _check_values(interface, origin)
-            if _is_physical(interface):
-                documents.validate(etree.ElementTree(interface), SCHEMA, origin)
-                _check_derived(interface)
+                _check_request(interface, origin)
             devices = interface.getparent()
-            claimed = taken.setdefault(devices, _claims_of_others(devices, ours))
+            claimed = taken.setdefault(devices, _claims_of_others(devices, set(ours)))
             for claim in _claims(interface):
                 if claim in claimed:
                     raise XmlError(f"{claim} is given to two devices of this guest", "make them different")
                 claimed.add(claim)
+
+
+def _check_request(interface: Any, origin: str) -> None:
+    for path, what, remedy in _wrong():
+        for found in interface.xpath(path):
+            element, shown = _shown(found)
+            raise XmlError(f"{shown}: {what}", remedy, documents.line(origin, element.sourceline))
+    for path, check in VALUES:
+        for found in interface.xpath(path):
+            element, _ = _shown(found)
+            with documents.at((documents.line(origin, element.sourceline),)):
+                check(str(element.xpath("normalize-space()") if element is found else found))
+    documents.validate(etree.ElementTree(interface), SCHEMA, origin)
+
+
+@lru_cache
+def _wrong() -> tuple[Any, ...]:
+    schema = etree.parse(str(documents.data_file(SCHEMA)))
+    return tuple((words.get("where"), words.get("what"), words.get("remedy")) for words in schema.iter(WORDS))
+
+
+def _shown(found: Any) -> tuple[Any, str]:
+    """Return the element of what an XPath found, and how messages name that: an element, an attribute or a text."""
+    if etree.iselement(found):
+        return found, f"<{found.tag}>"
+    parent, value = found.getparent(), f"'{found.strip()}'"
+    return parent, f"<{parent.tag} {found.attrname}> {value}" if found.is_attribute else value
+
+
+VALUES = (
+    ("name", check_definition_name),
+    ("type", GuestType.parse),
+    ("target/@mode", Mode.parse),
+    ("target/@dev", check_device_name),
+    ("mac/@address", MacAddress.parse),
+)
+
+
+def _claims(interface: Any) -> Iterator[str]:
+    """Yield what no other device of the guest may have: the MAC, and the names that were chosen or that it gives."""
+    address = _given(interface, "mac", "address")
+    mac = MacAddress.parse(address) if address else None
+    alias = _name(interface, "alias", _given(interface, "alias", "name"), derived_alias(mac) if mac else None)
+    device = _name(interface, "device", _given(interface, "target", "dev"), derived_device(mac) if mac else None)
+    yield from (f"{kind} {value}" for kind, value in (("MAC", mac), ("alias", alias), ("device", device)) if value)
+
+
+def _name(interface: Any, kind: str, given: str | None, derived: str | None) -> str | None:
+    """Return the name that an interface will have, as stored.xsl decides it."""
+    if given and not DERIVED.fullmatch(given):
+        return given
+    if given and given != derived and _is_physical(interface):
+        raise XmlError(f"{kind} '{given}' is what another MAC gives", "leave it out")
+    return derived
+
+
+def _claims_of_others(devices: Any, ours: set[Any]) -> set[str]:
+    others = [device for device in (() if devices is None else devices) if device not in ours]
+    names = {f"device {_given(device, 'target', 'dev')}" for device in others if device.tag == "interface"}
+    return names | {f"alias {_given(device, 'alias', 'name')}" for device in others}
+
+
+def _check_native(interface: Any, known: dict[str, HostInterface]) -> None:
+    """Judge what only the definitions tell."""
+    name = interface.xpath("normalize-space(name)")
+    if name not in known:
+        raise XmlError(f"no physical interface '{name}' is defined", "see 'libvirt-vepa iface-list'")
+    host, kind = known[name], GuestType.parse(interface.xpath("normalize-space(type)") or "macvtap")
+    asked = _given(interface, "target", "mode")
+    mode = host.mode_for(kind, Mode.parse(asked) if asked else None)
+    if mode not in host.allowed:
+        allowed = " or ".join(mode.value for mode in host.allowed)
+        raise XmlError(f"mode {mode.value} is not allowed on '{name}'", f"ask for {allowed}")
+    if kind is GuestType.TAP and (mode is not Mode.BRIDGE or host.bridge is None):
+        raise XmlError(f"'{name}' has no bridge for a tap, or not its mode", "ask for <type>macvtap</type>")

@@ -279,40 +279,38 @@
       <xsl:otherwise>
         <xsl:for-each select="$ours[not(mac)]">
           <xsl:if test="generate-id() = generate-id($interface)">
-            <xsl:call-template name="given">
-              <xsl:with-param name="words" select="normalize-space($macs)"/>
-              <xsl:with-param name="left" select="position() - 1"/>
-              <xsl:with-param name="number" select="position()"/>
-            </xsl:call-template>
+            <xsl:call-template name="given"><xsl:with-param name="number" select="position()"/></xsl:call-template>
           </xsl:if>
         </xsl:for-each>
       </xsl:otherwise>
     </xsl:choose>
   </xsl:template>
 
-  <!-- The MAC behind `left` others in the list, or the one that the interface's number gives. -->
+  <!-- The MAC for the interface with that number among those that have none: from the list, each of which is
+       17 characters and a blank, or the one that the number gives. -->
   <xsl:template name="given">
-    <xsl:param name="words"/>
-    <xsl:param name="left"/>
     <xsl:param name="number"/>
-    <xsl:choose>
-      <xsl:when test="not($words)">
-        <xsl:value-of select="concat('52:54:00:76:7', substring($hex, floor($number div 256) mod 16 + 1, 1), ':',
-            substring($hex, floor($number div 16) mod 16 + 1, 1), substring($hex, $number mod 16 + 1, 1))"/>
-      </xsl:when>
-      <xsl:when test="$left = 0">
-        <xsl:call-template name="pairs">
-          <xsl:with-param name="rest" select="substring-before(concat($words, ' '), ' ')"/>
-        </xsl:call-template>
-      </xsl:when>
-      <xsl:otherwise>
-        <xsl:call-template name="given">
-          <xsl:with-param name="words" select="substring-after($words, ' ')"/>
-          <xsl:with-param name="left" select="$left - 1"/>
-          <xsl:with-param name="number" select="$number"/>
-        </xsl:call-template>
-      </xsl:otherwise>
-    </xsl:choose>
+    <xsl:variable name="mac" select="substring($given, 18 * $number - 17, 17)"/>
+    <xsl:value-of select="$mac"/>
+    <xsl:if test="not($mac)">
+      <xsl:value-of select="concat('52:54:00:76:7', substring($hex, floor($number div 256) mod 16 + 1, 1), ':',
+          substring($hex, floor($number div 16) mod 16 + 1, 1), substring($hex, $number mod 16 + 1, 1))"/>
+    </xsl:if>
+  </xsl:template>
+
+  <xsl:variable name="given">
+    <xsl:call-template name="all-pairs"><xsl:with-param name="words" select="normalize-space($macs)"/></xsl:call-template>
+  </xsl:variable>
+
+  <xsl:template name="all-pairs">
+    <xsl:param name="words"/>
+    <xsl:if test="$words">
+      <xsl:call-template name="pairs">
+        <xsl:with-param name="rest" select="substring-before(concat($words, ' '), ' ')"/>
+      </xsl:call-template>
+      <xsl:text> </xsl:text>
+      <xsl:call-template name="all-pairs"><xsl:with-param name="words" select="substring-after($words, ' ')"/></xsl:call-template>
+    </xsl:if>
   </xsl:template>
 
   <!-- A MAC as libvirt reads it (one or two digits between colons) as six lower-case pairs. -->

@@ -89,5 +89,3 @@ def _end(pid: int) -> None:
             raise TimeoutError(f"process {pid} has not ended in {START_SECONDS} seconds")
     finally:
         os.close(handle)
-
-

@@ -112,7 +112,8 @@ def _define(guest: Guest, talk: bool) -> None:
 
 
 def _show_device(guest: Guest, talk: bool) -> None:
-    link = show("ip", "-d", "link", "show", guest.device) if talk else run("ip", "-d", "link", "show", guest.device).stdout
+    command = ("ip", "-d", "link", "show", guest.device)
+    link = show(*command) if talk else run(*command).stdout
     if not talk:
         print("  " + next(line.strip() for line in link.splitlines() if "macvtap" in line and "mode" in line))
         return

@@ -91,7 +91,10 @@ class Guest:
         return DOMAIN.format(
             name=self.name,
             uuid=self.uuid,
-            vcpus=self.vcpus, build=TOP / "build", interfaces=self.interfaces, serial=self.serial
+            vcpus=self.vcpus,
+            build=TOP / "build",
+            interfaces=self.interfaces,
+            serial=self.serial,
         )
 
     def start(self) -> None:

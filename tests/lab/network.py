@@ -21,7 +21,8 @@ class Nic:
 
     def reflect(self, on: bool) -> None:
         """Let the switch send frames back where they came from, or not."""
-        run("ip", "netns", "exec", self.namespace, "bridge", "link", "set", "dev", "port", "hairpin", "on" if on else "off")
+        hairpin = "on" if on else "off"
+        run(*f"ip netns exec {self.namespace} bridge link set dev port hairpin {hairpin}".split())
 
     def give(self, address: str) -> None:
         """Give the host an address on this NIC."""
@@ -37,7 +38,8 @@ def nic(device: str) -> Iterator[Nic]:
     run("ip", "netns", "add", found.namespace)
     try:
         run("ip", "link", "add", device, "type", "veth", "peer", "name", "port", "netns", found.namespace)
-        run(*inside, "link", "add", "switch", "type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0")
+        quiet = ("stp_state", "0", "forward_delay", "0", "mcast_snooping", "0")
+        run(*inside, "link", "add", "switch", "type", "bridge", *quiet)
         run(*inside, "link", "set", "port", "master", "switch")
         for inner in ("port", "switch"):
             run("ip", "netns", "exec", found.namespace, "sysctl", "-qw", f"net.ipv6.conf.{inner}.disable_ipv6=1")

@@ -11,11 +11,15 @@ class CommandError(Exception):
     """A command of the lab failed; the text has the command and what it said."""
 
 
-def run(*command: str, stdin: str | None = None, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str, stdin: str | None = None, check: bool = True, timeout: float = 60
+) -> subprocess.CompletedProcess[str]:
     """Run a command and return what it printed; CommandError where it fails and `check` is set."""
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
     if check and done.returncode:
-        raise CommandError(f"{' '.join(command)}: exit status {done.returncode}: {(done.stderr or done.stdout).strip()}")
+        raise CommandError(
+            f"{' '.join(command)}: exit status {done.returncode}: {(done.stderr or done.stdout).strip()}"
+        )
     return done
 
 

@@ -22,7 +22,8 @@ EVENT_SECONDS = 30
 
 def define_nic(name: str, device: str, *content: str) -> None:
     """Define a NIC as its administrator would."""
-    xml = f"<interface type='physical' name='{name}'><source dev='{device}'/><type>ethernet</type>{''.join(content)}</interface>"
+    children = f"<source dev='{device}'/><type>ethernet</type>{''.join(content)}"
+    xml = f"<interface type='physical' name='{name}'>{children}</interface>"
     run("libvirt-vepa", "iface-define", "-", stdin=xml)
 
 

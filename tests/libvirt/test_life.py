@@ -185,8 +185,10 @@ def test_two_nics_names_and_queues_of_the_users_own(guest_of: Make) -> None:
         define_nic("wan", "eth2", "<mode>bridge</mode>")
         guest.interfaces = (
             "<interface type='physical'><name>lan</name><target mode='pepa' dev='web-lan'/>"
-            "<mac address='52:54:00:00:03:01'/><model type='virtio'/><driver queues='2'/><alias name='ua-web'/></interface>"
-            "<interface type='physical'><name>wan</name><mac address='52:54:00:00:03:02'/><model type='virtio'/></interface>"
+            "<mac address='52:54:00:00:03:01'/><model type='virtio'/><driver queues='2'/>"
+            "<alias name='ua-web'/></interface>"
+            "<interface type='physical'><name>wan</name>"
+            "<mac address='52:54:00:00:03:02'/><model type='virtio'/></interface>"
         )
         define(guest)
         guest.start()

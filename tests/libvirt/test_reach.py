@@ -41,6 +41,9 @@ def test_macvtap(mode: str, guest_of: Make, wire: Nic) -> None:
 def test_ipv6_between_guests_works_without_trust(guest_of: Make, wire: Nic) -> None:
     one, other = two(guest_of, "bridge")
     link_local = "fe80::5054:ff:fe00:2"
+    for guest in (one, other):
+        # A new link's state is told within a second; `run` bounds the wait.
+        guest.run("until ip -6 address show dev eth0 | grep -q fe80; do :; done")
     assert one.run(f"ping -6 -q -c 2 -W 2 -I eth0 {link_local}")[0] == 0, other.run("ip address show eth0")
 
 

@@ -71,7 +71,7 @@ def test_what_an_operation_says_of_itself(operation, text):
     ],
 )
 def test_a_record_of_another_version_is_not_guessed_at(record):
-    with pytest.raises(NewerStateError, match="not known here.*install the libvirt-vepa that wrote it") as caught:
+    with pytest.raises(NewerStateError, match=r"not known here.*install the libvirt-vepa that wrote it") as caught:
         from_record(record)
     assert len(str(caught.value).splitlines()) == 1
 

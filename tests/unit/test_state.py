@@ -145,9 +145,16 @@ def test_foreign_files_among_the_journals_are_no_guests(store, tmp_path):
     assert store.guests() == (UUID,)
 
 
-@pytest.mark.parametrize("uuid", ["", "../../etc/passwd", "x", UUID.upper().replace("1", "A"), f"{UUID}\n", f"{UUID}/x", "a" * 36])
+@pytest.mark.parametrize(
+    "uuid", ["", "../../etc/passwd", "x", UUID.upper().replace("1", "A"), f"{UUID}\n", f"{UUID}/x", "a" * 36]
+)
 def test_a_hostile_uuid_never_becomes_a_file_name(store, tmp_path, uuid):
-    for call in (store.load, store.forget, lambda uuid: store.lock_guest(uuid, "test"), lambda uuid: store.save(journal(uuid))):
+    for call in (
+        store.load,
+        store.forget,
+        lambda uuid: store.lock_guest(uuid, "test"),
+        lambda uuid: store.save(journal(uuid)),
+    ):
         with pytest.raises(HostError, match="is not the UUID of a guest"):
             call(uuid)
     assert files(tmp_path) == []
@@ -156,7 +163,7 @@ def test_a_hostile_uuid_never_becomes_a_file_name(store, tmp_path, uuid):
 def test_a_folder_that_cannot_be_made_is_a_state_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     store = Store(tmp_path / "file")
-    with pytest.raises(StateError, match="cannot write .*; see that /run is writable and not full"):
+    with pytest.raises(StateError, match=r"cannot write .*; see that /run is writable and not full"):
         store.save(journal())
     with pytest.raises(StateError):
         store.take(Lease("mac", MAC, UUID, "web"))
