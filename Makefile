@@ -10,12 +10,13 @@ MAN     = $(PREFIX)/share/man/man8
 HOOKS   = /etc/libvirt/hooks/qemu.d
 HOOK    = $(HOOKS)/libvirt-vepa
 
-# Debian's Python looks in /usr/lib/python3/dist-packages by itself; anywhere else it must be told.
-ifneq ($(PREFIX),/usr)
-WHERE = sed 's|^LIBRARY = None .*|LIBRARY = "$(LIBRARY)"|'
-else
-WHERE = cat
+# What runs is told which Python it needs. Debian's looks in /usr/lib/python3/dist-packages by itself;
+# where the package is anywhere else, or the Python is another, it must be told that too.
+SHEBANG = -e '1s|/usr/bin/python3|$(PYTHON)|'
+ifneq ($(PREFIX) $(PYTHON),/usr /usr/bin/python3)
+WHERE = -e 's|^LIBRARY = None .*|LIBRARY = "$(LIBRARY)"|'
 endif
+FILLED = sed $(SHEBANG) $(WHERE)
 
 .PHONY: all install uninstall demo check bench lint clean
 
@@ -28,11 +29,16 @@ install:
 	install -m 644 libvirt_vepa/*.py $(DESTDIR)$(LIBRARY)/libvirt_vepa
 	install -m 644 xslt/*.xsl xslt/*.rng $(DESTDIR)$(DATA)
 	install -m 644 packaging/libvirt-vepa.8 $(DESTDIR)$(MAN)
-	$(WHERE) packaging/libvirt-vepa >$(DESTDIR)$(BIN)/libvirt-vepa && chmod 755 $(DESTDIR)$(BIN)/libvirt-vepa
+	$(FILLED) packaging/libvirt-vepa >$(DESTDIR)$(BIN)/libvirt-vepa && chmod 755 $(DESTDIR)$(BIN)/libvirt-vepa
 	# libvirt runs every executable file in the folder, so it appears there whole or not at all.
-	$(WHERE) hooks/qemu >$(DESTDIR)$(HOOKS)/../.libvirt-vepa && chmod 755 $(DESTDIR)$(HOOKS)/../.libvirt-vepa
+	$(FILLED) hooks/qemu >$(DESTDIR)$(HOOKS)/../.libvirt-vepa && chmod 755 $(DESTDIR)$(HOOKS)/../.libvirt-vepa
 	mv $(DESTDIR)$(HOOKS)/../.libvirt-vepa $(DESTDIR)$(HOOK)
 	$(PYTHON) -m compileall -q -s "$(DESTDIR)" -p / $(DESTDIR)$(LIBRARY)/libvirt_vepa
+ifeq ($(DESTDIR),)
+	@$(PYTHON) -c 'import libvirt, lxml, pyroute2' 2>/dev/null || \
+	    echo 'Still missing: apt-get install python3-lxml python3-pyroute2 python3-libvirt'
+	@echo 'Where this is the first hook of this host: systemctl reload libvirtd (or virtqemud).'
+endif
 
 uninstall:
 	rm -rf $(DESTDIR)$(LIBRARY)/libvirt_vepa $(DESTDIR)$(DATA)

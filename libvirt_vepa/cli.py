@@ -10,9 +10,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from libvirt_vepa import definitions, documents, domain, translate
 from libvirt_vepa.errors import HostError, TakenError, VepaError, printable
+from libvirt_vepa.model import Guest
 from libvirt_vepa.state import Store
 
 DONE, FAILED = 0, 1
@@ -165,16 +167,25 @@ def _translate(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     from libvirt_vepa import guests
 
-    guest = domain.read_guest(translate.to_stored(*_input(options.file)), draft=True)
+    guest = _draft(*_input(options.file))
     with guests.open_host(Store()) as host:
         plan = guests.look(guest, host)
     if options.json:
         interfaces = [vars(use) for use in plan.uses]
         operations = [operation.record() for operation in plan.operations]
         print(json.dumps({"guest": guest.name, "interfaces": interfaces, "operations": operations}, indent=2))
-    for operation in () if options.json else plan.operations:
-        print(operation.describe())
+    else:
+        lines = [operation.describe() for operation in plan.operations]
+        print("\n".join(lines) or f"nothing: {guest.where} asks for no physical interface")
     return DONE
+
+
+def _draft(data: bytes, origin: str) -> Guest:
+    """Read the guest that a document in either form describes; messages name the lines of that document."""
+    guest = domain.read_guest(translate.to_stored(data, origin), draft=True)
+    numbers = translate.lines(data, origin)
+    requests = (replace(request, line=line) for request, line in zip(guest.requests, numbers, strict=True))
+    return replace(guest, requests=tuple(requests))
 
 
 # -- state

@@ -43,6 +43,8 @@ def read_guest(data: bytes, *, draft: bool = False) -> Guest:
     target, and for values that nobody can mean.
     """
     root = documents.parse(data, ORIGIN).getroot()
+    if root.tag != "domain":
+        raise XmlError(f"this is not a guest but <{root.tag}>", "give what 'virsh dumpxml' prints", ORIGIN)
     uuid, name = _identity(root)
     with documents.at((f"guest '{name}'",)):
         found = tuple(_found(root))

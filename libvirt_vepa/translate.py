@@ -99,6 +99,11 @@ def is_proposed(data: bytes, origin: str) -> bool:
     return any(map(_is_physical, _read(data, origin)[1] or ()))
 
 
+def lines(data: bytes, origin: str) -> tuple[int, ...]:
+    """Return the line on which each interface of ours begins, in document order, as its author counts. Raises XmlError."""
+    return tuple(interface.sourceline for interface in _read(data, origin)[1] or ())
+
+
 def split(data: bytes, origin: str) -> tuple[bytes, bytes]:
     """Return both parts of a document that is a single interface (hotplug): the legal interface, and the request.
 

@@ -19,6 +19,10 @@ def proposed(xml: str) -> str:
     return run("libvirt-vepa", "translate", "--to", "proposed", stdin=xml).stdout
 
 
+def stored_text(xml: str) -> str:
+    return run("libvirt-vepa", "translate", stdin=xml).stdout
+
+
 def interface(xml: str) -> bytes:
     """Return the first interface in canonical XML, blanks and what libvirt assigned left out."""
     element = etree.fromstring(xml.encode(), etree.XMLParser(remove_blank_text=True)).find("devices/interface")
@@ -40,9 +44,26 @@ def test_what_was_asked_comes_back(guest: Guest) -> None:
     assert b"<name>lan</name><type>macvtap</type>" in interface(proposed(virsh("dumpxml", guest.name).stdout))
 
 
-def test_a_snapshot_is_translated_as_well(guest: Guest) -> None:
-    virsh("snapshot-create-as", guest.name, "first", "--print-xml")
-    assert "type='physical'" not in virsh("dumpxml", guest.name).stdout
+def test_a_snapshot_is_translated_as_well_and_starts(guest_of: Make) -> None:
+    run("qemu-img", "create", "-q", "-f", "qcow2", "/run/disk.qcow2", "1M")
+    guest = guest_of(1)
+    guest.ask("vepa")
+    guest.interfaces += (
+        "<disk type='file'><driver name='qemu' type='qcow2'/><source file='/run/disk.qcow2'/><target dev='vda'/></disk>"
+    )
+    define(guest)
+    virsh("snapshot-create-as", guest.name, "first")
+    try:
+        kept = virsh("snapshot-dumpxml", guest.name, "first").stdout
+        assert kept.startswith("<domainsnapshot>") and "type='physical'" not in kept
+        asked = proposed(kept)
+        assert asked.count("<interface type='physical'>") == kept.count("<physical:interface ") > 0
+        assert stored_text(asked).count("managed='no'/>") == kept.count("managed='no'/>")
+        virsh("snapshot-revert", guest.name, "first", "--running")
+        assert link(guest.device)
+    finally:
+        virsh("destroy", guest.name, check=False)
+        virsh("snapshot-delete", guest.name, "first")
 
 
 def test_a_clone_is_refused_until_it_is_translated(guest: Guest, guest_of: Make) -> None:
@@ -52,7 +73,7 @@ def test_a_clone_is_refused_until_it_is_translated(guest: Guest, guest_of: Make)
         done = virsh("start", clone.name, check=False)
         assert "has lost <target dev='…' managed='no'/>" in done.stderr
         assert "libvirt-vepa translate | virsh define /dev/stdin" in done.stderr
-        again = run("libvirt-vepa", "translate", stdin=virsh("dumpxml", "--inactive", clone.name).stdout).stdout
+        again = stored_text(virsh("dumpxml", "--inactive", clone.name).stdout)
         virsh("define", "/dev/stdin", stdin=again)
         virsh("start", clone.name)
         assert link(clone.device)
@@ -77,7 +98,7 @@ def test_a_detached_interface_takes_its_request_along(guest: Guest) -> None:
     assert "physical:interface " in left
     virsh("start", guest.name)
     assert link(guest.device) is None
-    assert "physical" not in run("libvirt-vepa", "translate", stdin=left).stdout
+    assert "physical" not in stored_text(left)
 
 
 def test_define_as_stored_twice_changes_nothing(guest: Guest) -> None:
