@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 from tests.lab.daemon import daemon, virsh
 from tests.lab.guest import Guest, host_reaches
 from tests.lab.network import Nic, nic
-from tests.lab.shell import run
+from tests.lab.shell import CommandError, run
 
 HOST_ADDRESS = "10.77.0.100"
 PROPOSAL = """\
@@ -152,4 +153,9 @@ def _report(found: dict[tuple[str, bool], Cell]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (CommandError, OSError, subprocess.TimeoutExpired) as error:
+        sys.exit(f"demo: {error}")
+    except KeyboardInterrupt:
+        sys.exit("demo: interrupted")

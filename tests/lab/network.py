@@ -42,7 +42,16 @@ def nic(device: str) -> Iterator[Nic]:
         run(*inside, "link", "add", "switch", "type", "bridge", *quiet)
         run(*inside, "link", "set", "port", "master", "switch")
         for inner in ("port", "switch"):
-            run("ip", "netns", "exec", found.namespace, "sysctl", "-qw", f"net.ipv6.conf.{inner}.disable_ipv6=1")
+            run(
+                "ip",
+                "netns",
+                "exec",
+                found.namespace,
+                "busybox",
+                "sysctl",
+                "-qw",
+                f"net.ipv6.conf.{inner}.disable_ipv6=1",
+            )
             run(*inside, "link", "set", inner, "up")
         yield found
     finally:
