@@ -100,7 +100,7 @@ def is_proposed(data: bytes, origin: str) -> bool:
 
 
 def lines(data: bytes, origin: str) -> tuple[int, ...]:
-    """Return the line on which each interface of ours begins, in document order, as its author counts. Raises XmlError."""
+    """Return the lines on which our interfaces begin, in document order, as the author counts. Raises XmlError."""
     return tuple(interface.sourceline for interface in _read(data, origin)[1] or ())
 
 
