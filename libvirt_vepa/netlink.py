@@ -89,8 +89,8 @@ class Netlink:
         return self._get(ifname=name)
 
     def at(self, index: int) -> Link | None:
-        """Return the device with that index, or None."""
-        return self._get(index=index)
+        """Return the device with that index, or None; None too for 0, which stands for no device."""
+        return self._get(index=index) if index else None
 
     def need(self, name: str) -> Link:
         """Return the device of that name; KernelError where it has gone."""
