@@ -1,4 +1,4 @@
-"""Begin or end one guest, as a process of its own: ACTION ROOT DIRECTORY NUMBER; what fails is told on stdout."""
+"""Begin or end one guest, as a process of its own: ACTION ROOT DIRECTORY NUMBER KIND; what fails is told on stdout."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from libvirt_vepa import guests, operations
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.state import Store
-from tests.kernel.world import guest
+from tests.kernel.world import ask, guest
 
 MARKS = "/mark-begin", "/mark-end"
 
 
-def main(action: str, root: str, directory: str, number: str) -> int:
+def main(action: str, root: str, directory: str, number: str, kind: str) -> int:
     """Return how many errors there were; `access(2)` of the marks shows a tracer where the work begins and ends."""
     # Nobody makes a node that is missing here, so there is nothing to wait for.
     operations.NODE_SECONDS = 0.3
-    one, failed = guest(int(number)), ()
+    one, failed = guest(int(number), ask(int(number), kind=kind)), ()
     os.access(MARKS[0], os.F_OK)
     try:
         with guests.open_host(Store(Path(root))) as host:

@@ -104,9 +104,18 @@ class World:
         assert (links(), self.files()) == before
         return line(str(caught.value), one)
 
-    def command(self, action: str, number: int, *before: str) -> tuple[int, str]:
+    def command(self, action: str, number: int, *before: str, kind: str = "macvtap") -> tuple[int, str]:
         """Begin or end a guest in a process of its own, put into place by the command `before`."""
-        words = (sys.executable, "-m", "tests.kernel.act", action, str(self.root), str(self.directory), str(number))
+        words = (
+            sys.executable,
+            "-m",
+            "tests.kernel.act",
+            action,
+            str(self.root),
+            str(self.directory),
+            str(number),
+            kind,
+        )
         done = run(*before, *words, check=False)
         assert not done.stderr, done.stderr
         return done.returncode, done.stdout.rstrip("\n")

@@ -1,0 +1,81 @@
+"""Many at once: nothing is lost, nothing waits for ever, and nobody pays for the others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.act import MARKS
+from tests.kernel.world import World, ask, begin_here, children, device, end_here, guest, links, uuid
+from tests.lab.network import Nic
+
+MANY = range(1, 21)
+# What would tell of others: reading of folders and files, and talk with the kernel about its devices.
+CALLS = "sendto,sendmsg,recvfrom,recvmsg,openat,open,read,pread64,getdents64,ioctl"
+
+
+def test_twenty_guests_start_at_once_on_one_nic_and_end_at_once(world: World) -> None:
+    guests = [guest(number) for number in MANY]
+    assert children(begin_here, *((world, one) for one in guests)) == [0] * len(MANY)
+    assert {device(number) for number in MANY} <= links().keys()
+    assert world.host.store.guests() == tuple(uuid(number) for number in MANY)
+    assert len(world.host.store.leases()) == 2 * len(MANY)
+    assert children(end_here, *((world, one) for one in guests)) == [0] * len(MANY)
+    assert not {device(number) for number in MANY} & links().keys() and not world.files()
+
+
+def test_two_starts_of_one_guest_at_once_are_one_after_the_other(world: World) -> None:
+    assert children(begin_here, *[(world, guest(1))] * 4) == [0] * 4
+    assert links()[device(1)]["up"] and world.host.store.guests() == (uuid(1),)
+    assert world.end(guest(1)) == ()
+    assert device(1) not in links() and not world.files()
+
+
+def test_a_start_and_an_end_of_one_guest_at_once_agree(world: World) -> None:
+    for _ in range(5):
+        assert children(either, (world, True), (world, False)) == [0, 0]
+        assert (device(1) in links()) is bool(world.journal(guest(1)))
+    world.end(guest(1))
+    assert not world.files()
+
+
+def either(world: World, begins: bool) -> None:
+    (begin_here if begins else end_here)(world, guest(1))
+
+
+def test_guests_on_the_same_nics_in_opposite_order_do_not_wait_for_each_other(world: World, dmz: Nic) -> None:
+    world.define("dmz", "eth2")
+    crossed = [
+        guest(number, *(ask(number, each + 1, name=name) for each, name in enumerate(names)))
+        for number, names in enumerate([("lan", "dmz"), ("dmz", "lan")] * 4, start=1)
+    ]
+    for action in (begin_here, end_here):
+        assert children(action, *((world, one) for one in crossed)) == [0] * len(crossed)
+    assert not world.files()
+
+
+@pytest.mark.parametrize(("kind", "others"), [("macvtap", 50), ("tap", 50)])
+def test_a_start_and_an_end_cost_the_same_however_many_guests_run(
+    world: World, request: pytest.FixtureRequest, tmp_path: Path, kind: str, others: int
+) -> None:
+    if kind == "tap":
+        request.getfixturevalue("bridge")
+    trace = tmp_path / "trace"
+    taken = []
+    for number in range(2, others + 2):
+        world.begin(guest(number, ask(number, kind=kind)))
+        if number in (2, others + 1):
+            taken.append([traced(world, trace, action, kind) for action in ("begin", "end")])
+    assert taken[0] == taken[1]
+    assert all(count > 10 for count in taken[0])
+
+
+def traced(world: World, trace: Path, action: str, kind: str) -> int:
+    """Return how many of the calls a start or an end makes, once it has loaded everything."""
+    strace = ("strace", "-f", "-o", str(trace), "-e", f"trace=access,{CALLS}")
+    assert world.command(action, 1, *strace, kind=kind) == (0, "")
+    lines = trace.read_text(encoding="utf-8", errors="replace").splitlines()
+    first, last = (next(number for number, call in enumerate(lines) if mark in call) for mark in MARKS)
+    return sum(re.search(r"^\d+ +[a-z0-9]+\(", call) is not None for call in lines[first:last])
