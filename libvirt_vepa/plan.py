@@ -148,18 +148,27 @@ def _macvtap(request: Request, nic: Nic, mode: Mode) -> Iterator[Operation]:
 def _check_unshared(nic: Nic) -> None:
     """Refuse a NIC whose frames something else already takes."""
     name = nic.link.name
-    if nic.master is not None:
-        kind = {"bridge": "bridge", "bond": "bond", "openvswitch": "Open vSwitch"}.get(
-            nic.link.port_of, nic.link.port_of
-        )
+    if nic.master is not None and nic.link.port_of == "bridge":
         raise HostError(
-            f"NIC {name} is a port of {kind} {nic.master.name}, and a macvtap cannot share it",
+            f"NIC {name} is a port of bridge {nic.master.name}, and a macvtap cannot share it",
             f"ask for <type>tap</type>, or take it out with 'ip link set {name} nomaster'",
         )
+    if nic.master is not None:
+        raise _port_of_another_kind(nic.link, nic.master)
     if nic.passthru:
         raise HostError(
             f"NIC {name} belongs to {nic.passthru} alone (mode passthru)", f"stop the guest that uses {nic.passthru}"
         )
+
+
+def _port_of_another_kind(nic: Link, master: Link) -> HostError:
+    """Return the refusal for a port of what is no Linux bridge: neither a macvtap nor a tap can be had."""
+    if nic.port_of == "openvswitch":
+        what, remedy = "of Open vSwitch", f"take it out with 'ovs-vsctl del-port {nic.name}'"
+    else:
+        take_out = f"take it out with 'ip link set {nic.name} nomaster'"
+        what, remedy = f"of {nic.port_of} {master.name}", f"define {master.name} instead, or {take_out}"
+    return HostError(f"NIC {nic.name} is a port {what}, which has all its frames", remedy)
 
 
 def _tap(request: Request, bridge: Link) -> Iterator[Operation]:
@@ -183,7 +192,9 @@ def _bridge(host: HostInterface, nic: Nic, facts: Facts) -> Link:
             f"'{host.name}' names bridge {wanted}, which does not exist",
             f"make it with 'ip link add {wanted} type bridge' and 'ip link set {name} master {wanted}'",
         )
-    if nic.master is None or nic.link.port_of != "bridge":
+    if nic.master is not None and nic.link.port_of != "bridge":
+        raise _port_of_another_kind(nic.link, nic.master)
+    if nic.master is None:
         raise HostError(
             f"a tap needs a Linux bridge that NIC {name} is a port of",
             f"make one with 'ip link set {name} master {wanted or 'BRIDGE'}', or ask for <type>macvtap</type>",
