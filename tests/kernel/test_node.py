@@ -42,12 +42,16 @@ def watches(pid: int) -> bool:
 
 def make_late(path: Path, pid: int, *, rename: bool) -> None:
     """Make the node as soon as somebody waits for it: in its place, or beside it and then moved there."""
+    beside = path.with_name(f".{path.name}")
+    if rename:
+        os.mknod(beside, 0o20600, number())
     deadline = time.monotonic() + SECONDS
     while not watches(pid):
         assert time.monotonic() < deadline, "nobody waits"
-    beside = path.with_name(f".{path.name}") if rename else path
-    os.mknod(beside, 0o20600, number())
-    beside.rename(path)
+    if rename:
+        beside.rename(path)
+    else:
+        os.mknod(path, 0o20600, number())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.act import MARKS
-from tests.kernel.world import World, ask, begin_here, children, device, end_here, guest, links, uuid
+from tests.kernel.world import SECONDS, World, ask, begin_here, children, device, end_here, guest, links, uuid
 from tests.lab.network import Nic
 
 MANY = range(1, 21)
@@ -54,6 +54,19 @@ def test_guests_on_the_same_nics_in_opposite_order_do_not_wait_for_each_other(wo
     for action in (begin_here, end_here):
         assert children(action, *((world, one) for one in crossed)) == [0] * len(crossed)
     assert not world.files()
+
+
+def lock_often(world: World, *nics: str) -> None:
+    for _ in range(500):
+        with world.host.store.lock_nics(nics, "a test"):
+            pass
+
+
+def test_nics_are_locked_in_one_order_whatever_order_they_are_asked_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("libvirt_vepa.state.LOCK_SECONDS", SECONDS / 3)
+    assert children(lock_often, (world, "eth1", "eth2"), (world, "eth2", "eth1")) == [0, 0]
 
 
 @pytest.mark.parametrize(("kind", "others"), [("macvtap", 50), ("tap", 50)])
