@@ -36,8 +36,10 @@ def number() -> int:
     return os.makedev(int(major), int(minor))
 
 
-def watches(pid: int) -> bool:
-    return any("inotify wd:" in info.read_text() for info in Path(f"/proc/{pid}/fdinfo").iterdir())
+def waits(pid: int) -> bool:
+    """Tell whether a process has looked and found nothing: it watches a folder, and sleeps."""
+    asleep = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("S")
+    return asleep and any("inotify wd:" in info.read_text() for info in Path(f"/proc/{pid}/fdinfo").iterdir())
 
 
 def make_late(path: Path, pid: int, *, rename: bool) -> None:
@@ -46,7 +48,7 @@ def make_late(path: Path, pid: int, *, rename: bool) -> None:
     if rename:
         os.mknod(beside, 0o20600, number())
     deadline = time.monotonic() + SECONDS
-    while not watches(pid):
+    while not waits(pid):
         assert time.monotonic() < deadline, "nobody waits"
     if rename:
         beside.rename(path)
