@@ -6,7 +6,9 @@ this process, everything that was done can be found and undone.
 
 from __future__ import annotations
 
-from libvirt_vepa.errors import KernelError, VepaError
+from contextlib import suppress
+
+from libvirt_vepa.errors import KernelError, StateError, VepaError
 from libvirt_vepa.model import Guest
 from libvirt_vepa.operations import Host, Operation, from_record
 from libvirt_vepa.plan import Plan
@@ -26,11 +28,12 @@ def run(guest: Guest, plan: Plan, host: Host) -> None:
             operation.apply(host)
             done.append(operation)
         must_hold(plan.operations, host)
-    except VepaError as error:
-        # A step that failed has done nothing: what is in its way may be another's.
-        if not _undo_all(tuple(done), host):
-            host.store.forget(journal.uuid)
-        raise error.within(guest.where) from error
+    except VepaError:
+        # A step that failed has done nothing: what is in its way may be another's. Nor does what
+        # cannot be undone, or written down, hide why it had to be; the journal still tells of it.
+        with suppress(StateError):
+            _undo(journal, tuple(done), host)
+        raise
 
 
 def steps(journal: Journal) -> tuple[Operation, ...]:
@@ -44,7 +47,12 @@ def undo(journal: Journal, host: Host) -> tuple[VepaError, ...]:
     One failure does not keep the rest from being undone. Returns what failed; then the journal
     stays, with only that, for `reconcile`.
     """
-    failed = _undo_all(steps(journal), host)
+    return _undo(journal, steps(journal), host)
+
+
+def _undo(journal: Journal, operations: tuple[Operation, ...], host: Host) -> tuple[VepaError, ...]:
+    """Undo these; what fails is all that the journal keeps, or what never was done could be undone later."""
+    failed = _undo_all(operations, host)
     if failed:
         left = tuple(operation.record() for operation, _ in reversed(failed))
         host.store.save(Journal(journal.uuid, journal.guest, journal.uses, left))

@@ -75,7 +75,7 @@ def _nic(device: str, netlink: Netlink) -> Nic | None:
     link = netlink.find(device)
     if link is None:
         return None
-    return Nic(link, netlink.at(link.master) if link.master else None, _passthru(device, netlink))
+    return Nic(link, netlink.at(link.master), _passthru(device, netlink))
 
 
 def _passthru(device: str, netlink: Netlink) -> str:

@@ -13,7 +13,7 @@ from libvirt_vepa import apply, definitions, facts, plan
 from libvirt_vepa.errors import StateError, VepaError
 from libvirt_vepa.model import Guest, HostInterface
 from libvirt_vepa.netlink import Netlink
-from libvirt_vepa.operations import Host
+from libvirt_vepa.operations import Host, Operation
 from libvirt_vepa.state import Journal, Store
 
 
@@ -25,9 +25,9 @@ def open_host(store: Store) -> Iterator[Host]:
 
 
 def look(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> plan.Plan:
-    """Return what `begin` would do for a guest now; changes nothing. Raises as `plan.make` does."""
-    named = _definitions(guest, directory)
-    return plan.make(guest, facts.observe(guest, named, host.netlink, host.store))
+    """Return what `begin` would do for a guest now; changes nothing. Raises as `begin` does."""
+    with _said_of(guest):
+        return _plan(guest, facts.load_definitions(guest, directory), host)
 
 
 def begin(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> None:
@@ -37,39 +37,55 @@ def begin(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> 
     behind at an earlier start is cleaned away first.
     """
     holder = f"the start of {guest.where}"
-    named = _definitions(guest, directory)
-    nics = tuple({definition.device for definition in named.values()})
-    with host.store.lock_guest(guest.uuid, holder):
-        _clean(guest.uuid, host, holder)
-        with host.store.lock_nics(nics, holder):
-            observed = facts.observe(guest, named, host.netlink, host.store)
-            apply.run(guest, plan.make(guest, observed), host)
+    with _said_of(guest):
+        named = facts.load_definitions(guest, directory)
+        nics = tuple({definition.device for definition in named.values()})
+        with host.store.lock_guest(guest.uuid, holder):
+            # What cannot be cleaned away is known only to the old journal, which a new one would replace.
+            for failure in _clean(guest.uuid, host, holder):
+                raise failure
+            with host.store.lock_nics(nics, holder):
+                apply.run(guest, _plan(guest, named, host), host)
 
 
-def _definitions(guest: Guest, directory: Path) -> dict[str, HostInterface]:
+def _plan(guest: Guest, named: dict[str, HostInterface], host: Host) -> plan.Plan:
+    return plan.make(guest, facts.observe(guest, named, host.netlink, host.store))
+
+
+@contextmanager
+def _said_of(guest: Guest) -> Iterator[None]:
+    """Say of every error that comes out of this block which guest it is about."""
     try:
-        return facts.load_definitions(guest, directory)
+        yield
     except VepaError as error:
         raise error.within(guest.where) from error
 
 
 def check(guest: Guest, host: Host) -> None:
     """See that a guest's devices are as `begin` left them; raises KernelError or StateError where not."""
-    try:
+    with _said_of(guest):
         apply.must_hold(apply.steps(_journal(guest, host)), host)
-    except VepaError as error:
-        raise error.within(guest.where) from error
 
 
 def mend(guest: Guest, host: Host) -> tuple[str, ...]:
-    """Look at a running guest's devices again, mend what it does not notice, and return all that had drifted."""
+    """Look at a running guest's devices again, mend what it does not notice.
+
+    Returns all that had drifted, and what could not be mended.
+    """
     with host.store.lock_guest(guest.uuid, f"a look at {guest.where}"):
         steps = apply.steps(_journal(guest, host))
         drifts = apply.verify(steps, host)
-        for step in steps:
-            if step.mendable and any(step.drifts(host)):
-                step.apply(host)
-    return drifts
+        failed = [failure for step in steps if step.mendable for failure in _mend(step, host)]
+    return (*drifts, *failed)
+
+
+def _mend(step: Operation, host: Host) -> Iterator[str]:
+    """Apply a step again where that is needed; one that fails must not keep the others from being mended."""
+    try:
+        if any(step.drifts(host)):
+            step.apply(host)
+    except VepaError as error:
+        yield str(error)
 
 
 def end(uuid: str, host: Host, holder: str) -> tuple[VepaError, ...]:

@@ -32,7 +32,7 @@ class Link:
     `kind` is rtnetlink's (veth, macvtap, tun, …; empty for hardware), `master` the index of
     the bridge, bond or switch that it is a port of and `port_of` that one's kind, `lower` the
     index of the device it stands on; 0 and "" where there is none. `mode` is a macvtap's, in
-    the kernel's words. `mtu` and `max_mtu` count bytes, `max_mtu` 0 means no limit.
+    the kernel's words. `mtu` counts bytes.
     """
 
     name: str
@@ -42,7 +42,6 @@ class Link:
     up: bool
     ethernet: bool
     mtu: int
-    max_mtu: int = 0
     master: int = 0
     port_of: str = ""
     lower: int = 0
@@ -59,7 +58,7 @@ def _told(doing: str) -> Iterator[None]:
     except NetlinkError as error:
         raise _refused(doing, error.code) from error
     except OSError as error:
-        raise _refused(doing, error.errno or 0) from error
+        raise _refused(doing, error.errno or errno.EIO) from error
 
 
 def _refused(doing: str, code: int) -> KernelError:
@@ -90,8 +89,8 @@ class Netlink:
         return self._get(ifname=name)
 
     def at(self, index: int) -> Link | None:
-        """Return the device with that index, or None."""
-        return self._get(index=index)
+        """Return the device with that index, or None; None too for 0, which stands for no device."""
+        return self._get(index=index) if index else None
 
     def need(self, name: str) -> Link:
         """Return the device of that name; KernelError where it has gone."""
@@ -123,22 +122,10 @@ class Netlink:
                 "add", ifname=name, kind="macvtap", link=below.index, address=str(mac), macvtap_mode=mode, **extra
             )
 
-    def create_tap(self, name: str, mac: MacAddress, multi_queue: bool, mtu: int) -> None:
-        """Create a persistent tap, down.
-
-        The kernel makes a tap by an ioctl that knows only the name (TUNSETIFF; rtnetlink
-        refuses the kind `tun`), so address and MTU follow in a request of their own. Where
-        that is refused the tap is deleted again.
-        """
-        with _told(f"create tap {name}"):
-            self._route.link("add", ifname=name, kind="tuntap", mode="tap", ifr={"multi_queue": multi_queue})
-        link = self.need(name)
-        try:
-            with _told(f"set MAC {mac} and MTU {mtu} of {name}"):
-                self._route.link("set", index=link.index, address=str(mac), mtu=mtu)
-        except KernelError:
-            self.delete(link)
-            raise
+    def set_address(self, link: Link, mac: MacAddress, mtu: int) -> None:
+        """Give a device its address and MTU."""
+        with _told(f"set MAC {mac} and MTU {mtu} of {link.name}"):
+            self._route.link("set", index=link.index, address=str(mac), mtu=mtu)
 
     def delete(self, link: Link) -> None:
         """Delete a device; one that has gone meanwhile is fine."""
@@ -175,7 +162,6 @@ def _link(message: Any) -> Link:
         up=bool(message["flags"] & IFF_UP),
         ethernet=ethernet,
         mtu=message.get_attr("IFLA_MTU") or 0,
-        max_mtu=message.get_attr("IFLA_MAX_MTU") or 0,
         master=message.get_attr("IFLA_MASTER") or 0,
         port_of=(info and info.get_attr("IFLA_INFO_SLAVE_KIND")) or "",
         lower=message.get_attr("IFLA_LINK") or 0,

@@ -165,10 +165,9 @@ class CreateTap(Operation):
         return f"create tap {self.device}: MAC {self.mac}, MTU {self.mtu}{queues}"
 
     def apply(self, host: Host) -> None:
-        # TUNSETIFF would open a tap that is already there and not say so.
-        if host.netlink.find(self.device) is not None:
-            raise TakenError(f"device {self.device} exists", "remove it, or choose another name in <target dev=…/>")
-        host.netlink.create_tap(self.device, MacAddress.parse(self.mac), self.multi_queue, self.mtu)
+        # The ioctl that makes a tap knows only its name; the rest follows before the tap is one that stays.
+        with sysfs.new_tap(self.device, self.multi_queue):
+            host.netlink.set_address(host.netlink.need(self.device), MacAddress.parse(self.mac), self.mtu)
 
     def drifts(self, host: Host) -> Iterator[str]:
         link = host.netlink.find(self.device)
@@ -181,12 +180,8 @@ class CreateTap(Operation):
 
     def undo(self, host: Host) -> None:
         link = host.netlink.find(self.device)
-        if link is not None and link.kind == "tun" and self._is_ours(link):
+        if link is not None and link.kind == "tun" and link.mac == MacAddress.parse(self.mac):
             host.netlink.delete(link)
-
-    def _is_ours(self, link: Link) -> bool:
-        # Between its creation and its address a tap has one that the kernel made up.
-        return link.mac == MacAddress.parse(self.mac) or sysfs.has_random_address(link.name)
 
 
 @dataclass(frozen=True)

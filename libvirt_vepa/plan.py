@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from libvirt_vepa.errors import HostError, TakenError, XmlError
+from libvirt_vepa.errors import HostError, TakenError
 from libvirt_vepa.facts import Facts, Nic
 from libvirt_vepa.model import Guest, GuestType, HostInterface, HostType, Mode, Request
 from libvirt_vepa.netlink import Link
@@ -27,8 +27,10 @@ from libvirt_vepa.operations import (
 )
 from libvirt_vepa.state import Use
 
-# MAX_TAP_QUEUES of linux/if_tun.h and linux/if_macvlan.h.
+# MAX_TAP_QUEUES of linux/if_tun.h and linux/if_macvlan.h; ETH_MIN_MTU of linux/if_ether.h.
 MAX_QUEUES = 256
+MIN_MTU = 68
+OTHER_NAME = "choose another name in <target dev=…/>"
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,18 @@ class Plan:
 def make(guest: Guest, facts: Facts) -> Plan:
     """Return the plan for a guest.
 
-    Raises XmlError, HostError or TakenError, with the guest and the interface named, where
-    the host cannot give what is asked.
+    Raises HostError or TakenError, with the interface named, where the host cannot give what is asked.
     """
     steps: dict[Operation, None] = {}
-    uses = []
+    uses: list[Use] = []
     for request in guest.requests:
         try:
+            if any(other.device == request.device for other in uses):
+                raise TakenError(f"device {request.device} is another interface's of this guest", OTHER_NAME)
             use = _use(request, facts)
             steps.update(dict.fromkeys(_operations(guest, request, use, facts)))
-        except (XmlError, HostError, TakenError) as error:
-            raise error.within(request.where).within(guest.where) from error
+        except (HostError, TakenError) as error:
+            raise error.within(request.where) from error
         uses.append(use)
     return Plan(tuple(steps), tuple(uses))
 
@@ -60,22 +63,26 @@ def make(guest: Guest, facts: Facts) -> Plan:
 def _use(request: Request, facts: Facts) -> Use:
     """Decide the mode that a request gets on its NIC."""
     host = facts.definitions[request.name]
-    mode = host.mode_for(request.type, request.mode)
+    mode, tap = host.mode_for(request.type, request.mode), request.type is GuestType.TAP
+    if tap and mode is not Mode.BRIDGE:
+        raise HostError(f"a tap cannot have mode {mode.value}", "ask for bridge, or for <type>macvtap</type>")
     if mode not in host.allowed:
         allowed = " or ".join(allowed.value for allowed in host.allowed)
-        raise HostError(f"mode {mode.value} is not allowed on '{host.name}'", f"ask for {allowed}")
+        only = ", which need <type>macvtap</type>" if tap else ""
+        raise HostError(f"mode {mode.value} is not allowed on '{host.name}'", f"ask for {allowed}{only}")
     return Use(request.alias, host.name, request.device, host.device, mode.value)
 
 
 def _operations(guest: Guest, request: Request, use: Use, facts: Facts) -> Iterator[Operation]:
     host = facts.definitions[request.name]
     nic = _nic(host, facts)
-    _check(request, nic, facts)
+    _check_free(request, facts)
+    _check_values(request, nic.link)
     yield TakeLease("mac", str(request.mac), guest.uuid, guest.name)
     yield TakeLease("device", request.device, guest.uuid, guest.name)
     yield SetUp(nic.link.name)
     if request.type is GuestType.TAP:
-        yield from _tap(request, _bridge(host, nic, facts), Mode(use.mode))
+        yield from _tap(request, _bridge(host, nic, facts))
     else:
         yield from _macvtap(request, nic, Mode(use.mode))
 
@@ -101,30 +108,35 @@ def _nic(host: HostInterface, facts: Facts) -> Nic:
     return nic
 
 
-def _check(request: Request, nic: Nic, facts: Facts) -> None:
-    """Refuse what neither a macvtap nor a tap can give on this NIC."""
-    link = nic.link
-    if request.device in facts.devices:
-        raise TakenError(
-            f"device {request.device} exists and is not this guest's",
-            f"remove it ('ip link delete {request.device}'), or choose another name in <target dev=…/>",
-        )
+def _check_free(request: Request, facts: Facts) -> None:
+    """Refuse a MAC or a device that is another's; a guest is named before its device, which must not be removed."""
     for holder in (facts.leases.get(request.device), facts.macs.get(str(request.mac))):
         if holder is not None:
             raise taken(holder)
-    if request.mac == link.mac:
-        raise HostError(f"{request.mac} is the MAC of NIC {link.name} itself", "give the guest a MAC of its own")
-    if request.mtu is not None and request.mtu > link.mtu:
-        raise HostError(
-            f"MTU {request.mtu} is more than the {link.mtu} of NIC {link.name}",
-            f"ask for {link.mtu} at most, or raise it with 'ip link set {link.name} mtu {request.mtu}'",
+    if request.device in facts.devices:
+        raise TakenError(
+            f"device {request.device} exists and is not this guest's",
+            f"{OTHER_NAME}, or remove it if nothing uses it ('ip link delete {request.device}')",
         )
+
+
+def _check_values(request: Request, nic: Link) -> None:
+    """Refuse what neither a macvtap nor a tap can have on this NIC."""
+    if request.mac == nic.mac:
+        raise HostError(f"{request.mac} is the MAC of NIC {nic.name} itself", "give the guest a MAC of its own")
+    if request.mtu is not None and request.mtu > nic.mtu:
+        raise HostError(
+            f"MTU {request.mtu} is more than the {nic.mtu} of NIC {nic.name}",
+            f"ask for {nic.mtu} at most, or raise it with 'ip link set {nic.name} mtu {request.mtu}'",
+        )
+    if request.mtu is not None and request.mtu < MIN_MTU:
+        raise HostError(f"MTU {request.mtu} is less than Ethernet's {MIN_MTU}", f"ask for {MIN_MTU} to {nic.mtu}")
     if not 1 <= request.queues <= MAX_QUEUES:
         raise HostError(f"{request.queues} queues cannot be had", f"ask for 1 to {MAX_QUEUES}")
 
 
 def _macvtap(request: Request, nic: Nic, mode: Mode) -> Iterator[Operation]:
-    _check_free(nic)
+    _check_unshared(nic)
     device = request.device
     yield CreateMacvtap(device, nic.link.name, str(request.mac), mode.kernel, request.mtu)
     yield DisableIpv6(device)
@@ -133,26 +145,36 @@ def _macvtap(request: Request, nic: Nic, mode: Mode) -> Iterator[Operation]:
     yield AwaitNode(device)
 
 
-def _check_free(nic: Nic) -> None:
+def _check_unshared(nic: Nic) -> None:
     """Refuse a NIC whose frames something else already takes."""
     name = nic.link.name
-    if nic.master is not None:
-        kind = {"bridge": "bridge", "bond": "bond", "openvswitch": "Open vSwitch"}.get(
-            nic.link.port_of, nic.link.port_of
-        )
+    if nic.master is not None and nic.link.port_of == "bridge":
         raise HostError(
-            f"NIC {name} is a port of {kind} {nic.master.name}, and a macvtap cannot share it",
+            f"NIC {name} is a port of bridge {nic.master.name}, and a macvtap cannot share it",
             f"ask for <type>tap</type>, or take it out with 'ip link set {name} nomaster'",
         )
+    if nic.master is not None:
+        raise _port_of_another_kind(nic.link, nic.master)
     if nic.passthru:
         raise HostError(
             f"NIC {name} belongs to {nic.passthru} alone (mode passthru)", f"stop the guest that uses {nic.passthru}"
         )
 
 
-def _tap(request: Request, bridge: Link, mode: Mode) -> Iterator[Operation]:
-    if mode is not Mode.BRIDGE:
-        raise HostError(f"a tap cannot have mode {mode.value}", "ask for bridge, or for <type>macvtap</type>")
+def _port_of_another_kind(nic: Link, master: Link) -> HostError:
+    """Return the refusal for a port of what is no Linux bridge: neither a macvtap nor a tap can be had."""
+    if nic.port_of == "openvswitch":
+        what, remedy = "of Open vSwitch", f"take it out with 'ovs-vsctl del-port {nic.name}'"
+    else:
+        take_out = f"take it out with 'ip link set {nic.name} nomaster'"
+        what, remedy = f"of {nic.port_of} {master.name}", f"define {master.name} instead, or {take_out}"
+    return HostError(f"NIC {nic.name} is a port {what}, which has all its frames", remedy)
+
+
+def _tap(request: Request, bridge: Link) -> Iterator[Operation]:
+    if request.mac == request.mac.for_tap:
+        what = f"a MAC that begins with fe, as {request.mac} does, is for the host's side of a tap"
+        raise HostError(what, "give the guest another MAC, as in 52:54:00:aa:bb:cc")
     device = request.device
     yield SetUp(bridge.name)
     # Without an MTU of its own a tap gets the bridge's, or the bridge would take the tap's.
@@ -170,7 +192,9 @@ def _bridge(host: HostInterface, nic: Nic, facts: Facts) -> Link:
             f"'{host.name}' names bridge {wanted}, which does not exist",
             f"make it with 'ip link add {wanted} type bridge' and 'ip link set {name} master {wanted}'",
         )
-    if nic.master is None or nic.link.port_of != "bridge":
+    if nic.master is not None and nic.link.port_of != "bridge":
+        raise _port_of_another_kind(nic.link, nic.master)
+    if nic.master is None:
         raise HostError(
             f"a tap needs a Linux bridge that NIC {name} is a port of",
             f"make one with 'ip link set {name} master {wanted or 'BRIDGE'}', or ask for <type>macvtap</type>",

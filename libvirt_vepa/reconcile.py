@@ -11,66 +11,96 @@ from dataclasses import dataclass
 
 from libvirt_vepa import apply
 from libvirt_vepa.errors import NewerStateError, StateError, VepaError
-from libvirt_vepa.operations import Host, Operation
-from libvirt_vepa.state import Journal
+from libvirt_vepa.model import MacAddress
+from libvirt_vepa.operations import CreateMacvtap, CreateTap, Host, Operation, TakeLease
+from libvirt_vepa.state import Journal, Lease
 
 HOLDER = "'libvirt-vepa reconcile'"
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """What one guest left: its journal, or None where that is damaged or was only begun; `error` says which."""
+    """What one guest left.
+
+    `journal` is None where that is damaged, was only begun or has gone; `error` says what is wrong
+    with it. `steps` are what is to be undone, without a journal those that the leases tell of.
+    """
 
     uuid: str
+    guest: str
     journal: Journal | None
+    steps: tuple[Operation, ...]
     error: StateError | None = None
+
+    @property
+    def where(self) -> str:
+        """How messages name this guest."""
+        return f"guest '{self.guest}' ({self.uuid})"
 
     def describe(self) -> Iterator[str]:
         """Yield what would be undone, one line a step."""
-        name = self.journal.guest if self.journal else "unknown"
-        for operation in self._steps():
-            yield f"guest '{name}' ({self.uuid}): undo: {operation.describe()}"
-        if not self.journal:
-            yield f"guest {self.uuid}: remove {'a damaged' if self.error else 'the beginning of a'} journal"
-
-    def _steps(self) -> tuple[Operation, ...]:
-        return apply.steps(self.journal) if self.journal else ()
+        for operation in self.steps:
+            yield f"{self.where}: undo: {operation.describe()}"
+        if isinstance(self.error, NewerStateError):
+            yield f"{self.where}: keep the journal of a newer libvirt-vepa"
+        elif not self.journal:
+            yield f"{self.where}: remove {'a damaged' if self.error else 'what is left of a'} journal"
 
 
 def find(host: Host, running: Callable[[], frozenset[str]]) -> tuple[Leftover, ...]:
     """Return what belongs to guests that do not run; `running` asks the daemon, after the journals were read."""
-    found = {uuid: _read(uuid, host) for uuid in host.store.guests()}
+    uuids = {*host.store.guests(), *(lease.uuid for lease in host.store.leases())}
+    found = {uuid: _read(uuid, host) for uuid in sorted(uuids)}
     alive = running() if found else frozenset()
     return tuple(leftover for uuid, leftover in found.items() if uuid not in alive)
 
 
 def _read(uuid: str, host: Host) -> Leftover:
+    error = None
     try:
-        return Leftover(uuid, host.store.load(uuid))
-    except StateError as error:
-        return Leftover(uuid, None, error)
+        journal = host.store.load(uuid)
+        if journal is not None:
+            return Leftover(uuid, journal.guest, journal, apply.steps(journal))
+    except NewerStateError as newer:
+        return Leftover(uuid, "unknown", None, (), newer)
+    except StateError as damaged:
+        error = damaged
+    leases = tuple(lease for lease in host.store.leases() if lease.uuid == uuid)
+    guest = leases[0].guest if leases else "unknown"
+    return Leftover(uuid, guest, None, tuple(_leased(leases, host)), error)
+
+
+def _leased(leases: tuple[Lease, ...], host: Host) -> Iterator[Operation]:
+    """Yield the steps that a guest's leases tell of: themselves, and the devices that have its name and its MAC."""
+    macs = {MacAddress.parse(lease.key) for lease in leases if lease.kind == "mac"}
+    for lease in leases:
+        yield TakeLease(lease.kind, lease.key, lease.uuid, lease.guest)
+    for lease in leases:
+        link = host.netlink.find(lease.key) if lease.kind == "device" else None
+        if link and link.kind == "macvtap" and link.mac in macs:
+            below = host.netlink.at(link.lower)
+            yield CreateMacvtap(link.name, below.name if below else "?", str(link.mac), link.mode, None)
+        elif link and link.kind == "tun" and link.mac in {mac.for_tap for mac in macs}:
+            yield CreateTap(link.name, str(link.mac), link.multi_queue, link.mtu)
 
 
 def put_back(leftover: Leftover, host: Host) -> tuple[VepaError, ...]:
     """Undo what a guest left, unless its journal has changed since `find`; return what failed."""
-    with host.store.lock_guest(leftover.uuid, HOLDER):
-        if _read(leftover.uuid, host).journal != leftover.journal:
-            return ()
-        if leftover.journal is not None:
-            with host.store.lock_nics(leftover.journal.nics, HOLDER):
-                return apply.undo(leftover.journal, host)
-        return _without_journal(leftover, host)
+    try:
+        with host.store.lock_guest(leftover.uuid, HOLDER):
+            failed = _put_back(leftover, host)
+    except VepaError as error:
+        failed = (error,)
+    return tuple(error.within(leftover.where) for error in failed)
 
 
-def _without_journal(leftover: Leftover, host: Host) -> tuple[VepaError, ...]:
-    """Undo by the leases what a damaged journal no longer tells; then the journal goes too."""
-    if isinstance(leftover.error, NewerStateError):
-        return (leftover.error,)
-    for lease in host.store.leases():
-        if lease.uuid == leftover.uuid:
-            link = host.netlink.find(lease.key) if lease.kind == "device" else None
-            if link is not None and link.kind in ("macvtap", "tun"):
-                host.netlink.delete(link)
-            host.store.drop(lease)
-    host.store.forget(leftover.uuid)
-    return ()
+def _put_back(leftover: Leftover, host: Host) -> tuple[VepaError, ...]:
+    now = _read(leftover.uuid, host)
+    if now.journal != leftover.journal:
+        return ()
+    if isinstance(now.error, NewerStateError):
+        return (now.error,)
+    # Without a journal of its own, what cannot be undone goes into one, as with any other.
+    journal = now.journal or Journal(now.uuid, now.guest, (), tuple(step.record() for step in now.steps))
+    with host.store.lock_nics(journal.nics, HOLDER):
+        return apply.undo(journal, host)

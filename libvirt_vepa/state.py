@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from libvirt_vepa.errors import HostError, NewerStateError, StateError
 ROOT = Path("/run/libvirt/vepa")
 VERSION = 1
 LOCK_SECONDS = 30.0
+ATTEMPTS = 100
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TEMPORARY = ".new"
 
@@ -152,7 +153,8 @@ class Store:
             except FileNotFoundError:
                 return None
             except (ValueError, TypeError, RecursionError) as error:
-                raise _damaged(path) from error
+                remedy = "see with 'libvirt-vepa status' that no guest has it, then remove the file"
+                raise StateError(f"{path} is damaged", remedy) from error
 
     def take(self, lease: Lease) -> Lease:
         """Take a lease unless it is held, and return the one that is in force then: check its uuid.
@@ -162,14 +164,26 @@ class Store:
         path = self._leases / lease.file
         temporary = self._unlinked(lease)
         _write(temporary, json.dumps(vars(lease)) + "\n")
+        try:
+            # Who held it may give it back between the two looks.
+            for _ in range(ATTEMPTS):
+                holder = lease if self._link(temporary, path) else self.holder(lease.kind, lease.key)
+                if holder is not None:
+                    return holder
+        finally:
+            # Whether that succeeds or not, the lease is what was found; `drop` removes what stays.
+            with suppress(OSError):
+                temporary.unlink()
+        raise StateError(f"cannot read {path}, which is there", "remove it, then try again")
+
+    def _link(self, temporary: Path, path: Path) -> bool:
+        """Give a file its place, unless that is taken."""
         with _told(f"write {path}"):
             try:
                 os.link(temporary, path)
             except FileExistsError:
-                return self.holder(lease.kind, lease.key) or lease
-            finally:
-                temporary.unlink(missing_ok=True)
-        return lease
+                return False
+        return True
 
     def drop(self, lease: Lease) -> None:
         """Give a lease back; one that another guest holds by now is left alone."""
@@ -181,10 +195,17 @@ class Store:
                 path.unlink(missing_ok=True)
 
     def leases(self) -> tuple[Lease, ...]:
-        """Return all leases that are held."""
+        """Return all leases that are held; one that is damaged tells of nobody."""
         names = sorted(path.name for path in _entries(self._leases) if TEMPORARY not in path.name)
-        found = (self.holder(*name.split("-", 1)) for name in names if "-" in name)
+        found = (self._readable(*name.split("-", 1)) for name in names if "-" in name)
         return tuple(lease for lease in found if lease is not None)
+
+    def _readable(self, kind: str, key: str) -> Lease | None:
+        try:
+            lease = self.holder(kind, key)
+        except StateError:
+            return None
+        return lease if lease and UUID_PATTERN.fullmatch(lease.uuid) else None
 
     # -- files
 

@@ -45,7 +45,8 @@ def test_there_is_a_sample_of_every_operation():
 
 
 def test_every_operation_is_known_by_its_name():
-    assert set(KNOWN.values()) == set(Operation.__subclasses__())
+    ours = {kind for kind in Operation.__subclasses__() if kind.__module__ == Operation.__module__}
+    assert set(KNOWN.values()) == ours
     assert all(name == kind.__name__ for name, kind in KNOWN.items())
 
 

@@ -1,0 +1,83 @@
+"""What a request becomes, as pairs to read: plan/HOST/facts.json and, for each guest, CASE.guest.xml and CASE.plan.txt.
+
+The plan has one line an operation, or the one line that says why not.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libvirt_vepa import domain, plan, translate
+from libvirt_vepa.errors import VepaError
+from libvirt_vepa.facts import Facts, Nic
+from libvirt_vepa.model import Guest, HostInterface, HostType, MacAddress, Mode
+from libvirt_vepa.netlink import Link
+from libvirt_vepa.state import Lease
+
+PAIRS = Path(__file__).parent / "plan"
+CASES = sorted(PAIRS.glob("*/*.guest.xml"))
+
+
+def read_guest(path: Path) -> Guest:
+    """Return what a guest asks; lines are left out, which belong to the translation."""
+    guest = domain.read_guest(translate.to_stored(path.read_bytes(), path.name))
+    return replace(guest, requests=tuple(replace(request, line=0) for request in guest.requests))
+
+
+def read_facts(path: Path) -> Facts:
+    """Return the facts of a host; only what its file says is unusual."""
+    given = json.loads(path.read_text(encoding="utf-8"))
+    return Facts(
+        definitions={name: definition(name, **each) for name, each in given["definitions"].items()},
+        nics={name: nic(name, **each) for name, each in given["nics"].items()},
+        bridges={name: link(name, "bridge") for name in given.get("bridges", ())},
+        devices={name: link(name, kind) for name, kind in given.get("devices", {}).items()},
+        leases=leases("device", given.get("leases", {})),
+        macs=leases("mac", given.get("macs", {})),
+    )
+
+
+def definition(
+    name: str, device: str, type: str = "ethernet", modes: tuple[str, ...] = (), bridge: str | None = None
+) -> HostInterface:
+    return HostInterface(name, device, HostType.parse(type), tuple(map(Mode.parse, modes)), bridge)
+
+
+def nic(name: str, master: dict[str, Any] | None = None, passthru: str = "", **more: Any) -> Nic:
+    port_of = master["kind"] if master else ""
+    return Nic(link(name, port_of=port_of, **more), link(**master) if master else None, passthru)
+
+
+def link(
+    name: str, kind: str = "", mac: str | None = None, mtu: int = 1500, ethernet: bool = True, port_of: str = ""
+) -> Link:
+    address = MacAddress.parse(mac) if mac else None
+    return Link(name, 1, kind, address, up=True, ethernet=ethernet, mtu=mtu, port_of=port_of)
+
+
+def leases(kind: str, given: dict[str, list[str]]) -> dict[str, Lease]:
+    return {key: Lease(kind, key, uuid, guest) for key, (guest, uuid) in given.items()}
+
+
+def planned(path: Path) -> str:
+    try:
+        made = plan.make(read_guest(path), read_facts(path.parent / "facts.json"))
+    except VepaError as error:
+        return f"error: {error}\n"
+    return "".join(f"{operation.describe()}\n" for operation in made.operations)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.name.partition('.')[0]}")
+def test_a_request_becomes_its_plan(path: Path) -> None:
+    wanted = path.with_name(path.name.replace(".guest.xml", ".plan.txt"))
+    assert planned(path) == wanted.read_text(encoding="utf-8")
+
+
+def test_every_plan_has_its_guest() -> None:
+    plans = {path.name.partition(".")[0] for path in PAIRS.glob("*/*.plan.txt")}
+    assert plans == {path.name.partition(".")[0] for path in CASES}

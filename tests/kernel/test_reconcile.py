@@ -1,0 +1,211 @@
+"""What guests left behind that are gone: with a journal, with a damaged one, with none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from libvirt_vepa import reconcile
+from libvirt_vepa.errors import VepaError
+from libvirt_vepa.reconcile import Leftover
+from tests.kernel.world import PROCESS, SECONDS, World, ask, device, guest, links, mac, uuid
+from tests.lab.shell import run
+
+ONE = "guest 'web1' (6f6e6f6f-0000-4000-8000-000000000001)"
+
+
+def nobody() -> frozenset[str]:
+    return frozenset()
+
+
+def find(world: World, *running: int) -> tuple[Leftover, ...]:
+    return reconcile.find(world.host, lambda: frozenset(uuid(number) for number in running))
+
+
+def put_back(world: World, *running: int) -> list[VepaError]:
+    return [error for leftover in find(world, *running) for error in reconcile.put_back(leftover, world.host)]
+
+
+def told(world: World) -> list[str]:
+    return [text for leftover in find(world) for text in leftover.describe()]
+
+
+def rewrite(world: World, change: Callable[[str], str], number: int = 1) -> None:
+    path = world.root / "guests" / f"{uuid(number)}.json"
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def test_nothing_is_left_and_nobody_is_asked(world: World) -> None:
+    assert reconcile.find(world.host, lambda: pytest.fail("the daemon was asked")) == ()
+
+
+def test_only_guests_that_are_gone_are_put_back(world: World) -> None:
+    for number in (1, 2):
+        world.begin(guest(number))
+    assert [leftover.uuid for leftover in find(world, 2)] == [uuid(1)]
+    assert put_back(world, 2) == []
+    assert device(1) not in links() and device(2) in links()
+    assert put_back(world, 2) == []
+    world.end(guest(2))
+    assert not world.files()
+
+
+def test_it_tells_what_it_would_undo_one_line_a_step(world: World) -> None:
+    world.begin(guest(1))
+    before = links(), world.files()
+    steps = [step.describe() for step in find(world)[0].steps]
+    assert told(world) == [f"{ONE}: undo: {step}" for step in steps]
+    assert (
+        f"{ONE}: undo: create macvtap {device(1)} on eth1: mode vepa, MAC {mac(1)}" in told(world)
+        and (links(), world.files()) == before
+    )
+
+
+def test_a_guest_that_has_started_meanwhile_is_left_alone(world: World) -> None:
+    world.begin(guest(1))
+    (leftover,) = find(world)
+    world.begin(guest(1))
+    before = links(), world.files()
+    assert reconcile.put_back(leftover, world.host) == ()
+    assert (links(), world.files()) == before
+
+
+def test_the_daemon_is_asked_before_any_lock_is_taken(world: World) -> None:
+    """A hook may hold the guest while libvirt waits for it."""
+    world.begin(guest(1))
+
+    def asked() -> frozenset[str]:
+        child = PROCESS.Process(target=lock, args=(world,))
+        child.start()
+        child.join(SECONDS)
+        assert child.exitcode == 0
+        return nobody()
+
+    assert len(reconcile.find(world.host, asked)) == 1
+
+
+def lock(world: World) -> None:
+    with world.host.store.lock_guest(uuid(1), "the start of guest 'web1'"):
+        pass
+
+
+@pytest.mark.parametrize("length", [0, 1, 40, 400, -3])
+def test_a_journal_that_was_cut_short_is_told_by_the_leases(world: World, bridge: str, length: int) -> None:
+    run("ip", "link", "set", "eth1", "nomaster")
+    before = links()
+    world.begin(guest(1))
+    rewrite(world, lambda text: text[:length])
+    assert told(world) == [
+        f"{ONE}: undo: reserve device {device(1)} for guest 'web1'",
+        f"{ONE}: undo: reserve mac {mac(1)} for guest 'web1'",
+        f"{ONE}: undo: create macvtap {device(1)} on eth1: mode vepa, MAC {mac(1)}",
+        f"{ONE}: remove a damaged journal",
+    ]
+    assert put_back(world) == []
+    assert links().keys() == before.keys() and not world.files()
+
+
+def test_a_tap_of_a_damaged_journal_goes_too(world: World, bridge: str) -> None:
+    world.begin(guest(1, ask(1, kind="tap")))
+    rewrite(world, lambda _: "")
+    assert f"{ONE}: undo: create tap {device(1)}: MAC fe:54:00:00:01:01, MTU 1500" in told(world)
+    assert put_back(world) == []
+    assert device(1) not in links() and not world.files()
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        f"link add link eth1 name {device(1)} address 52:54:00:ff:00:01 type macvtap mode vepa",
+        f"tuntap add {device(1)} mode tap",
+        f"link add name {device(1)} address {mac(1)} type bridge",
+    ],
+)
+def test_a_stranger_of_the_same_name_survives_a_damaged_journal(world: World, foreign: str) -> None:
+    world.begin(guest(1))
+    run("ip", "link", "delete", device(1))
+    run("ip", *foreign.split())
+    rewrite(world, lambda _: "{}")
+    before = links()
+    assert put_back(world) == []
+    assert links() == before and not world.files()
+
+
+def newer(text: str) -> str:
+    return json.dumps({**json.loads(text), "version": 2})
+
+
+def unknown(text: str) -> str:
+    record = json.loads(text)
+    return json.dumps({**record, "operations": [*record["operations"], {"operation": "LeaseVf", "pf": "eth0"}]})
+
+
+@pytest.mark.parametrize(("change", "says"), [(newer, "(version 2, known is 1)"), (unknown, "'LeaseVf'")])
+def test_a_newer_journal_is_kept_and_the_others_are_put_back(
+    world: World, change: Callable[[str], str], says: str
+) -> None:
+    for number in (1, 2):
+        world.begin(guest(number))
+    rewrite(world, change)
+    before = world.files()
+    assert told(world)[0].endswith(": keep the journal of a newer libvirt-vepa")
+    (error,) = put_back(world)
+    assert str(error).isprintable() and says in str(error) and uuid(1) in str(error)
+    assert device(1) in links() and device(2) not in links()
+    assert {name: data for name, data in before.items() if uuid(2).encode() not in data} == world.files()
+
+
+def test_the_beginning_of_a_journal_is_removed(world: World) -> None:
+    world.begin(guest(1))
+    world.end(guest(1))
+    (world.root / "guests" / f"{uuid(1)}.json.new").write_text("{")
+    assert told(world) == [f"guest 'unknown' ({uuid(1)}): remove what is left of a journal"]
+    assert put_back(world) == [] and not world.files()
+
+
+def test_what_a_guest_holds_whose_journal_somebody_removed_is_put_back(world: World) -> None:
+    world.begin(guest(1))
+    (world.root / "guests" / f"{uuid(1)}.json").unlink()
+    assert put_back(world) == []
+    assert device(1) not in links() and not world.files()
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"kind": "mac", "key": "x", "uuid": "../x", "guest": "y"}'])
+def test_a_lease_that_tells_of_nobody_does_not_keep_the_others(world: World, text: str) -> None:
+    for number in (1, 2):
+        world.begin(guest(number))
+    path = world.root / "leases" / f"mac-{mac(1)}"
+    path.write_text(text)
+    errors = [str(error) for error in put_back(world)]
+    assert device(1) not in links() and device(2) not in links()
+    assert all(f"{path} is damaged; " in error and error.startswith(ONE) for error in errors)
+    assert len(errors) <= 1
+
+
+def test_a_guest_that_is_locked_for_long_does_not_keep_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("libvirt_vepa.state.LOCK_SECONDS", 0.2)
+    for number in (1, 2):
+        world.begin(guest(number))
+    leftovers = find(world)
+    mine, its = PROCESS.Pipe()
+    child = PROCESS.Process(target=hold, args=(world, its))
+    child.start()
+    assert mine.poll(SECONDS)
+    errors = [str(error) for leftover in leftovers for error in reconcile.put_back(leftover, world.host)]
+    mine.send("done")
+    child.join(SECONDS)
+    assert errors == [
+        f"{ONE}: guest-{uuid(1)} has been locked for 0.2 seconds by the start of guest 'web1'; "
+        "try again when that has ended"
+    ]
+    assert device(1) in links() and device(2) not in links()
+
+
+def hold(world: World, pipe) -> None:
+    with world.host.store.lock_guest(uuid(1), "the start of guest 'web1'"):
+        pipe.send("held")
+        pipe.poll(SECONDS)

@@ -1,0 +1,179 @@
+"""What a host cannot give is refused in one line before anything is touched."""
+
+from __future__ import annotations
+
+import pytest
+
+from libvirt_vepa.model import Request
+from tests.kernel.world import World, ask, device, guest, mac, uuid
+from tests.lab.network import Nic
+from tests.lab.shell import run
+
+WHERE = f"interface {mac(1)}: "
+TAP = ask(1, kind="tap")
+
+
+def refused(world: World, *requests: Request) -> str:
+    """Return why a guest with these requests is not started, without its beginning."""
+    text = world.refused(guest(1, *requests or (ask(1),)))
+    assert text.startswith(WHERE)
+    return text.removeprefix(WHERE)
+
+
+def test_a_name_that_nobody_defined(world: World) -> None:
+    text = world.refused(guest(1, ask(1, name="wan")))
+    assert text.startswith("no physical interface 'wan' is defined on this host; ")
+
+
+def test_no_such_nic(world: World) -> None:
+    world.define("lan", "eth9")
+    assert refused(world) == (
+        "'lan' is NIC eth9, which does not exist on this host; "
+        "see 'ip link', and define it anew with 'libvirt-vepa iface-define'"
+    )
+
+
+@pytest.mark.parametrize("nic", ["lo", "tun9"])
+def test_what_is_no_ethernet(world: World, nic: str) -> None:
+    run("ip", "tuntap", "add", "tun9", "mode", "tun")
+    world.define("lan", nic)
+    assert refused(world) == f"'lan' is {nic}, which is not an Ethernet device; define 'lan' with the name of a NIC"
+
+
+def test_a_macvtap_on_a_port_of_a_bridge(world: World, bridge: str) -> None:
+    assert refused(world) == (
+        "NIC eth1 is a port of bridge br-lan, and a macvtap cannot share it; "
+        "ask for <type>tap</type>, or take it out with 'ip link set eth1 nomaster'"
+    )
+
+
+@pytest.mark.parametrize("mode", ["vepa", "bridge", "pepa"])
+def test_a_macvtap_on_a_nic_that_belongs_to_another(world: World, mode: str) -> None:
+    run(*["ip", "link", "add", "link", "eth1", "name", "first", "type", "macvtap", "mode", "passthru"])
+    assert refused(world, ask(1, mode=mode)) == (
+        "NIC eth1 belongs to first alone (mode passthru); stop the guest that uses first"
+    )
+
+
+def test_a_tap_without_a_bridge(world: World) -> None:
+    assert refused(world, TAP) == (
+        "a tap needs a Linux bridge that NIC eth1 is a port of; "
+        "make one with 'ip link set eth1 master BRIDGE', or ask for <type>macvtap</type>"
+    )
+
+
+def test_a_bridge_that_does_not_exist(world: World, bridge: str) -> None:
+    world.define("lan", "eth1", "<bridge name='br9'/>")
+    assert refused(world, TAP) == (
+        "'lan' names bridge br9, which does not exist; "
+        "make it with 'ip link add br9 type bridge' and 'ip link set eth1 master br9'"
+    )
+
+
+def test_a_bridge_that_does_not_have_the_nic(world: World) -> None:
+    run("ip", "link", "add", "br9", "type", "bridge")
+    world.define("lan", "eth1", "<bridge name='br9'/>")
+    assert refused(world, TAP) == (
+        "a tap needs a Linux bridge that NIC eth1 is a port of; "
+        "make one with 'ip link set eth1 master br9', or ask for <type>macvtap</type>"
+    )
+
+
+def test_a_bridge_other_than_the_nics(world: World, bridge: str) -> None:
+    run("ip", "link", "add", "br9", "type", "bridge")
+    world.define("lan", "eth1", "<bridge name='br9'/>")
+    assert refused(world, TAP) == (
+        "NIC eth1 is a port of bridge br-lan, but 'lan' names bridge br9; "
+        "move it with 'ip link set eth1 master br9', or change the definition"
+    )
+
+
+@pytest.mark.parametrize("mode", ["vepa", "pepa"])
+def test_a_tap_in_a_mode_that_only_a_macvtap_has(world: World, mode: str) -> None:
+    assert refused(world, ask(1, kind="tap", mode=mode)) == (
+        f"a tap cannot have mode {mode}; ask for bridge, or for <type>macvtap</type>"
+    )
+
+
+def test_a_tap_with_the_mac_of_a_hosts_side(world: World, bridge: str) -> None:
+    text = world.refused(guest(1, ask(1, kind="tap", mac="fe:54:00:00:01:01")))
+    assert text == (
+        "interface fe:54:00:00:01:01: a MAC that begins with fe, as fe:54:00:00:01:01 does, is for the host's side "
+        "of a tap; give the guest another MAC, as in 52:54:00:aa:bb:cc"
+    )
+
+
+def test_a_mode_that_the_definition_does_not_allow(world: World) -> None:
+    world.define("lan", "eth1", "<mode>bridge</mode><mode>pepa</mode>")
+    assert refused(world, ask(1, mode="vepa")) == "mode vepa is not allowed on 'lan'; ask for bridge or pepa"
+
+
+def test_an_mtu_above_the_nics(world: World) -> None:
+    assert refused(world, ask(1, mtu=1501)) == (
+        "MTU 1501 is more than the 1500 of NIC eth1; ask for 1500 at most, or raise it with 'ip link set eth1 mtu 1501'"
+    )
+
+
+@pytest.mark.parametrize("mtu", [0, 67])
+def test_an_mtu_below_ethernets(world: World, mtu: int) -> None:
+    assert refused(world, ask(1, mtu=mtu)) == f"MTU {mtu} is less than Ethernet's 68; ask for 68 to 1500"
+
+
+@pytest.mark.parametrize("queues", [0, 257])
+@pytest.mark.parametrize("kind", ["macvtap", "tap"])
+def test_queues_that_cannot_be_had(world: World, kind: str, queues: int) -> None:
+    assert refused(world, ask(1, kind=kind, queues=queues)) == f"{queues} queues cannot be had; ask for 1 to 256"
+
+
+def test_the_mac_of_the_nic_itself(world: World) -> None:
+    run("ip", "link", "set", "eth1", "address", mac(1))
+    assert refused(world) == f"{mac(1)} is the MAC of NIC eth1 itself; give the guest a MAC of its own"
+
+
+def test_a_mac_that_another_guest_has_on_any_nic(world: World, dmz: Nic) -> None:
+    world.define("dmz", "eth2")
+    world.begin(guest(2, ask(1, name="dmz", device="other")))
+    assert refused(world) == (
+        f"mac {mac(1)} is in use by guest 'web2' ({uuid(2)}); choose another mac, or stop that guest"
+    )
+
+
+def test_a_device_that_another_guest_has_is_not_said_to_be_removable(world: World) -> None:
+    world.begin(guest(2, ask(2, device="shared")))
+    assert refused(world, ask(1, device="shared")) == (
+        f"device shared is in use by guest 'web2' ({uuid(2)}); choose another device, or stop that guest"
+    )
+
+
+@pytest.mark.parametrize("name", ["eth1", "lo", device(1)])
+@pytest.mark.parametrize("kind", ["macvtap", "tap"])
+def test_a_device_that_exists_and_is_no_guests(world: World, kind: str, name: str) -> None:
+    run("ip", "tuntap", "add", device(1), "mode", "tap")
+    assert refused(world, ask(1, kind=kind, mode="bridge", device=name)) == (
+        f"device {name} exists and is not this guest's; "
+        f"choose another name in <target dev=…/>, or remove it if nothing uses it ('ip link delete {name}')"
+    )
+
+
+def test_one_device_for_two_interfaces(world: World) -> None:
+    text = world.refused(guest(1, ask(1, 1, device="same"), ask(1, 2, device="same")))
+    assert text == (
+        f"interface {mac(1, 2)}: device same is another interface's of this guest; "
+        "choose another name in <target dev=…/>"
+    )
+
+
+@pytest.mark.parametrize("kind", ["sr-iov", "vmdq"])
+def test_types_of_nics_that_a_later_version_will_know(world: World, kind: str) -> None:
+    world.define("lan", "eth1", kind=kind)
+    for request in (ask(1), TAP):
+        assert refused(world, request) == (
+            f"'lan' is of type {kind}, which cannot be started yet; "
+            "define 'lan' with <type>ethernet</type>, or wait for a version that can"
+        )
+
+
+def test_the_second_interface_is_judged_before_the_first_is_made(world: World) -> None:
+    world.define("dmz", "eth9")
+    text = world.refused(guest(1, ask(1, 1), ask(1, 2, name="dmz")))
+    assert text.startswith(f"interface {mac(1, 2)}: 'dmz' is NIC eth9, which does not exist")

@@ -1,0 +1,141 @@
+"""A guest that runs: check, mend and status tell what is no longer as it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from libvirt_vepa import guests, status
+from libvirt_vepa.errors import KernelError, StateError
+from libvirt_vepa.operations import AwaitNode, CreateMacvtap, DisableIpv6, JoinBridge, ReceiveAllMulticast, SetUp
+from tests.kernel.world import PROCESS, SECONDS, World, ask, device, guest, line, links, mac, node, uuid
+from tests.lab.network import Nic
+from tests.lab.shell import run
+
+ONE, DEVICE = guest(1), device(1)
+# What somebody does to a device, what is said of it, and whether a running guest can have it mended.
+CHANGES = {
+    f"link set {DEVICE} down": (f"{DEVICE} is down", True),
+    f"link set {DEVICE} allmulticast off": (f"{DEVICE} does not receive all multicast", True),
+    "link set eth1 down": ("eth1 is down", True),
+    f"link set dev {DEVICE} type macvtap mode bridge": (f"{DEVICE} has mode bridge instead of vepa", False),
+    f"link delete {DEVICE}": (f"{DEVICE} has gone", False),
+}
+
+
+def checked(world: World) -> str:
+    with pytest.raises(KernelError) as caught:
+        guests.check(ONE, world.host)
+    return line(str(caught.value), ONE)
+
+
+def test_a_guest_that_is_as_it_was_made(world: World) -> None:
+    world.begin(ONE)
+    before = links(), world.files()
+    guests.check(ONE, world.host)
+    assert guests.mend(ONE, world.host) == ()
+    (row,) = status.interfaces(world.host)
+    assert (row.guest, row.state, row.use.nic, row.use.mode, row.use.device) == ("web1", "ok", "eth1", "vepa", DEVICE)
+    assert (links(), world.files()) == before
+
+
+@pytest.mark.parametrize(("change", "drift", "mends"), [(change, *what) for change, what in CHANGES.items()])
+def test_a_change_is_told_and_mended_where_that_is_safe(world: World, change: str, drift: str, mends: bool) -> None:
+    world.begin(ONE)
+    run("ip", *change.split())
+    assert drift in checked(world)
+    assert drift in guests.mend(ONE, world.host)
+    if mends:
+        assert guests.mend(ONE, world.host) == ()
+        guests.check(ONE, world.host)
+    else:
+        assert drift in checked(world)
+
+
+def test_ipv6_that_comes_back_is_switched_off_before_the_device_is_put_up(world: World) -> None:
+    world.begin(ONE)
+    run("ip", "link", "set", DEVICE, "down")
+    switch = Path(f"/proc/sys/net/ipv6/conf/{DEVICE}/disable_ipv6")
+    switch.write_text("0\n")
+    assert guests.mend(ONE, world.host) == (f"{DEVICE} has the host's IPv6 enabled", f"{DEVICE} is down")
+    assert switch.read_text() == "1\n" and links()[DEVICE]["up"]
+
+
+def test_a_tap_that_has_left_its_bridge_joins_it_again(world: World, bridge: str) -> None:
+    world.begin(guest(1, ask(1, kind="tap")))
+    run("ip", "link", "set", DEVICE, "nomaster")
+    assert guests.mend(ONE, world.host) == (f"{DEVICE} is not a port of bridge br-lan",)
+    assert links()[DEVICE]["master"] == "br-lan"
+
+
+def test_what_cannot_be_mended_does_not_keep_the_rest_from_it(world: World, dmz: Nic) -> None:
+    world.define("dmz", "eth2")
+    world.begin(guest(1, ask(1, 1, name="dmz"), ask(1, 2)))
+    run("ip", "link", "delete", "eth2")
+    run("ip", "link", "set", device(1, 2), "down")
+    told = guests.mend(ONE, world.host)
+    assert any(text.startswith("cannot use eth2: No such device; ") for text in told)
+    assert links()[device(1, 2)]["up"]
+
+
+def test_a_node_that_has_gone_is_told(world: World) -> None:
+    world.begin(ONE)
+    node(DEVICE).unlink()
+    assert checked(world) == (
+        f"{DEVICE} has no character device below /dev; "
+        "see that nothing else manages these devices, then start the guest again"
+    )
+
+
+@pytest.mark.parametrize("look", [guests.check, guests.mend])
+def test_a_guest_of_which_nothing_is_known(world: World, look) -> None:
+    with pytest.raises(StateError, match="nothing is known of its devices; see that the hook is installed"):
+        look(ONE, world.host)
+
+
+def test_status_has_a_row_for_each_interface_and_for_each_journal_that_cannot_be_read(world: World) -> None:
+    world.begin(guest(1, ask(1, 1), ask(1, 2, mode="bridge")))
+    for number in (2, 3):
+        world.begin(guest(number))
+    (world.root / "guests" / f"{uuid(2)}.json").write_text("{")
+    run("ip", "link", "delete", device(1, 2))
+    # Somebody else's, in the place of a guest's.
+    run("ip", "link", "delete", device(3))
+    run("ip", "link", "add", device(3), "type", "bridge")
+    rows = [(row.uuid, row.use.device, row.state) for row in status.interfaces(world.host)]
+    assert rows[0] == (uuid(1), device(1, 1), "ok")
+    assert rows[1][:2] == (uuid(1), device(1, 2)) and rows[1][2].startswith(f"{device(1, 2)} has gone")
+    assert rows[2][:2] == (uuid(2), "-") and "is damaged" in rows[2][2]
+    assert rows[3][2].startswith(f"{device(3)} has kind bridge instead of macvtap")
+
+
+PASSING = (
+    SetUp("x1"),
+    CreateMacvtap("x3", "x1", mac(1), "vepa", None),
+    DisableIpv6("x3"),
+    ReceiveAllMulticast("x3"),
+    JoinBridge("x3", "x2"),
+    AwaitNode("x3"),
+)
+
+
+def churn(begun) -> None:
+    """Make and delete a device and its NIC for as long as somebody looks."""
+    while begun.poll(0) is False:
+        run("ip", "link", "add", "x1", "type", "veth", "peer", "name", "x2")
+        run("ip", "link", "add", "link", "x1", "name", "x3", "type", "macvtap")
+        run("ip", "link", "delete", "x1")
+
+
+def test_devices_that_come_and_go_while_they_are_looked_at_are_there_or_not(world: World) -> None:
+    """No half of one, and no error that is not one of ours."""
+    mine, its = PROCESS.Pipe()
+    child = PROCESS.Process(target=churn, args=(its,))
+    child.start()
+    for _ in range(300):
+        for step in PASSING:
+            assert all(isinstance(text, str) for text in step.drifts(world.host))
+    mine.send("done")
+    child.join(SECONDS)
+    assert child.exitcode == 0

@@ -1,0 +1,80 @@
+"""A state folder that cannot be written: one line, and nothing is made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from libvirt_vepa.errors import StateError
+from tests.kernel.world import World, device, guest, line, links
+from tests.lab.shell import run
+
+REMEDY = "; see that /run is writable and not full"
+
+
+@pytest.fixture
+def mounted(world: World) -> Iterator[World]:
+    """The state folder on a file system of its own, as /run is."""
+    world.root.mkdir(exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "state", str(world.root))
+    yield world
+    run("umount", "--lazy", str(world.root))
+
+
+def begin_fails(world: World) -> str:
+    before, files = links(), world.files()
+    with pytest.raises(StateError) as caught:
+        world.begin(guest(1))
+    assert links() == before and world.files() == files
+    return line(str(caught.value), guest(1))
+
+
+def fill(world: World, left: int) -> None:
+    """Leave that many pages."""
+    room = os.statvfs(world.root)
+    (world.root / "full").write_bytes(b"x" * room.f_frsize * (room.f_bavail - left))
+
+
+def read_only(world: World, *options: str) -> None:
+    run("mount", "-o", ",".join(("remount", *options)), str(world.root))
+
+
+@pytest.mark.parametrize("left", range(5))
+def test_a_full_one(mounted: World, left: int) -> None:
+    """Wherever it is that no page is left: for one of two locks, the journal, or one of two leases."""
+    fill(mounted, left)
+    text = begin_fails(mounted)
+    assert text.startswith(f"cannot write {mounted.root}/") and text.endswith(f": No space left on device{REMEDY}")
+
+
+def test_one_with_just_enough_room(mounted: World) -> None:
+    fill(mounted, 5)
+    mounted.begin(guest(1))
+    assert mounted.end(guest(1)) == () and mounted.files().keys() == {"full"}
+
+
+def test_a_read_only_one(mounted: World) -> None:
+    read_only(mounted, "ro")
+    text = begin_fails(mounted)
+    assert text.startswith(f"cannot write {mounted.root}/locks/") and text.endswith(f": Read-only file system{REMEDY}")
+
+
+def test_one_that_is_read_only_when_the_guest_ends_keeps_all_for_later(mounted: World) -> None:
+    mounted.begin(guest(1))
+    read_only(mounted, "ro")
+    with pytest.raises(StateError, match="Read-only file system; see that /run is writable"):
+        mounted.end(guest(1))
+    read_only(mounted, "rw")
+    assert device(1) in links()
+    assert mounted.end(guest(1)) == ()
+    assert device(1) not in links() and not mounted.files()
+
+
+def test_one_that_is_full_when_the_guest_ends_is_no_obstacle(mounted: World) -> None:
+    mounted.begin(guest(1))
+    # Locks name their holder, which takes a page each.
+    fill(mounted, 2)
+    assert mounted.end(guest(1)) == ()
+    assert device(1) not in links() and mounted.files().keys() == {"full"}

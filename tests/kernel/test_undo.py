@@ -1,0 +1,201 @@
+"""What fails in the middle is undone, all of it and only it; what cannot be undone is remembered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from libvirt_vepa import apply, guests
+from libvirt_vepa.errors import KernelError, TakenError
+from libvirt_vepa.model import Guest
+from libvirt_vepa.operations import CreateMacvtap, Host, Operation, TakeLease
+from libvirt_vepa.plan import Plan
+from tests.kernel.world import World, ask, device, guest, line, links, mac, uuid
+from tests.lab.network import Nic
+from tests.lab.shell import run
+
+WITHOUT_ADMIN = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
+
+
+def planned(world: World, one: Guest) -> Plan:
+    return guests.look(one, world.host, world.directory)
+
+
+def foreign(name: str, address: str, *up: str) -> None:
+    run(*f"ip link add link eth1 name {name} address {address} type macvtap mode vepa".split())
+    for state in up:
+        run("ip", "link", "set", name, state)
+
+
+def test_a_look_changes_nothing_and_tells_what_a_start_does(world: World) -> None:
+    before = links()
+    plan = planned(world, guest(1))
+    assert links() == before and not world.files()
+    world.begin(guest(1))
+    assert apply.steps(world.journal(guest(1))) == plan.operations
+    assert planned(world, guest(1)) == plan
+
+
+def test_a_nic_that_vanishes_between_plan_and_apply(world: World) -> None:
+    plan = planned(world, guest(1))
+    run("ip", "link", "delete", "eth1")
+    with pytest.raises(KernelError) as caught:
+        apply.run(guest(1), plan, world.host)
+    assert str(caught.value) == (
+        "cannot use eth1: No such device; the device has gone; see that nothing else manages it, then try again"
+    )
+    assert not world.files()
+
+
+def test_a_mac_of_anothers_macvtap_undoes_everything_else(world: World) -> None:
+    foreign("other", mac(1, 2), "up")
+    run("ip", "link", "set", "eth1", "up")
+    before = links()
+    one = guest(1, ask(1, 1), ask(1, 2))
+    with pytest.raises(KernelError) as caught:
+        world.begin(one)
+    assert line(str(caught.value), one).endswith(
+        "Address already in use; the address is already used on that NIC; give the guest another MAC"
+    )
+    assert links() == before and not world.files()
+
+
+def test_a_device_that_comes_between_plan_and_apply_survives(world: World) -> None:
+    """Even if it looks exactly like ours, and whatever is undone later."""
+    one = guest(1, ask(1, 1), ask(1, 2))
+    plan = planned(world, one)
+    foreign(device(1, 2), mac(1, 2))
+    run("ip", "link", "set", "eth1", "up")
+    before = links()
+    with pytest.raises(KernelError, match="File exists; a device of that name exists"):
+        apply.run(one, plan, world.host)
+    assert world.end(one) == ()
+    assert links() == before and not world.files()
+
+
+@dataclass(frozen=True)
+class Damage(Operation):
+    """A step that fails, and makes it impossible to undo the one before."""
+
+    path: str
+
+    def apply(self, host: Host) -> None:
+        assert host.store.holder("mac", mac(1))
+        Path(self.path).write_text("{", encoding="ascii")
+        raise KernelError("it failed", "nothing helps")
+
+
+def test_what_was_never_done_is_not_undone_later(world: World) -> None:
+    lease, one = TakeLease("mac", mac(1), uuid(1), "web1"), guest(1)
+    path = world.root / "leases" / f"mac-{mac(1)}"
+    steps = (lease, Damage(str(path)), CreateMacvtap(device(1), "eth1", mac(1), "vepa", None))
+    with pytest.raises(KernelError, match="it failed; nothing helps"):
+        apply.run(one, Plan(steps, ()), world.host)
+    assert apply.steps(world.journal(one)) == (lease,)
+    foreign(device(1), mac(1))
+    before = links()
+    (failed,) = world.end(one)
+    assert (
+        str(failed) == f"{path} is damaged; see with 'libvirt-vepa status' that no guest has it, then remove the file"
+    )
+    path.unlink()
+    assert world.end(one) == ()
+    assert links() == before and not world.files()
+
+
+def test_an_undo_that_fails_keeps_only_what_failed(world: World) -> None:
+    world.begin(guest(1))
+    status, text = world.command("end", 1, *WITHOUT_ADMIN)
+    assert (status, text) == (
+        1,
+        f"cannot delete {device(1)}: Operation not permitted; run as root with CAP_NET_ADMIN",
+    )
+    assert world.kept(guest(1)) == ["CreateMacvtap"] and device(1) in links()
+    assert world.end(guest(1)) == ()
+    assert device(1) not in links() and not world.files()
+
+
+def test_a_start_does_not_forget_what_could_not_be_cleaned_away(world: World, dmz: Nic) -> None:
+    world.begin(guest(1))
+    # It would not be in the way of the new one.
+    world.define("lan", "eth2")
+    status, text = world.command("begin", 1, *WITHOUT_ADMIN)
+    assert (status, text) == (
+        1,
+        f"guest 'web1': cannot delete {device(1)}: Operation not permitted; run as root with CAP_NET_ADMIN",
+    )
+    assert world.kept(guest(1)) == ["CreateMacvtap"]
+    assert world.end(guest(1)) == ()
+    assert device(1) not in links() and not world.files()
+
+
+def test_a_start_without_the_right_to_is_one_line_and_leaves_nothing(world: World) -> None:
+    before = links()
+    status, text = world.command("begin", 1, *WITHOUT_ADMIN)
+    assert (status, text) == (
+        1,
+        "guest 'web1': cannot put eth1 up: Operation not permitted; run as root with CAP_NET_ADMIN",
+    )
+    assert links() == before and not world.files()
+
+
+def test_a_stale_device_of_the_guest_is_cleaned_away_at_its_next_start(world: World) -> None:
+    one = guest(1, ask(1, 1), ask(1, 2))
+    world.begin(one)
+    old = links()[device(1, 1)]["ifindex"]
+    world.begin(guest(1))
+    assert links()[device(1, 1)]["ifindex"] != old
+    assert device(1, 2) not in links()
+    world.end(guest(1))
+    assert not world.files()
+
+
+def test_a_device_that_has_gone_already_is_no_failure(world: World) -> None:
+    world.begin(guest(1))
+    run("ip", "link", "delete", device(1))
+    assert world.end(guest(1)) == () and not world.files()
+
+
+def test_the_nic_may_be_renamed_while_the_guest_runs(world: World) -> None:
+    world.begin(guest(1))
+    run("ip", "link", "set", "eth1", "name", "lan1")
+    assert world.end(guest(1)) == ()
+    assert device(1) not in links() and not world.files()
+
+
+def test_the_nic_may_vanish_while_the_guest_runs(world: World) -> None:
+    world.begin(guest(1))
+    run("ip", "link", "delete", "eth1")
+    assert world.end(guest(1)) == () and not world.files()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_definition_may_change_while_the_guest_runs(world: World, dmz: Nic, again: bool) -> None:
+    world.begin(guest(1))
+    world.define("lan", "eth2")
+    if again:
+        world.begin(guest(1))
+        assert links()[device(1)]["link"] == "eth2"
+    assert world.end(guest(1)) == ()
+    assert device(1) not in links() and not world.files()
+
+
+def test_a_stranger_that_took_the_name_meanwhile_survives_the_end(world: World) -> None:
+    world.begin(guest(1))
+    run("ip", "link", "delete", device(1))
+    foreign(device(1), "52:54:00:ff:00:01")
+    before = links()
+    assert world.end(guest(1)) == ()
+    assert links() == before and not world.files()
+
+
+def test_a_lost_tap_is_made_by_a_name_that_is_free_again(world: World, bridge: str) -> None:
+    one = guest(1, ask(1, kind="tap"))
+    world.begin(one)
+    run("ip", "link", "delete", device(1))
+    run("ip", "tuntap", "add", device(1), "mode", "tap")
+    with pytest.raises(TakenError, match=f"device {device(1)} exists and is not this guest's"):
+        world.begin(one)
+    assert device(1) in links() and not world.files()

@@ -1,0 +1,202 @@
+"""From requests and facts to operations: every cell of the table, and what holds in every plan."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from libvirt_vepa import plan
+from libvirt_vepa.errors import HostError, TakenError
+from libvirt_vepa.facts import Facts, Nic
+from libvirt_vepa.model import Guest, GuestType, HostInterface, HostType, MacAddress, Mode, Request, derived_device
+from libvirt_vepa.netlink import Link
+from libvirt_vepa.operations import (
+    AwaitNode,
+    CreateMacvtap,
+    CreateTap,
+    DisableIpv6,
+    JoinBridge,
+    ReceiveAllMulticast,
+    SetUp,
+    TakeLease,
+    from_record,
+)
+from libvirt_vepa.state import Use
+
+UUID = "11111111-2222-3333-4444-555555555555"
+MAC = MacAddress.parse("52:54:00:aa:bb:cc")
+NIC_MAC = MacAddress.parse("02:00:00:00:00:01")
+DEVICE = derived_device(MAC)
+MODES = (None, *Mode)
+# What each cell gives on a NIC of type ethernet; a tap finds its bridge.
+CELLS = {
+    (GuestType.MACVTAP, None): "vepa",
+    (GuestType.MACVTAP, Mode.VEPA): "vepa",
+    (GuestType.MACVTAP, Mode.BRIDGE): "bridge",
+    (GuestType.MACVTAP, Mode.PEPA): "private",
+    (GuestType.TAP, None): "br0",
+    (GuestType.TAP, Mode.BRIDGE): "br0",
+    (GuestType.TAP, Mode.VEPA): "a tap cannot have mode vepa",
+    (GuestType.TAP, Mode.PEPA): "a tap cannot have mode pepa",
+}
+
+
+def link(name, kind="", mtu=1500, port_of=""):
+    return Link(name, 1, kind, NIC_MAC, up=True, ethernet=True, mtu=mtu, port_of=port_of)
+
+
+def facts(*definitions, bridged=False, mtu=1500, **more):
+    nic = Nic(link("eth0", mtu=mtu, port_of="bridge"), link("br0", "bridge"), "") if bridged else None
+    nic = nic or Nic(link("eth0", mtu=mtu), None, "")
+    given = {"nics": {"eth0": nic}, "bridges": {}, "devices": {}, "leases": {}, "macs": {}, **more}
+    named = definitions or (HostInterface("lan", "eth0", HostType.ETHERNET),)
+    return Facts({definition.name: definition for definition in named}, **given)
+
+
+def request(kind=GuestType.MACVTAP, mode=None, mac=MAC, name="lan", **more):
+    return Request(f"ua-{mac.digits}", name, kind, mode, mac, more.pop("device", derived_device(mac)), **more)
+
+
+def make(seen, *requests):
+    return plan.make(Guest("web", UUID, requests), seen)
+
+
+def kinds(made):
+    return [type(operation).__name__ for operation in made.operations]
+
+
+def test_the_table_has_every_cell():
+    assert set(CELLS) == set(itertools.product(GuestType, MODES))
+
+
+@pytest.mark.parametrize(("cell", "becomes"), CELLS.items())
+def test_a_cell_of_an_ethernet_nic(cell, becomes):
+    kind, mode = cell
+    seen = facts(bridged=kind is GuestType.TAP)
+    if " " in becomes:
+        with pytest.raises(HostError, match=f"{becomes}; ask for bridge, or for <type>macvtap</type>"):
+            make(seen, request(kind, mode))
+        return
+    made = make(seen, request(kind, mode)).operations
+    if kind is GuestType.TAP:
+        assert CreateTap(DEVICE, "fe:54:00:aa:bb:cc", False, 1500) in made
+        assert JoinBridge(DEVICE, becomes) in made
+    else:
+        assert CreateMacvtap(DEVICE, "eth0", str(MAC), becomes, None) in made
+
+
+@pytest.mark.parametrize("host_type", [HostType.SRIOV, HostType.VMDQ])
+@pytest.mark.parametrize(("kind", "mode"), [cell for cell, becomes in CELLS.items() if " " not in becomes])
+def test_a_cell_of_a_type_that_cannot_be_started_yet(host_type, kind, mode):
+    seen = facts(HostInterface("lan", "eth0", host_type), bridged=kind is GuestType.TAP)
+    with pytest.raises(HostError, match=f"'lan' is of type {host_type.value}, which cannot be started yet; define"):
+        make(seen, request(kind, mode))
+
+
+def test_the_order_of_a_macvtaps_steps():
+    assert make(facts(), request()).operations == (
+        TakeLease("mac", str(MAC), UUID, "web"),
+        TakeLease("device", DEVICE, UUID, "web"),
+        SetUp("eth0"),
+        CreateMacvtap(DEVICE, "eth0", str(MAC), "vepa", None),
+        DisableIpv6(DEVICE),
+        ReceiveAllMulticast(DEVICE),
+        SetUp(DEVICE),
+        AwaitNode(DEVICE),
+    )
+
+
+def test_the_order_of_a_taps_steps():
+    assert make(facts(bridged=True), request(GuestType.TAP)).operations == (
+        TakeLease("mac", str(MAC), UUID, "web"),
+        TakeLease("device", DEVICE, UUID, "web"),
+        SetUp("eth0"),
+        SetUp("br0"),
+        CreateTap(DEVICE, "fe:54:00:aa:bb:cc", False, 1500),
+        DisableIpv6(DEVICE),
+        JoinBridge(DEVICE, "br0"),
+        SetUp(DEVICE),
+    )
+
+
+def macs(count):
+    return [MacAddress.parse(f"52:54:00:00:00:{number:02x}") for number in range(count)]
+
+
+def test_a_nic_that_several_interfaces_share_is_put_up_once():
+    made = make(facts(), *(request(mac=mac) for mac in macs(3)))
+    assert kinds(made).count("SetUp") == 1 + 3
+    assert kinds(made).count("CreateMacvtap") == 3
+    assert made.operations.index(SetUp("eth0")) < kinds(made).index("CreateMacvtap")
+
+
+def test_what_a_plan_tells_of_its_uses():
+    lan = HostInterface("lan", "eth0", HostType.ETHERNET)
+    fast = HostInterface("fast", "eth0", HostType.ETHERNET, (Mode.PEPA,))
+    one, two = macs(2)
+    made = make(facts(lan, fast), request(mac=one), request(mac=two, name="fast"))
+    assert made.uses == (
+        Use(f"ua-{one.digits}", "lan", derived_device(one), "eth0", "vepa"),
+        Use(f"ua-{two.digits}", "fast", derived_device(two), "eth0", "pepa"),
+    )
+
+
+def test_a_guest_without_requests_has_nothing_done():
+    assert make(facts()) == plan.Plan((), ())
+
+
+@pytest.mark.parametrize("kind", GuestType)
+def test_a_plan_comes_back_from_the_journal(kind):
+    made = make(facts(bridged=kind is GuestType.TAP), request(kind, mtu=1400, queues=2))
+    records = json.loads(json.dumps([operation.record() for operation in made.operations]))
+    assert tuple(map(from_record, records)) == made.operations
+
+
+@pytest.mark.parametrize("mtu", [68, 1500])
+def test_an_mtu_that_fits(mtu):
+    assert CreateMacvtap(DEVICE, "eth0", str(MAC), "vepa", mtu) in make(facts(), request(mtu=mtu)).operations
+
+
+@pytest.mark.parametrize(
+    ("mtu", "says"), [(0, "less than"), (67, "less than"), (1501, "more than the 1500 of NIC eth0")]
+)
+def test_an_mtu_that_does_not(mtu, says):
+    with pytest.raises(HostError, match=f"MTU {mtu} is {says}"):
+        make(facts(), request(mtu=mtu))
+
+
+@pytest.mark.parametrize(("queues", "multi"), [(1, False), (2, True), (256, True)])
+def test_a_tap_has_several_queues_where_more_than_one_is_asked(queues, multi):
+    made = make(facts(bridged=True), request(GuestType.TAP, queues=queues))
+    assert CreateTap(DEVICE, "fe:54:00:aa:bb:cc", multi, 1500) in made.operations
+
+
+@pytest.mark.parametrize("queues", [0, 257, 999_999_999])
+def test_queues_that_cannot_be_had(queues):
+    with pytest.raises(HostError, match=f"{queues} queues cannot be had; ask for 1 to 256"):
+        make(facts(), request(queues=queues))
+
+
+def test_one_device_for_two_interfaces_is_refused():
+    one, two = macs(2)
+    with pytest.raises(TakenError) as caught:
+        make(facts(), request(mac=one, device="same"), request(mac=two, device="same", line=7))
+    assert str(caught.value) == (
+        f"interface {two} (line 7): device same is another interface's of this guest; "
+        "choose another name in <target dev=…/>"
+    )
+
+
+@pytest.mark.parametrize("allowed", [modes for count in (1, 2, 3) for modes in itertools.permutations(Mode, count)])
+@pytest.mark.parametrize("asked", Mode)
+def test_only_allowed_modes_are_given_and_the_others_named(allowed, asked):
+    seen = facts(HostInterface("lan", "eth0", HostType.ETHERNET, allowed))
+    assert make(seen, request()).uses[0].mode == allowed[0].value
+    if asked in allowed:
+        assert make(seen, request(mode=asked)).uses[0].mode == asked.value
+    else:
+        choice = " or ".join(mode.value for mode in allowed)
+        with pytest.raises(HostError, match=f"mode {asked.value} is not allowed on 'lan'; ask for {choice}$"):
+            make(seen, request(mode=asked))
