@@ -109,8 +109,12 @@ def _nic(host: HostInterface, facts: Facts) -> Nic:
 
 
 def _check_free(request: Request, facts: Facts) -> None:
-    """Refuse a MAC or a device that is another's; a guest is named before its device, which must not be removed."""
-    for holder in (facts.leases.get(request.device), facts.macs.get(str(request.mac))):
+    """Refuse a MAC or a device that is another's.
+
+    The MAC comes first, from which the device's name may follow; a guest is named before its
+    device, which must not be removed.
+    """
+    for holder in (facts.macs.get(str(request.mac)), facts.leases.get(request.device)):
         if holder is not None:
             raise taken(holder)
     if request.device in facts.devices:

@@ -38,6 +38,7 @@ def folder(libvirtd: Daemon, tmp_path: Path) -> Iterator[Path]:
     for _, name, text in blocks():
         if name:
             (tmp_path / name).write_text(text, encoding="utf-8")
+    run("libvirt-vepa", "iface-undefine", "lan", check=False)
     with nic("eth0"):
         yield tmp_path
         virsh("destroy", "web", check=False)
