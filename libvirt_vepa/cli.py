@@ -6,6 +6,7 @@ Exit status 0 is done, 1 refused or failed (one line on stderr), 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -20,19 +21,52 @@ DONE, FAILED = 0, 1
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command with these arguments and return its exit status."""
-    options = _parser().parse_args(arguments)
+    _fill_closed()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # The name of a file or a guest may be in no character set, or in none that the terminal has.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        status: int = options.run(options)
+        status = _run(arguments)
         sys.stdout.flush()
+    except OSError as error:
+        # Every other file's error has become a VepaError where the file is dealt with.
+        status = _give_up_output(error)
+    return status
+
+
+def _fill_closed() -> None:
+    """Have in the place of a closed standard stream what fails when it is used, as a closed one does.
+
+    Without, the next file that is opened would take its place. Each gets the lowest number that is free.
+    """
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_WRONLY), "r")
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        options = _parser().parse_args(arguments)
+        status: int = options.run(options)
+    except SystemExit as end:  # argparse has printed its help, or what is wrong
+        return int(end.code or 0)
     except VepaError as error:
         return _fail(str(error))
-    except BrokenPipeError:
-        # Whoever read our output has had enough; Python must not complain of it again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except KeyboardInterrupt:
-        return _fail("interrupted")
+    except (ImportError, SyntaxError, OSError):
+        raise
+    except Exception as error:  # the last line of defence: a traceback helps nobody
+        return _fail(f"unexpected {error!r}; please report this")
     return status
+
+
+def _give_up_output(error: OSError) -> int:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain again at exit
+    if isinstance(error, BrokenPipeError):
+        return FAILED  # whoever read it has had enough
+    return _fail(f"cannot write standard output: {error.strerror}; see where it goes to")
 
 
 def _fail(text: str) -> int:
@@ -98,7 +132,7 @@ def _input(name: str) -> tuple[bytes, str]:
 
 def _define(options: argparse.Namespace) -> int:
     host = definitions.define(*_input(options.file))
-    print(f"Interface {host.name} defined from {options.file}\n")
+    print(f"Interface {host.name} defined from {printable(options.file)}\n")
     return DONE
 
 
@@ -137,7 +171,7 @@ def _undefine(options: argparse.Namespace) -> int:
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table as virsh does: a blank before each column, three between, a line under the heads."""
-    lines = [heads, *rows]
+    lines = [heads, *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     texts = ["   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     print(f" {texts[0]}\n{'-' * (sum(widths) + 3 * len(widths) - 1)}")
