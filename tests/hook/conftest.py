@@ -1,0 +1,74 @@
+"""The hook and the command installed in the lab, and NICs that definitions name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.daemon import daemon
+from tests.lab.guest import Guest
+from tests.lab.hook import call, command, install, state_files, stored
+from tests.lab.network import Nic, nic
+from tests.lab.shell import link, run
+from tests.libvirt.conftest import Eventually
+
+DEFINITIONS = Path("/etc/libvirt/vepa")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed() -> None:
+    install()
+
+
+@pytest.fixture(scope="package")
+def libvirtd(installed: None) -> Iterator[None]:
+    """The daemon that `reconcile` asks; no guest runs in it."""
+    with daemon():
+        yield
+
+
+def define_nic(name: str, device: str, *content: str) -> None:
+    children = f"<source dev='{device}'/><type>ethernet</type>{''.join(content)}"
+    done = command(
+        "iface-define", "-", stdin=f"<interface type='physical' name='{name}'>{children}</interface>".encode()
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def put_up(device: str) -> None:
+    """Put a device up, and wait until it carries frames: the kernel tells of that in its own time."""
+    with Eventually(f"{device} is up", lambda: (link(device) or {})["operstate"] == "UP"):
+        run("ip", "link", "set", device, "up")
+
+
+@pytest.fixture
+def wire(installed: None) -> Iterator[Nic]:
+    """eth1, up, which is `lan`; no guest has anything left of it at the end."""
+    with nic("eth1") as found:
+        put_up("eth1")
+        define_nic("lan", "eth1")
+        yield found
+        for path in DEFINITIONS.iterdir():
+            path.unlink()
+
+
+@pytest.fixture
+def bridge(wire: Nic) -> Iterator[str]:
+    """The bridge br0, of which eth1 is a port."""
+    run("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0", "mcast_snooping", "0")
+    run("ip", "link", "set", "eth1", "master", "br0")
+    put_up("br0")
+    yield "br0"
+    run("ip", "link", "delete", "br0")
+
+
+@pytest.fixture
+def guest(wire: Nic) -> Iterator[Guest]:
+    """A guest that asks for `lan` in the host's default mode."""
+    found = Guest(1)
+    found.ask(None)
+    yield found
+    call("release", stored(found))
+    assert state_files() == []
