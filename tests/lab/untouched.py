@@ -34,7 +34,10 @@ def _file(path: Path) -> tuple[object, ...]:
 
 
 class Untouched:
-    """Sees, at the end of its `with`, that everything is as it was before."""
+    """Sees, at the end of its `with`, that everything is as it was before; `what` begins the message otherwise."""
+
+    def __init__(self, what: str = "") -> None:
+        self._what = what
 
     def __enter__(self) -> Untouched:
         self._before = {**devices(), **files()}
@@ -43,7 +46,7 @@ class Untouched:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             changed = list(differences(self._before, {**devices(), **files()}))
-            assert not changed, "; ".join(changed)
+            assert not changed, f"{self._what}\n  " + "\n  ".join(changed)
 
 
 def differences(before: Any, after: Any, place: str = "") -> Iterator[str]:
