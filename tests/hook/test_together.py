@@ -125,7 +125,7 @@ def locked(name: str, holder: str) -> Iterator[None]:
 @pytest.mark.parametrize("operation", ["prepare", "release", "reconnect"])
 def test_a_wait_for_a_lock_ends_and_names_its_holder(guest: Guest, operation: str) -> None:
     if operation != "prepare":
-        call("prepare", stored(guest))
+        assert call("prepare", stored(guest)).returncode == 0
     name = f"guest-{guest.uuid}"
     with Untouched(), locked(name, "the start of guest 'db'\n"):
         done = subprocess.run(
