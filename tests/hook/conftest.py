@@ -9,9 +9,10 @@ import pytest
 
 from tests.lab.daemon import daemon
 from tests.lab.guest import Guest
-from tests.lab.hook import call, command, install, state_files, stored
+from tests.lab.hook import call, command, install, one_line, state_files, stored
 from tests.lab.network import Nic, nic
 from tests.lab.shell import link, run
+from tests.lab.untouched import Untouched
 from tests.libvirt.conftest import Eventually
 
 DEFINITIONS = Path("/etc/libvirt/vepa")
@@ -35,6 +36,15 @@ def define_nic(name: str, device: str, *content: str) -> None:
         "iface-define", "-", stdin=f"<interface type='physical' name='{name}'>{children}</interface>".encode()
     )
     assert done.returncode == 0, done.stderr
+
+
+def refused(*arguments: str | bytes, stdin: bytes = b"") -> str:
+    """Return why the command refuses, in one line, as its module does too; nothing has changed."""
+    with Untouched():
+        done, same = command(*arguments, stdin=stdin), command(*arguments, stdin=stdin, module=True)
+    assert (done.returncode, same.returncode) == (1, 1)
+    assert done.stderr == same.stderr and same.stdout == b""
+    return one_line(done, "error: ")
 
 
 def put_up(device: str) -> None:
