@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import TextIO
 
 from libvirt_vepa import definitions, documents, domain, translate
 from libvirt_vepa.errors import HostError, TakenError, VepaError, printable
@@ -63,15 +64,23 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _give_up_output(error: OSError) -> int:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain again at exit
+    _discard(sys.stdout)
     if isinstance(error, BrokenPipeError):
         return FAILED  # whoever read it has had enough
     return _fail(f"cannot write standard output: {error.strerror}; see where it goes to")
 
 
 def _fail(text: str) -> int:
-    print(f"error: {printable(text)}", file=sys.stderr)
+    try:
+        print(f"error: {printable(text)}", file=sys.stderr)
+    except OSError:
+        _discard(sys.stderr)  # the exit status still says it
     return FAILED
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what cannot be written go nowhere, or Python would try again at exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.lab.daemon import daemon
 from tests.lab.guest import Guest
-from tests.lab.hook import call, command, install, one_line, state_files, stored
+from tests.lab.hook import PYTHON, call, command, install, one_line, state_files, stored
 from tests.lab.network import Nic, nic
 from tests.lab.shell import link, run
 from tests.lab.untouched import Untouched
@@ -45,6 +47,19 @@ def refused(*arguments: str | bytes, stdin: bytes = b"") -> str:
     assert (done.returncode, same.returncode) == (1, 1)
     assert done.stderr == same.stderr and same.stdout == b""
     return one_line(done, "error: ")
+
+
+@contextmanager
+def without(module: str) -> Iterator[None]:
+    """Have a library not installed."""
+    found = run(PYTHON, "-I", "-c", f"import {module}; print({module}.__file__)").stdout.strip()
+    path = Path(found).parent if found.endswith("__init__.py") else Path(found)
+    kept = path.with_name("kept.away")
+    shutil.move(path, kept)
+    try:
+        yield
+    finally:
+        shutil.move(kept, path)
 
 
 def put_up(device: str) -> None:

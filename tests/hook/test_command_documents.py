@@ -26,7 +26,7 @@ def domain(*interfaces: str) -> bytes:
 GOOD = domain(f"<name>lan</name><mac address='{MAC}'/>")
 BAD = {
     "no XML": (b"just words", "standard input, line 1: not well-formed XML: "),
-    "cut short": (GOOD[:-12], "standard input, line 6: not well-formed XML: "),
+    "cut short": (GOOD[:-12], "standard input, line 5: not well-formed XML: "),
     "50 MiB": (GOOD + b" " * (50 << 20), "standard input: the document is larger than 4 MiB; "),
     "UTF-16": (
         GOOD.decode().encode("utf-16"),
@@ -51,6 +51,14 @@ BAD = {
     "a malformed MAC": (
         domain("<name>lan</name><mac address='52:54'/>"),
         "standard input, line 4: guest 'web': '52:54' is not a MAC address; write six hexadecimal pairs",
+    ),
+    "a multicast MAC": (
+        domain("<name>lan</name><mac address='53:54:00:00:00:01'/>"),
+        "standard input, line 4: guest 'web': <mac address> '53:54:00:00:00:01': this is a multicast address; give",
+    ),
+    "no MAC at all": (
+        domain("<name>lan</name><mac address='00:00:00:00:00:00'/>"),
+        "standard input, line 4: guest 'web': <mac address> '00:00:00:00:00:00': this is no address at all; give",
     ),
     "a device's name with a slash": (
         domain("<name>lan</name><target dev='../x'/>"),
@@ -86,8 +94,6 @@ def asked(extra: str = "", mac: str = MAC) -> bytes:
 
 
 HOST = {
-    "multicast": (asked(mac="53:54:00:00:00:01"), "53:54:00:00:00:01 is not the MAC of a single station; "),
-    "zero": (asked(mac="00:00:00:00:00:00"), "00:00:00:00:00:00 is not the MAC of a single station; "),
     "no such name": (asked().replace(b"lan", b"wan"), "no physical interface 'wan' is defined on this host; "),
     "mode": (asked("<target mode='pepa'/>"), "mode pepa is not allowed on 'lan'; ask for vepa or bridge"),
     "no bridge": (asked("<type>tap</type>"), "a tap needs a Linux bridge that NIC eth1 is a port of; "),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hook.conftest import define_nic
+from tests.hook.conftest import define_nic, without
 from tests.lab.guest import Guest
-from tests.lab.hook import ENVIRONMENT, HOOK, PYTHON, STATE, call, command, one_line, state_files, stored
+from tests.lab.hook import ENVIRONMENT, HOOK, STATE, call, command, one_line, state_files, stored
 from tests.lab.shell import link, run
 from tests.lab.untouched import Untouched
 
@@ -181,19 +180,6 @@ def test_a_journal_of_a_newer_version(guest: Guest) -> None:
     assert done.returncode == 1
     assert "was written by a newer libvirt-vepa (version 2, known is 1); install that one again" in one_line(done)
     path.unlink()
-
-
-@contextmanager
-def without(module: str) -> Iterator[None]:
-    """Have a library not installed."""
-    found = run(PYTHON, "-I", "-c", f"import {module}; print({module}.__file__)").stdout.strip()
-    path = Path(found).parent if found.endswith("__init__.py") else Path(found)
-    kept = path.with_name("kept.away")
-    shutil.move(path, kept)
-    try:
-        yield
-    finally:
-        shutil.move(kept, path)
 
 
 @pytest.mark.parametrize("module", ["lxml", "pyroute2"])
