@@ -6,7 +6,6 @@ Exit status 0 is done, 1 refused or failed (one line on stderr), 2 wrong usage.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -22,10 +21,6 @@ DONE, FAILED = 0, 1
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command with these arguments and return its exit status."""
-    _fill_closed()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # The name of a file or a guest may be in no character set, or in none that the terminal has.
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _run(arguments)
         sys.stdout.flush()
@@ -33,19 +28,6 @@ def main(arguments: Sequence[str]) -> int:
         # Every other file's error has become a VepaError where the file is dealt with.
         status = _give_up_output(error)
     return status
-
-
-def _fill_closed() -> None:
-    """Have in the place of a closed standard stream what fails when it is used, as a closed one does.
-
-    Without, the next file that is opened would take its place. Each gets the lowest number that is free.
-    """
-    if sys.stdin is None:
-        sys.stdin = os.fdopen(os.open(os.devnull, os.O_WRONLY), "r")
-    if sys.stdout is None:
-        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
-    if sys.stderr is None:
-        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def _run(arguments: Sequence[str]) -> int:
