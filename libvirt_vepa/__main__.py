@@ -1,4 +1,4 @@
-"""`python3 -m libvirt_vepa` is `libvirt-vepa`: what surrounds the command is put in order, then it is loaded and run."""
+"""`python3 -m libvirt_vepa` is `libvirt-vepa`: its streams are put in order, then it is loaded and run."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.lab.daemon import daemon
 from tests.lab.guest import Guest
-from tests.lab.hook import PYTHON, call, command, install, one_line, state_files, stored
+from tests.lab.hook import PACKAGES, PYTHON, call, command, install, one_line, state_files, stored
 from tests.lab.network import Nic, nic
 from tests.lab.shell import link, run
 from tests.lab.untouched import Untouched
@@ -49,11 +49,17 @@ def refused(*arguments: str | bytes, stdin: bytes = b"") -> str:
     return one_line(done, "error: ")
 
 
+def module_file(name: str) -> Path:
+    """Return the file that the Python under test loads a module from."""
+    code = f"import sys; sys.path.insert(0, {str(PACKAGES)!r}); import {name} as m; print(m.__file__)"
+    return Path(run(PYTHON, "-I", "-c", code).stdout.strip())
+
+
 @contextmanager
 def without(module: str) -> Iterator[None]:
     """Have a library not installed."""
-    found = run(PYTHON, "-I", "-c", f"import {module}; print({module}.__file__)").stdout.strip()
-    path = Path(found).parent if found.endswith("__init__.py") else Path(found)
+    path = module_file(module)
+    path = path.parent if path.name == "__init__.py" else path
     kept = path.with_name("kept.away")
     shutil.move(path, kept)
     try:

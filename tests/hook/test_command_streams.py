@@ -6,11 +6,12 @@ import os
 import shlex
 import signal
 import subprocess
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
 
-from tests.hook.conftest import without
+from tests.hook.conftest import module_file, without
 from tests.lab.hook import COMMAND, ENVIRONMENT, PACKAGE, PACKAGES, PYTHON, SECONDS, command, one_line
 from tests.lab.network import Nic
 from tests.lab.untouched import Untouched
@@ -109,7 +110,7 @@ def test_an_interrupt_is_one_line(wire: Nic, way: Way) -> None:
 @pytest.mark.parametrize("library", ["libvirt_vepa.cli", "lxml.etree", "pyroute2"])
 def test_an_interrupt_while_libraries_load_is_no_traceback(wire: Nic, way: Way, library: str) -> None:
     log = Path("/run/interrupted")
-    inject = ("-e", "trace=openat", "-P", str(loaded_from(library)), "-e", "inject=openat:signal=SIGINT:when=1")
+    inject = ("-e", "trace=openat", "-P", str(opened_for(library)), "-e", "inject=openat:signal=SIGINT:when=1")
     done = subprocess.run(
         ("strace", "-qq", "-o", str(log), *inject, *way, "plan", "-"),
         input=GUEST,
@@ -123,11 +124,10 @@ def test_an_interrupt_while_libraries_load_is_no_traceback(wire: Nic, way: Way, 
     assert (done.returncode, done.stderr) == (1, b"error: interrupted\n")
 
 
-def loaded_from(library: str) -> Path:
-    """Return the file that Python opens for a module."""
-    code = f"import sys; sys.path.insert(0, {str(PACKAGES)!r}); import {library} as m; "
-    code += "print(getattr(m, '__cached__', m.__file__))"
-    return Path(subprocess.run((PYTHON, "-I", "-c", code), capture_output=True, text=True, check=True).stdout.strip())
+def opened_for(module: str) -> Path:
+    """Return the file that Python opens for a module, under the name that strace knows it by."""
+    file = module_file(module)
+    return Path(cache_from_source(file) if file.suffix == ".py" else file).resolve()
 
 
 @WAYS

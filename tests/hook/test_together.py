@@ -78,11 +78,13 @@ def test_the_end_and_the_next_start_of_a_guest_do_not_mix(guest: Guest) -> None:
 
 
 @pytest.fixture
-def twenty(wire: Nic) -> list[Guest]:
+def twenty(wire: Nic) -> Iterator[list[Guest]]:
     found = [Guest(number) for number in range(1, 21)]
     for guest in found:
         guest.ask(None)
-    return found
+    yield found
+    for guest in found:
+        call("release", stored(guest))
 
 
 def test_twenty_guests_start_and_end_at_once_on_one_nic(twenty: list[Guest]) -> None:
