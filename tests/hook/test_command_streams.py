@@ -121,13 +121,15 @@ def test_an_interrupt_while_libraries_load_is_no_traceback(wire: Nic, way: Way, 
         timeout=SECONDS,
     )
     assert "SIGINT" in log.read_text()
-    assert (done.returncode, done.stderr) == (1, b"error: interrupted\n")
+    # strace itself has a word to say where the file is reached by a link.
+    told = [line for line in done.stderr.splitlines() if not line.startswith(b"strace: ")]
+    assert (done.returncode, told) == (1, [b"error: interrupted"])
 
 
 def opened_for(module: str) -> Path:
-    """Return the file that Python opens for a module, under the name that strace knows it by."""
+    """Return the file that Python opens for a module."""
     file = module_file(module)
-    return Path(cache_from_source(file) if file.suffix == ".py" else file).resolve()
+    return Path(cache_from_source(file) if file.suffix == ".py" else file)
 
 
 @WAYS
