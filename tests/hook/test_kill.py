@@ -65,7 +65,7 @@ def killed_everywhere(what: tuple[str, ...], document: bytes, found: list[Point]
 
 
 @KINDS
-def test_prepare(libvirtd: None, victim: Guest) -> None:
+def test_prepare(libvirtd: None, victim: Guest, kind: str) -> None:
     document, what = stored(victim), program(victim, "prepare")
     with Untouched():
         found = points(what, document, ENVIRONMENT, LOG)
@@ -73,6 +73,9 @@ def test_prepare(libvirtd: None, victim: Guest) -> None:
         call("release", document)
     names = {point.name for point in found}
     assert {"openat", "write", "fsync", "rename", "link", "unlink", "flock", "sendto", "exit_group"} <= names
+    if kind == "tap":
+        told = " ".join(point.text for point in found if point.name == "ioctl")
+        assert "TUNSETIFF" in told and "TUNSETPERSIST" in told
     killed_everywhere(what, document, found, lambda: None)
 
 
