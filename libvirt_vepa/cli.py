@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import TextIO
 
 from libvirt_vepa import definitions, documents, domain, translate
 from libvirt_vepa.errors import HostError, TakenError, VepaError, printable
@@ -22,24 +23,48 @@ DONE, FAILED = 0, 1
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command with these arguments and return its exit status."""
-    options = _parser().parse_args(arguments)
     try:
-        status: int = options.run(options)
+        status = _run(arguments)
         sys.stdout.flush()
-    except VepaError as error:
-        return _fail(str(error))
-    except BrokenPipeError:
-        # Whoever read our output has had enough; Python must not complain of it again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except KeyboardInterrupt:
-        return _fail("interrupted")
+    except OSError as error:
+        # Every other file's error has become a VepaError where the file is dealt with.
+        status = _give_up_output(error)
     return status
 
 
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        options = _parser().parse_args(arguments)
+        status: int = options.run(options)
+    except SystemExit as end:  # argparse has printed its help, or what is wrong
+        return int(end.code or 0)
+    except VepaError as error:
+        return _fail(str(error))
+    except (ImportError, SyntaxError, OSError):
+        raise
+    except Exception as error:  # the last line of defence: a traceback helps nobody
+        return _fail(f"unexpected {error!r}; please report this")
+    return status
+
+
+def _give_up_output(error: OSError) -> int:
+    _discard(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return FAILED  # whoever read it has had enough
+    return _fail(f"cannot write standard output: {error.strerror}; see where it goes to")
+
+
 def _fail(text: str) -> int:
-    print(f"error: {printable(text)}", file=sys.stderr)
+    try:
+        print(f"error: {printable(text)}", file=sys.stderr)
+    except OSError:
+        _discard(sys.stderr)  # the exit status still says it
     return FAILED
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what cannot be written go nowhere, or Python would try again at exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,7 +125,7 @@ def _input(name: str) -> tuple[bytes, str]:
 
 def _define(options: argparse.Namespace) -> int:
     host = definitions.define(*_input(options.file))
-    print(f"Interface {host.name} defined from {options.file}\n")
+    print(f"Interface {host.name} defined from {printable(options.file)}\n")
     return DONE
 
 
@@ -139,7 +164,7 @@ def _undefine(options: argparse.Namespace) -> int:
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table as virsh does: a blank before each column, three between, a line under the heads."""
-    lines = [heads, *rows]
+    lines = [heads, *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     texts = ["   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     print(f" {texts[0]}\n{'-' * (sum(widths) + 3 * len(widths) - 1)}")

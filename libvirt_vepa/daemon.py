@@ -27,4 +27,5 @@ def running_guests(uri: str = URI) -> frozenset[str]:
         finally:
             connection.close()
     except libvirt.libvirtError as error:
-        raise HostError(f"cannot ask libvirt which guests run: {error}", "start libvirtd, then try again") from error
+        remedy = "see that libvirtd runs, and try again as root"
+        raise HostError(f"cannot ask libvirt which guests run: {error}", remedy) from error

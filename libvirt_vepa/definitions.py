@@ -5,7 +5,6 @@ The grammar is in xslt/host.rng; what people get wrong most is told here, in wor
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,19 +14,12 @@ from typing import TypeVar
 from lxml import etree
 
 from libvirt_vepa import documents
-from libvirt_vepa.errors import HostError, VepaError, XmlError
+from libvirt_vepa.errors import HostError, VepaError, XmlError, remedy_for
 from libvirt_vepa.model import HostInterface, HostType, Mode, check_definition_name, check_device_name
 
 DIRECTORY = Path("/etc/libvirt/vepa")
 SCHEMA = "host.rng"
 EXAMPLES = {"source": "<source dev='eth0'/>", "type": "<type>ethernet</type>", "bridge": "<bridge name='br0'/>"}
-REMEDIES = {
-    errno.EACCES: "run the command as root",
-    errno.EPERM: "run the command as root",
-    errno.EROFS: "make the file system writable",
-    errno.ENOSPC: "make room on the file system",
-    errno.EDQUOT: "make room on the file system",
-}
 
 Value = TypeVar("Value")
 
@@ -257,5 +249,5 @@ def _told(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = REMEDIES.get(error.errno or 0, "see that the path is right and the file system is in order")
+        remedy = remedy_for(error, "see that the path is right and the file system is in order")
         raise HostError(f"cannot {doing}: {error.strerror}", remedy) from error

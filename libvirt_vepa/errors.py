@@ -7,9 +7,18 @@ hostile text it quotes.
 
 from __future__ import annotations
 
+import errno
 from typing import TypeVar
 
 E = TypeVar("E", bound="VepaError")
+# What helps against what the system says of a file, whosever it is.
+REMEDIES = {
+    errno.EACCES: "run the command as root",
+    errno.EPERM: "run the command as root",
+    errno.EROFS: "make the file system writable",
+    errno.ENOSPC: "make room on the file system",
+    errno.EDQUOT: "make room on the file system",
+}
 
 
 def printable(text: str) -> str:
@@ -62,3 +71,16 @@ class StateError(VepaError):
 
 class NewerStateError(StateError):
     """A newer libvirt-vepa wrote it; this one must not guess what it means."""
+
+
+def remedy_for(error: OSError, otherwise: str) -> str:
+    """Return what to do about a file that could not be read or written."""
+    return REMEDIES.get(error.errno or 0, otherwise)
+
+
+def not_installed(error: ImportError | SyntaxError) -> HostError:
+    """Return the error for a library, or a part of this package, that is missing or not whole."""
+    module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if module in ("", __package__):
+        return HostError(f"the installation is not whole: {error}", "install libvirt-vepa again")
+    return HostError(f"Python's module '{module}' is missing", f"install the package python3-{module}")

@@ -1,16 +1,17 @@
 """The qemu hook: what libvirtd calls at each station of a guest's life (docs/hooks.rst of libvirt).
 
-`hooks/qemu` has read stdin and seen that the document may be of interest.
+`hooks/qemu` has read stdin and seen that the document may be of interest. Each operation loads only
+what it needs, once it knows that it needs it: a library that is missing must not stop another's guest.
 """
 
 from __future__ import annotations
 
 import sys
 import syslog
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from libvirt_vepa import domain
-from libvirt_vepa.errors import VepaError, printable
+from libvirt_vepa.errors import VepaError, not_installed, printable
 from libvirt_vepa.state import Store
 
 # Exit status of a hook that wants the operation to go on, and of one that does not.
@@ -31,6 +32,8 @@ def main(arguments: list[str], document: bytes) -> int:
         return action(document)
     except VepaError as error:
         _tell(str(error))
+    except (ImportError, SyntaxError) as error:
+        _tell(str(not_installed(error)))
     except Exception as error:  # the last line of defence: a traceback helps nobody at the end of virsh's error
         _tell(f"unexpected {error!r}; please report this")
     return DONE if operation == RECONNECT else FAILED
@@ -43,35 +46,51 @@ def _tell(text: str) -> None:
     syslog.syslog(syslog.LOG_WARNING, f"libvirt-vepa: {line}")
 
 
+@contextmanager
+def _said_of(where: str) -> Iterator[None]:
+    """Say of every error that comes out of this block which guest it is about."""
+    try:
+        yield
+    except VepaError as error:
+        raise error.within(where) from error
+
+
 def _prepare(document: bytes) -> int:
-    from libvirt_vepa import guests
+    from libvirt_vepa import domain
 
     guest = domain.read_guest(document)
     if guest.requests:
+        from libvirt_vepa import guests
+
         with guests.open_host(Store()) as host:
             guests.begin(guest, host)
     return DONE
 
 
 def _start(document: bytes) -> int:
-    from libvirt_vepa import guests
+    from libvirt_vepa import domain
 
     guest = domain.read_guest(document)
     if guest.requests:
+        from libvirt_vepa import guests
+
         with guests.open_host(Store()) as host:
             guests.check(guest, host)
     return DONE
 
 
 def _release(document: bytes) -> int:
+    from libvirt_vepa import domain
+
     # Only who the guest was matters: its XML may have been changed since it started.
     uuid, name = domain.read_identity(document)
     store = Store()
-    if store.load(uuid) is None:
-        return DONE
+    with _said_of(f"guest '{name}'"):
+        if store.load(uuid) is None:
+            return DONE
     from libvirt_vepa import guests
 
-    with guests.open_host(store) as host:
+    with _said_of(f"guest '{name}'"), guests.open_host(store) as host:
         failures = guests.end(uuid, host, f"the end of guest '{name}'")
     for failure in failures:
         _tell(f"guest '{name}': {failure}")
@@ -79,11 +98,13 @@ def _release(document: bytes) -> int:
 
 
 def _reconnect(document: bytes) -> int:
-    from libvirt_vepa import guests
+    from libvirt_vepa import domain
 
     guest = domain.read_guest(document)
     if guest.requests:
-        with guests.open_host(Store()) as host:
+        from libvirt_vepa import guests
+
+        with _said_of(guest.where), guests.open_host(Store()) as host:
             for drift in guests.mend(guest, host):
                 _tell(f"{guest.where}: {drift}")
     return DONE
@@ -91,7 +112,7 @@ def _reconnect(document: bytes) -> int:
 
 def _filter(document: bytes) -> int:
     """Translate what another host sent, or what was saved, if it holds requests in the proposed form."""
-    from libvirt_vepa import translate  # the sheets cost time that no other operation should pay
+    from libvirt_vepa import domain, translate
 
     if translate.is_proposed(document, domain.ORIGIN):
         sys.stdout.buffer.write(translate.to_stored(document, domain.ORIGIN))

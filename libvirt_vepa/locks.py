@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from libvirt_vepa.errors import StateError, TakenError
+from libvirt_vepa.errors import StateError, TakenError, remedy_for
 
 
 @contextmanager
@@ -67,7 +67,8 @@ def _sign(handle: int, path: Path, holder: str) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> StateError:
-    return StateError(f"cannot write {path}: {error.strerror}", "see that /run is writable and not full")
+    remedy = remedy_for(error, "see that /run is writable and not full")
+    return StateError(f"cannot write {path}: {error.strerror}", remedy)
 
 
 def _acquire(path: Path, seconds: float) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from libvirt_vepa import locks
-from libvirt_vepa.errors import HostError, NewerStateError, StateError
+from libvirt_vepa.errors import HostError, NewerStateError, StateError, remedy_for
 
 ROOT = Path("/run/libvirt/vepa")
 VERSION = 1
@@ -273,4 +273,5 @@ def _told(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StateError(f"cannot {doing}: {error.strerror}", "see that /run is writable and not full") from error
+        remedy = remedy_for(error, "see that /run is writable and not full")
+        raise StateError(f"cannot {doing}: {error.strerror}", remedy) from error

@@ -1,0 +1,109 @@
+"""The hook and the command installed in the lab, and NICs that definitions name."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.lab.daemon import daemon
+from tests.lab.guest import Guest
+from tests.lab.hook import PACKAGES, PYTHON, STATE, call, command, install, one_line, state_files, stored
+from tests.lab.network import Nic, nic
+from tests.lab.shell import link, run
+from tests.lab.untouched import Untouched
+from tests.libvirt.conftest import Eventually
+
+DEFINITIONS = Path("/etc/libvirt/vepa")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed() -> None:
+    install()
+
+
+@pytest.fixture(scope="package")
+def libvirtd(installed: None) -> Iterator[None]:
+    """The daemon that `reconcile` asks; no guest runs in it."""
+    with daemon():
+        yield
+
+
+def define_nic(name: str, device: str, *content: str) -> None:
+    children = f"<source dev='{device}'/><type>ethernet</type>{''.join(content)}"
+    done = command(
+        "iface-define", "-", stdin=f"<interface type='physical' name='{name}'>{children}</interface>".encode()
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def refused(*arguments: str | bytes, stdin: bytes = b"") -> str:
+    """Return why the command refuses, in one line, as its module does too; nothing has changed."""
+    with Untouched():
+        done, same = command(*arguments, stdin=stdin), command(*arguments, stdin=stdin, module=True)
+    assert (done.returncode, same.returncode) == (1, 1)
+    assert done.stderr == same.stderr and same.stdout == b""
+    return one_line(done, "error: ")
+
+
+def module_file(name: str) -> Path:
+    """Return the file that the Python under test loads a module from."""
+    code = f"import sys; sys.path.insert(0, {str(PACKAGES)!r}); import {name} as m; print(m.__file__)"
+    return Path(run(PYTHON, "-I", "-c", code).stdout.strip())
+
+
+@contextmanager
+def without(module: str) -> Iterator[None]:
+    """Have a library not installed."""
+    path = module_file(module)
+    path = path.parent if path.name == "__init__.py" else path
+    kept = path.with_name("kept.away")
+    shutil.move(path, kept)
+    try:
+        yield
+    finally:
+        shutil.move(kept, path)
+
+
+def put_up(device: str) -> None:
+    """Put a device up, and wait until it carries frames: the kernel tells of that in its own time."""
+    with Eventually(f"{device} is up", lambda: (link(device) or {})["operstate"] == "UP"):
+        run("ip", "link", "set", device, "up")
+
+
+@pytest.fixture
+def wire(installed: None) -> Iterator[Nic]:
+    """eth1, up, which is `lan`; no guest has anything left of it at the end."""
+    with nic("eth1") as found:
+        put_up("eth1")
+        define_nic("lan", "eth1")
+        yield found
+    for path in DEFINITIONS.iterdir():
+        path.unlink()
+    left = state_files()
+    # One test that fails must not drag the others along.
+    shutil.rmtree(STATE, ignore_errors=True)
+    assert left == []
+
+
+@pytest.fixture
+def bridge(wire: Nic) -> Iterator[str]:
+    """The bridge br0, of which eth1 is a port."""
+    run("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0", "mcast_snooping", "0")
+    run("ip", "link", "set", "eth1", "master", "br0")
+    put_up("br0")
+    yield "br0"
+    run("ip", "link", "delete", "br0")
+
+
+@pytest.fixture
+def guest(wire: Nic) -> Iterator[Guest]:
+    """A guest that asks for `lan` in the host's default mode."""
+    found = Guest(1)
+    found.ask(None)
+    yield found
+    call("release", stored(found))
+    run("ip", "link", "delete", found.device, check=False)

@@ -1,0 +1,183 @@
+"""`translate` and `plan`: what they take, what they refuse, and that they touch nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.hook.conftest import define_nic, refused
+from tests.lab.guest import Guest
+from tests.lab.hook import call, command, stored
+from tests.lab.network import Nic
+from tests.lab.shell import run
+from tests.lab.untouched import Untouched
+
+MAC = "52:54:00:00:00:01"
+BOTH = pytest.mark.parametrize("verb", ["translate", "plan"])
+
+
+def domain(*interfaces: str) -> bytes:
+    devices = "".join(f"<interface type='physical'>{each}</interface>\n" for each in interfaces)
+    return f"<domain type='kvm'>\n<name>web</name>\n<devices>\n{devices}</devices>\n</domain>\n".encode()
+
+
+GOOD = domain(f"<name>lan</name><mac address='{MAC}'/>")
+BAD = {
+    "no XML": (b"just words", "standard input, line 1: not well-formed XML: "),
+    "cut short": (GOOD[:-12], "standard input, line 5: not well-formed XML: "),
+    "50 MiB": (GOOD + b" " * (50 << 20), "standard input: the document is larger than 4 MiB; "),
+    "UTF-16": (
+        GOOD.decode().encode("utf-16"),
+        "standard input: the document is in UTF-16 or UTF-32; write it in UTF-8",
+    ),
+    "a bomb": (
+        b"<!DOCTYPE x [<!ENTITY a 'aa'><!ENTITY b '&a;&a;'>]>" + GOOD.replace(b"web", b"&b;"),
+        "standard input, line 1: an entity is declared, which is not accepted; ",
+    ),
+    "a file": (
+        b"<!DOCTYPE x [<!ENTITY a SYSTEM '/etc/hostname'>]>" + GOOD.replace(b"web", b"&a;"),
+        "standard input, line 1: an entity is declared, which is not accepted; ",
+    ),
+    "an unknown type": (
+        domain("<name>lan</name><type>veth</type>"),
+        "standard input, line 4: guest 'web': unknown type 'veth'; use macvtap or tap",
+    ),
+    "an unknown mode": (
+        domain("<name>lan</name><target mode='x'/>"),
+        "standard input, line 4: guest 'web': unknown mode 'x'; use vepa, pepa or bridge",
+    ),
+    "a malformed MAC": (
+        domain("<name>lan</name><mac address='52:54'/>"),
+        "standard input, line 4: guest 'web': '52:54' is not a MAC address; write six hexadecimal pairs",
+    ),
+    "a multicast MAC": (
+        domain("<name>lan</name><mac address='53:54:00:00:00:01'/>"),
+        "standard input, line 4: guest 'web': <mac address> '53:54:00:00:00:01': this is a multicast address; give",
+    ),
+    "no MAC at all": (
+        domain("<name>lan</name><mac address='00:00:00:00:00:00'/>"),
+        "standard input, line 4: guest 'web': <mac address> '00:00:00:00:00:00': this is no address at all; give",
+    ),
+    "a device's name with a slash": (
+        domain("<name>lan</name><target dev='../x'/>"),
+        "standard input, line 4: guest 'web': '../x' cannot be the name of a network device; ",
+    ),
+    "a device's name of 16 characters": (
+        domain("<name>lan</name><target dev='abcdefghijklmnop'/>"),
+        "standard input, line 4: guest 'web': 'abcdefghijklmnop' cannot be the name of a network device; ",
+    ),
+    "a hostile name": (
+        domain("<name>$(x)/../y</name>"),
+        "standard input, line 4: guest 'web': '$(x)/../y' cannot be the name of a physical interface; ",
+    ),
+    "an alias twice": (
+        domain(*(f"<name>lan</name><mac address='{MAC[:-1]}{n}'/><alias name='ua-x'/>" for n in (1, 2))),
+        "standard input, line 5: guest 'web': alias ua-x is given to two devices of this guest; make them different",
+    ),
+    "a MAC twice": (
+        domain(*(f"<name>lan</name><mac address='{MAC}'/>" for _ in (1, 2))),
+        f"standard input, line 5: guest 'web': MAC {MAC} is given to two devices of this guest; make them different",
+    ),
+}
+
+
+@BOTH
+@pytest.mark.parametrize(("text", "why"), BAD.values(), ids=BAD)
+def test_a_bad_document_is_one_line(wire: Nic, verb: str, text: bytes, why: str) -> None:
+    assert refused(verb, "-", stdin=text).startswith(why)
+
+
+def asked(extra: str = "", mac: str = MAC) -> bytes:
+    return domain(f"<name>lan</name><mac address='{mac}'/>{extra}")
+
+
+HOST = {
+    "no such name": (asked().replace(b"lan", b"wan"), "no physical interface 'wan' is defined on this host; "),
+    "mode": (asked("<target mode='pepa'/>"), "mode pepa is not allowed on 'lan'; ask for vepa or bridge"),
+    "no bridge": (asked("<type>tap</type>"), "a tap needs a Linux bridge that NIC eth1 is a port of; "),
+    "tap in vepa": (asked("<type>tap</type><target mode='vepa'/>"), "a tap cannot have mode vepa; ask for bridge"),
+    "MTU": (asked("<mtu size='9000'/>"), "MTU 9000 is more than the 1500 of NIC eth1; "),
+    "queues": (asked("<driver queues='300'/>"), "300 queues cannot be had; ask for 1 to 256"),
+    "device": (asked("<target dev='eth1'/>"), "device eth1 exists and is not this guest's; "),
+}
+
+
+@pytest.mark.parametrize(("text", "why"), HOST.values(), ids=HOST)
+def test_what_the_host_cannot_give_is_told_by_plan_and_not_by_translate(wire: Nic, text: bytes, why: str) -> None:
+    define_nic("lan", "eth1", "<mode>vepa</mode><mode>bridge</mode>")
+    told = refused("plan", "-", stdin=text)
+    assert told.startswith("guest 'web': ") and why in told
+    assert command("translate", stdin=text).returncode == 0
+
+
+def test_the_nics_own_mac_is_refused(wire: Nic) -> None:
+    mac = run("cat", "/sys/class/net/eth1/address").stdout.strip()
+    assert f"{mac} is the MAC of NIC eth1 itself; give the guest a MAC of its own" in refused(
+        "plan", "-", stdin=asked(mac=mac)
+    )
+
+
+def test_no_macvtap_on_a_port_of_a_bridge_and_no_nic_that_is_not_there(bridge: str) -> None:
+    assert f"NIC eth1 is a port of bridge {bridge}, and a macvtap cannot share it; " in refused(
+        "plan", "-", stdin=asked()
+    )
+    define_nic("lan", "eth7")
+    assert "'lan' is NIC eth7, which does not exist on this host; " in refused("plan", "-", stdin=asked())
+
+
+def test_a_mac_that_another_guest_has(guest: Guest) -> None:
+    call("prepare", stored(guest))
+    told = refused("plan", "-", stdin=asked("<target dev='other'/>"))
+    assert f"mac {MAC} is in use by guest 'lab1' ({guest.uuid}); choose another mac, or stop that guest" in told
+
+
+@pytest.mark.parametrize("form", ["proposed", "stored"])
+def test_plan_says_what_a_start_would_do_and_does_nothing(guest: Guest, form: str) -> None:
+    document = stored(guest) if form == "stored" else guest.xml.encode()
+    run("ip", "link", "set", "eth1", "down")
+    with Untouched():
+        told, data = command("plan", "-", stdin=document), command("plan", "--json", "-", stdin=document)
+    assert (told.returncode, told.stderr, data.returncode, data.stderr) == (0, b"", 0, b"")
+    lines = told.stdout.decode().splitlines()
+    assert lines[:2] == [f"reserve mac {MAC} for guest 'lab1'", f"reserve device {guest.device} for guest 'lab1'"]
+    assert lines[2:4] == [
+        "put eth1 up",
+        f"create macvtap {guest.device} on eth1: mode vepa, MAC {MAC}",
+    ]
+    found = json.loads(data.stdout)
+    assert found["guest"] == "lab1" and len(found["operations"]) == len(lines)
+    assert found["interfaces"][0]["device"] == guest.device
+    # A start does just that: the journal holds the plan.
+    assert call("prepare", stored(guest)).returncode == 0
+    journal = json.loads(Path(f"/run/libvirt/vepa/guests/{guest.uuid}.json").read_text())
+    assert journal["operations"] == found["operations"]
+
+
+def test_plan_of_a_foreign_guest_is_empty(wire: Nic) -> None:
+    done = command("plan", "-", stdin=domain())
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_translate_there_and_back(wire: Nic) -> None:
+    with Untouched():
+        kept = command("translate", "-", stdin=GOOD)
+        back = command("translate", "--to", "proposed", stdin=kept.stdout)
+        native = command("translate", "--to", "native", stdin=GOOD)
+        foreign = command("translate", stdin=domain())
+    assert b"<interface type='ethernet'>" in kept.stdout and b"urn:libvirt-vepa:physical:1" in kept.stdout
+    assert b"<type>macvtap</type>" in back.stdout and command("translate", stdin=back.stdout).stdout == kept.stdout
+    assert b"<interface type='direct'>" in native.stdout and b"<source dev='eth1' mode='vepa'/>" in native.stdout
+    assert foreign.stdout == domain()
+    assert {done.returncode for done in (kept, back, native, foreign)} == {0}
+
+
+@BOTH
+def test_a_file_that_cannot_be_read_is_one_line(verb: str, tmp_path: Path) -> None:
+    assert refused(verb, str(tmp_path / "none")).startswith(f"cannot read {tmp_path}/none: No such file or directory; ")
+    assert refused(verb, str(tmp_path)).startswith(f"cannot read {tmp_path}: Is a directory; ")
+    assert refused(verb, "/proc/self/mem").startswith("cannot read /proc/self/mem: ")
+    assert refused(verb, "/dev/zero").startswith("/dev/zero: the document is larger than 4 MiB; ")
+    assert refused(verb, "a\nb").startswith("cannot read a\\nb: No such file")
+    assert refused(verb, b"\xff").startswith("cannot read \\udcff: No such file")

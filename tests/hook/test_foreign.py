@@ -1,0 +1,125 @@
+"""Guests that have nothing of ours: the hook costs them nothing, and nothing around it can touch it."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.lab.guest import Guest
+from tests.lab.hook import ENVIRONMENT, HOOK, PYTHON, STATIONS, call, stored
+from tests.lab.shell import link
+
+UUID = "11111111-2222-4333-8444-555555555555"
+FOREIGN = f"<domain><name>web</name><uuid>{UUID}</uuid><devices/></domain>\n".encode()
+MIB = 1024 * 1024
+
+
+def loaded(*command: str, document: bytes) -> set[str]:
+    """Return the modules that a program loads from files, by the names of those files."""
+    log = Path("/run/loaded")
+    traced = ("strace", "-f", "-qq", "-e", "trace=openat", "-o", str(log), *command)
+    subprocess.run(traced, input=document, env=ENVIRONMENT, cwd="/", check=True, capture_output=True)
+    opened = [line.split('"')[1] for line in log.read_text(encoding="ascii").splitlines() if "ENOENT" not in line]
+    return {Path(name).name for name in opened if name.endswith((".py", ".pyc", ".so")) or "site-packages" in name}
+
+
+@pytest.mark.parametrize("operation", [*STATIONS, "attach"])
+def test_a_foreign_guest_loads_nothing_that_a_bare_python_does_not(installed: None, operation: str) -> None:
+    bare = loaded(PYTHON, "-I", "-S", "-c", "pass", document=FOREIGN)
+    sub, last = STATIONS.get(operation, ("begin", "-"))
+    assert loaded(HOOK, "web", operation, sub, last, document=FOREIGN) == bare
+
+
+def test_that_test_would_see_what_a_guest_of_ours_loads(guest: Guest) -> None:
+    names = loaded(HOOK, guest.name, "release", "end", "-", document=stored(guest))
+    assert any(name.startswith("hook.") for name in names)
+    assert any(name.startswith("etree.") for name in names)
+
+
+def test_a_foreign_release_costs_one_look_for_a_journal(installed: None) -> None:
+    log = Path("/run/looks")
+    for operation, looks in (("release", 1), ("prepare", 0), ("stopped", 0)):
+        traced = ("strace", "-f", "-qq", "-e", "trace=%file", "-o", str(log), HOOK, "web", operation, "end", "-")
+        subprocess.run(traced, input=FOREIGN, env=ENVIRONMENT, cwd="/", check=True)
+        lines = [line for line in log.read_text(encoding="ascii").splitlines() if "/run/libvirt/vepa" in line]
+        assert len(lines) == looks, lines
+        assert all(f"/{UUID}.json" in line and "ENOENT" in line for line in lines)
+
+
+@pytest.mark.parametrize("document", [FOREIGN, b"", b"\0\xff" * 100, b"<uuid>" + b"\0" * 50, b"<uuid>../../../x\n"])
+@pytest.mark.parametrize("operation", ["prepare", "release", "reconnect", "migrate"])
+def test_what_is_not_ours_is_never_judged(installed: None, operation: str, document: bytes) -> None:
+    done = call(operation, document)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("operation", ["prepare", "started", "release", "attach"])
+@pytest.mark.parametrize("word", [b"foreign", b"physical"])
+def test_stdin_is_read_to_its_end(installed: None, operation: str, word: bytes) -> None:
+    document = b"<!-- %s -->" % word + b" " * (4 * MIB - len(FOREIGN) - 20) + FOREIGN
+    hook = subprocess.Popen(
+        (HOOK, "web", operation, "begin", "-"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        cwd="/",
+    )
+    assert hook.stdin is not None
+    with hook:
+        # A BrokenPipeError here is what libvirtd would meet.
+        hook.stdin.write(document)
+        out, err = hook.communicate(timeout=60)
+    assert (hook.returncode, out, err) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("operation", ["prepare", "release"])
+def test_no_child_keeps_the_hooks_output_open(guest: Guest, operation: str) -> None:
+    if operation == "release":
+        call("prepare", stored(guest))
+    reading, writing = os.pipe()
+    document = Path("/run/document")
+    document.write_bytes(stored(guest))
+    with document.open("rb") as stdin:
+        command = (HOOK, guest.name, operation, STATIONS[operation][0], "-")
+        done = subprocess.run(command, stdin=stdin, stdout=writing, stderr=writing, env=ENVIRONMENT, check=False)
+    os.close(writing)
+    assert done.returncode == 0
+    # At once: `run` has waited for the hook alone, not for whoever else may hold its output.
+    assert select.select([reading], [], [], 0)[0] and os.read(reading, 100) == b""
+    os.close(reading)
+
+
+HOSTILE = "import os\nos.write(2, b'I was here')\nos._exit(7)\n"
+
+
+@pytest.mark.parametrize("document", ["foreign", "ours"])
+def test_nothing_in_the_environment_or_the_folder_gets_into_the_hook(
+    guest: Guest, document: str, tmp_path: Path
+) -> None:
+    for name in ("libvirt_vepa", "json", "site", "lxml", "pyroute2", "sitecustomize", "usercustomize", "startup"):
+        (tmp_path / f"{name}.py").write_text(HOSTILE)
+    hostile = {
+        **ENVIRONMENT,
+        "PYTHONPATH": str(tmp_path),
+        "PYTHONSTARTUP": str(tmp_path / "startup.py"),
+        "PYTHONHOME": str(tmp_path),
+        "PYTHONUSERBASE": str(tmp_path),
+        "PYTHONINSPECT": "1",
+        "HOME": str(tmp_path),
+    }
+    text = FOREIGN if document == "foreign" else stored(guest)
+    done = subprocess.run(
+        (HOOK, guest.name, "prepare", "begin", "-"),
+        input=text,
+        env=hostile,
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (link(guest.device) is not None) == (document == "ours")

@@ -1,0 +1,110 @@
+"""The installed hook and command, and the hook called exactly as libvirtd calls it.
+
+LIBVIRT_VEPA_PYTHON names a Python with other libraries than the system's; hook and command are then made to run
+with it, from a prefix of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from libvirt_vepa import translate
+from tests.lab.guest import Guest
+from tests.lab.shell import run
+
+TOP = Path(__file__).resolve().parents[2]
+OTHER = os.environ.get("LIBVIRT_VEPA_PYTHON", "")
+PYTHON = OTHER or "/usr/bin/python3"
+# Below one of the folders that are the lab's own, and not where the system's Python looks.
+PREFIX = "/usr/lib/vepa" if OTHER else "/usr"
+PACKAGES = Path(PREFIX, "lib/python3/dist-packages")
+PACKAGE = PACKAGES / "libvirt_vepa"
+COMMAND = f"{PREFIX}/bin/libvirt-vepa"
+HOOK = "/etc/libvirt/hooks/qemu.d/libvirt-vepa"
+STATE = Path("/run/libvirt/vepa")
+# virCommandAddEnvPassCommon of libvirt's vircommand.c.
+ENVIRONMENT = {
+    "LC_ALL": "C",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "USER": "root",
+    "LOGNAME": "root",
+    "TMPDIR": "/tmp",
+}
+# Sub-operation and last argument, as qemu_process.c and qemu_migration.c give them.
+STATIONS = {
+    "prepare": ("begin", "-"),
+    "start": ("begin", "-"),
+    "started": ("begin", "-"),
+    "stopped": ("end", "-"),
+    "release": ("end", "-"),
+    "migrate": ("begin", "-"),
+    "restore": ("begin", "-"),
+    "reconnect": ("begin", "-"),
+}
+SECONDS = 90
+
+Done = subprocess.CompletedProcess[bytes]
+
+
+def install() -> None:
+    """Install hook and command for the Python that is tested."""
+    run("make", "-C", str(TOP), "install", f"PREFIX={PREFIX}", f"PYTHON={PYTHON}")
+    if not OTHER:
+        return
+    for script in (HOOK, COMMAND):
+        path = Path(script)
+        path.write_text(path.read_text(encoding="ascii").replace("#!/usr/bin/python3", f"#!{OTHER}"), encoding="ascii")
+    # Nobody publishes this one for virtual environments.
+    for file in Path("/usr/lib/python3/dist-packages").glob("libvirt*"):
+        if file.is_file():
+            (PACKAGES / file.name).symlink_to(file)
+
+
+def call(operation: str, document: bytes, *, name: str = "lab1", extra: str | None = None) -> Done:
+    """Call the hook as libvirtd does and return what it said, once its output is closed by all who hold it."""
+    sub, last = STATIONS.get(operation, ("begin", "-"))
+    return subprocess.run(
+        (HOOK, name, operation, sub, last if extra is None else extra),
+        input=document,
+        capture_output=True,
+        env=ENVIRONMENT,
+        cwd="/",
+        umask=0o022,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+def command(*arguments: str | bytes, stdin: bytes = b"", module: bool = False) -> Done:
+    """Run `libvirt-vepa`, or the same as a module, as root at a shell would."""
+    before = (PYTHON, "-m", "libvirt_vepa") if module else (COMMAND,)
+    return subprocess.run(
+        (*before, *arguments),
+        input=stdin,
+        capture_output=True,
+        env={**ENVIRONMENT, "PYTHONPATH": str(PACKAGES)} if module and OTHER else ENVIRONMENT,
+        cwd="/",
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+def stored(guest: Guest) -> bytes:
+    """Return a guest's XML as libvirt keeps it."""
+    return translate.to_stored(guest.xml.encode(), guest.name)
+
+
+def one_line(done: Done, beginning: str = "libvirt-vepa: ") -> str:
+    """Return what was said on stderr, which is one line and ends so, without its beginning; stdout is empty."""
+    text = done.stderr.decode()
+    assert done.stdout == b"", done.stdout
+    assert text.startswith(beginning) and text.endswith("\n") and text.count("\n") == 1, text
+    return text.removeprefix(beginning).rstrip("\n")
+
+
+def state_files() -> list[str]:
+    """Return the files that libvirt-vepa keeps."""
+    return sorted(str(path.relative_to(STATE)) for path in STATE.rglob("*") if path.is_file())

@@ -1,0 +1,82 @@
+"""Kill a program with SIGKILL at one system call after another: strace counts the calls, and delivers the signal.
+
+A kill comes before its call is carried out. What a program has changed is the same between two calls that change
+something, so one kill before each of those, and one before the end, stand for a kill at any moment.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# Calls that change something, by what strace prints of them: what is opened to be written, what is sent to the
+# kernel but for questions, what is closed that goes with its last user. All others only read, wait, or are the
+# program's own business. A few that change nothing are among these, such as writing to a pipe; that does no harm.
+CHANGES = {
+    "openat": r"O_CREAT|O_WRONLY|O_RDWR",
+    "ioctl": r"TUN",
+    "close": r"\.new|/locks/|/proc/sys/|/net/tun|<socket:|NETLINK",
+    **dict.fromkeys(("sendto", "sendmsg", "sendmmsg"), r"^(?!.*nlmsg_type=(RTM_GET|0x12))"),
+    **dict.fromkeys(("write", "pwrite64", "ftruncate", "truncate", "fsync", "fdatasync", "flock", "setsockopt"), ""),
+    **dict.fromkeys(("mkdir", "mkdirat", "rename", "renameat", "renameat2", "link", "linkat", "symlink"), ""),
+    **dict.fromkeys(("unlink", "unlinkat", "rmdir", "chmod", "fchmod", "mknod", "mknodat", "exit_group"), ""),
+}
+CALL = re.compile(r"(\w+)\((.*)")
+SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Point:
+    """The `number`-th call of a name in a program's run, and what it was about."""
+
+    name: str
+    number: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.number}: {self.text}"
+
+
+def _strace(log: Path, *options: str, program: Sequence[str], document: bytes, env: dict[str, str]) -> int:
+    # Without -f only the program's first thread is counted: its children change nothing.
+    traced = ("strace", "-y", "-qq", "-s", "60", *options, "-o", str(log), *program)
+    return subprocess.run(traced, input=document, env=env, cwd="/", check=False, timeout=SECONDS).returncode
+
+
+def _calls(log: Path) -> Iterator[tuple[str, str]]:
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        found = CALL.match(line)
+        if found:
+            yield found[1], found[2]
+
+
+def points(program: Sequence[str], document: bytes, env: dict[str, str], log: Path) -> list[Point]:
+    """Run the program to its end and return the calls that changed something, in their order."""
+    status = _strace(log, f"-etrace={','.join(CHANGES)}", program=program, document=document, env=env)
+    assert status == 0, f"exit status {status} without a kill"
+    counts: Counter[str] = Counter()
+    found = []
+    for name, text in _calls(log):
+        counts[name] += 1
+        if re.search(CHANGES[name], text):
+            found.append(Point(name, counts[name], text))
+    return found
+
+
+def kill(program: Sequence[str], document: bytes, env: dict[str, str], log: Path, point: Point) -> None:
+    """Run the program and kill it at that call; AssertionError where it was another one."""
+    inject = f"-einject={point.name}:signal=SIGKILL:when={point.number}"
+    status = _strace(log, f"-etrace={point.name}", inject, program=program, document=document, env=env)
+    assert status in (-signal.SIGKILL, 128 + signal.SIGKILL), f"not killed at {point}: exit status {status}"
+    calls = [text for _, text in _calls(log)]
+    assert len(calls) == point.number and _about(calls[-1]) == _about(point.text), f"{calls[-1]} is not {point}"
+
+
+def _about(text: str) -> str:
+    """Return what is the same in two runs: neither result nor numbers of processes, files and messages."""
+    return re.sub(r"0x[0-9a-f]+|\d+", "N", text.rpartition(" = ")[0] or text)[:40]
