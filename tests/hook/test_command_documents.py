@@ -155,9 +155,24 @@ def test_plan_says_what_a_start_would_do_and_does_nothing(guest: Guest, form: st
     assert journal["operations"] == found["operations"]
 
 
-def test_plan_of_a_foreign_guest_is_empty(wire: Nic) -> None:
+def test_plan_of_a_foreign_guest_says_that_there_is_nothing_to_do(wire: Nic) -> None:
     done = command("plan", "-", stdin=domain())
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == b"nothing: guest 'web' asks for no physical interface\n"
+    assert json.loads(command("plan", "--json", "-", stdin=domain()).stdout)["operations"] == []
+
+
+def test_plan_of_what_is_no_guest_says_so(wire: Nic) -> None:
+    alone = b"<interface type='physical'><name>lan</name></interface>"
+    assert refused("plan", "-", stdin=alone).startswith("the guest's XML: this is not a guest but <interface>; give ")
+
+
+def test_plan_names_the_line_of_the_document_it_was_given(wire: Nic) -> None:
+    # The stored form, which the plan is made from, has the metadata before the devices.
+    lines = GOOD.splitlines()
+    interface = next(number for number, line in enumerate(lines, 1) if b"<interface" in line)
+    wide = GOOD.replace(b"</interface>", b"<mtu size='9000'/></interface>")
+    assert f"(line {interface}): MTU 9000 is more than" in refused("plan", "-", stdin=wide)
 
 
 def test_translate_there_and_back(wire: Nic) -> None:

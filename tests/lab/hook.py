@@ -52,13 +52,8 @@ Done = subprocess.CompletedProcess[bytes]
 def install() -> None:
     """Install hook and command for the Python that is tested."""
     run("make", "-C", str(TOP), "install", f"PREFIX={PREFIX}", f"PYTHON={PYTHON}")
-    if not OTHER:
-        return
-    for script in (HOOK, COMMAND):
-        path = Path(script)
-        path.write_text(path.read_text(encoding="ascii").replace("#!/usr/bin/python3", f"#!{OTHER}"), encoding="ascii")
     # Nobody publishes this one for virtual environments.
-    for file in Path("/usr/lib/python3/dist-packages").glob("libvirt*"):
+    for file in Path("/usr/lib/python3/dist-packages").glob("libvirt*") if OTHER else ():
         if file.is_file():
             (PACKAGES / file.name).symlink_to(file)
 
