@@ -36,9 +36,9 @@ NAMESPACES = {"physical": NAMESPACE}
 # Other programs may keep a whole domain in the metadata; that is theirs.
 DOMAINS = "(//domain | //inactiveDomain)[not(ancestor::metadata)]"
 WRAPPER = f"metadata/{{{NAMESPACE}}}interfaces"
-REQUESTS = "metadata/physical:interfaces/physical:interface"
+REQUEST = f"{{{NAMESPACE}}}interface"
 NEWER = f"""metadata/*[starts-with(namespace-uri(), 'urn:libvirt-vepa:physical:') and namespace-uri() != '{NAMESPACE}']
-    | {REQUESTS}[* or count(@*) != count(@alias | @name | @type | @mode)]"""
+    | metadata/physical:interfaces/physical:interface[* or count(@*) != count(@alias | @name | @type | @mode)]"""
 # More than any document has that means something. They bound what one can cost: how deep the sheets
 # recurse, and their time, which grows with the square of what stands side by side.
 MOST_INTERFACES = 256
@@ -66,7 +66,7 @@ def find(tree: Any, origin: str) -> list[Any] | None:
     domains = tree.xpath(DOMAINS)
     ours = [root] if root.tag == "interface" and is_physical(root) else []
     for domain in domains:
-        aliases = set(domain.xpath(f"{REQUESTS}/@alias", namespaces=NAMESPACES))
+        aliases = {request.get("alias") for request in domain.iterfind(f"{WRAPPER}/{REQUEST}")} - {None}
         interfaces = domain.findall("devices/interface")
         ours += [each for each in interfaces if is_physical(each) or _is_stored(each, aliases)]
         for newer in domain.xpath(NEWER, namespaces=NAMESPACES) if ours else ():
