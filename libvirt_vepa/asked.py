@@ -44,6 +44,7 @@ NEWER = f"""metadata/*[starts-with(namespace-uri(), 'urn:libvirt-vepa:physical:'
 MOST_INTERFACES = 256
 MOST_DOMAINS = 16
 MOST_NODES = 512
+MOST_DEVICES = 8192
 DERIVED = re.compile(f"({ALIAS_PREFIX}|{DEVICE_PREFIX})[0-9a-f]{{12}}")
 VALUES = (
     ("name", check_definition_name),
@@ -100,12 +101,17 @@ def _check_size(ours: list[Any], domains: list[Any], origin: str) -> None:
     ):
         if len(found) > most:
             raise XmlError(f"there are more than {most} {what}", "use fewer", origin)
-    beside = [*domains, *(metadata for domain in domains for metadata in domain.iterfind("metadata"))]
-    for elements, number in ((ours, "count(.//node()) + count(.//@*)"), (beside, "count(node())")):
+    children = [child for domain in domains for child in domain.iterfind("*")]
+    for elements, number, most in (
+        (ours, "count(.//node()) + count(.//@*)", MOST_NODES),
+        (domains, "count(node())", MOST_NODES),
+        ((child for child in children if child.tag == "metadata"), "count(node())", MOST_NODES),
+        ((child for child in children if child.tag == "devices"), "count(node())", MOST_DEVICES),
+    ):
         for element in elements:
-            if element.xpath(number) > MOST_NODES:
+            if element.xpath(number) > most:
                 place = documents.line(origin, element.sourceline)
-                raise XmlError(f"<{element.tag}> has more than {MOST_NODES} parts", "make it smaller", place)
+                raise XmlError(f"<{element.tag}> has more than {most} parts", "make it smaller", place)
 
 
 # -- what cannot be meant

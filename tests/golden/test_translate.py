@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,7 @@ from tests.golden.cases import (
     HOSTS_PARAMETER,
     MACS,
     NAMES,
+    SHEETS,
     canonical,
     document,
     source,
@@ -155,3 +157,20 @@ def test_the_sheet_alone_counts_where_it_is_given_too_few_macs():
     result = xsltproc("stored.xsl", document("no-mac", "asked"), macs=MACS[0])
     found = [line for line in result.decode().replace('"', "'").split("'") if line.startswith("52:54:00")]
     assert found == [MACS[0], "52:54:00:00:02:02", "52:54:00:76:70:02", "52:54:00:76:70:03"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hosts", "message"),
+    [
+        ("one", "", "what 'lan' means is not in the parameter 'hosts'"),
+        ("one", "xlan=eth0:vepa lan2=eth0:vepa", "what 'lan' means is not in the parameter 'hosts'"),
+        ("tap", "lan=eth0:bridge", "'lan' has no bridge for a tap in the parameter 'hosts'"),
+        ("tap", "lan=eth0", "'lan' has no bridge for a tap in the parameter 'hosts'"),
+        ("no-mac", "lan=eth0 wan=eth1:pepa", "unknown mode ''"),
+    ],
+)
+def test_the_native_sheet_ends_where_it_is_not_told_what_a_name_means(name, hosts, message):
+    command = ("xsltproc", "--stringparam", "hosts", hosts, SHEETS / "native.xsl", "-")
+    done = subprocess.run(command, input=document(name, "proposed"), capture_output=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr.decode()
