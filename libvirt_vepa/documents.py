@@ -43,21 +43,27 @@ READABLE = (
 
 
 def parse(data: bytes, origin: str) -> etree._ElementTree:
-    """Return the document as an lxml tree, with comments, CDATA sections and blanks as they were.
+    """Return the document as `read` does, without its text."""
+    return read(data, origin)[0]
+
+
+def read(data: bytes, origin: str) -> tuple[etree._ElementTree, bytes]:
+    """Return the document as an lxml tree, with comments, CDATA sections and blanks as they were, and its text.
 
     `origin` is what messages call it. What is not well-formed gets a second chance in the
-    proposal's own spelling. Raises XmlError, with the line, where that does not help either;
-    it tells what was wrong in what the author wrote, not in what the repair made of it.
+    proposal's own spelling, and the text is the mended one then. Raises XmlError, with the line,
+    where that does not help either; it tells what was wrong in what the author wrote, not in what
+    the repair made of it.
     """
     _check(data, origin)
     try:
-        return _parse(data, origin)
+        return _parse(data, origin), data
     except etree.XMLSyntaxError as error:
         first = error
     mended = repair(data)
     if mended != data:
         try:
-            return _parse(mended, origin)
+            return _parse(mended, origin), mended
         except etree.XMLSyntaxError:
             pass
     what = " ".join(PLACE.sub("", first.msg or "nothing is there").split())

@@ -44,7 +44,7 @@ def read_guest(data: bytes, *, draft: bool = False) -> Guest:
     """
     root = documents.parse(data, ORIGIN).getroot()
     if root.tag != "domain":
-        raise XmlError(f"this is not a guest but <{root.tag}>", "give what 'virsh dumpxml' prints", ORIGIN)
+        raise XmlError("this is not the XML of a domain", "give what 'virsh dumpxml' prints", ORIGIN)
     uuid, name = _identity(root)
     with documents.at((f"guest '{name}'",)):
         found = tuple(_found(root))
@@ -65,15 +65,15 @@ def _identity(root: Any) -> tuple[str, str]:
 def _found(root: Any) -> Iterator[Request]:
     """Yield what each interface asks that is ours."""
     requests = _requests(root)
-    macs: dict[MacAddress, Request] = {}
+    taken: dict[str, int] = {}
     for interface in root.iterfind("devices/interface"):
         with documents.at((f"interface on line {interface.sourceline}",)):
             request = _request(interface, requests)
-            if request and request.mac in macs:
-                line = macs[request.mac].line
-                raise XmlError(f"the interface on line {line} has the MAC {request.mac} too", "change one of them")
+            for claim in (f"MAC {request.mac}", f"device {request.device}") if request else ():
+                if claim in taken:
+                    raise XmlError(f"the interface on line {taken[claim]} has {claim} too", "change one of them")
+                taken[claim] = interface.sourceline
         if request:
-            macs[request.mac] = request
             yield request
 
 
@@ -123,7 +123,7 @@ def _request(interface: Any, requests: dict[str, Any]) -> Request | None:
         name=check_definition_name(request.get("name", "")),
         type=GuestType.parse(request.get("type", "")),
         mode=None if mode is None else Mode.parse(mode),
-        mac=_mac(interface),
+        mac=MacAddress.of_station(_given(interface, "mac", "address") or ""),
         device=check_device_name(device),
         mtu=_number(interface, "mtu", "size"),
         queues=1 if queues is None else queues,
@@ -135,13 +135,6 @@ def _given(interface: Any, child: str, attribute: str) -> str | None:
     """Return an attribute of a child, None where there is none."""
     element = interface.find(child)
     return element.get(attribute) if element is not None else None
-
-
-def _mac(interface: Any) -> MacAddress:
-    mac = MacAddress.parse(_given(interface, "mac", "address") or "")
-    if mac.is_multicast or mac.is_zero:
-        raise XmlError(f"{mac} is not the MAC of a single station", "give a unicast MAC, as in 52:54:00:aa:bb:cc")
-    return mac
 
 
 def _number(interface: Any, child: str, attribute: str) -> int | None:

@@ -40,6 +40,14 @@ class MacAddress:
         return cls((one, two, three, four, five, six))
 
     @classmethod
+    def of_station(cls, text: str) -> MacAddress:
+        """Read an address that a guest may have."""
+        mac = cls.parse(text)
+        if mac.is_multicast or mac.is_zero:
+            raise XmlError(f"{mac} is not the MAC of a single station", "give a unicast MAC, as in 52:54:00:aa:bb:cc")
+        return mac
+
+    @classmethod
     def generate(cls) -> MacAddress:
         """Return a random address in the range that libvirt uses for guests."""
         four, five, six = secrets.token_bytes(3)

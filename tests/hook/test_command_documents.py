@@ -164,7 +164,7 @@ def test_plan_of_a_foreign_guest_says_that_there_is_nothing_to_do(wire: Nic) -> 
 
 def test_plan_of_what_is_no_guest_says_so(wire: Nic) -> None:
     alone = b"<interface type='physical'><name>lan</name></interface>"
-    assert refused("plan", "-", stdin=alone).startswith("the guest's XML: this is not a guest but <interface>; give ")
+    assert refused("plan", "-", stdin=alone).startswith("the guest's XML: this is not the XML of a domain; give ")
 
 
 def test_plan_names_the_line_of_the_document_it_was_given(wire: Nic) -> None:

@@ -18,6 +18,7 @@ FLOORS = {
         "definitions",
         "domain",
         "translate",
+        "asked",
         "sysfs",
         "netlink",
         "locks",
@@ -34,7 +35,8 @@ NEIGHBOURS = {
     "documents": {"repair"},
     "definitions": {"documents"},
     "domain": {"documents"},
-    "translate": {"documents"},
+    "translate": {"documents", "asked"},
+    "asked": {"documents"},
     "state": {"locks"},
     "guests": {"apply"},
     "reconcile": {"apply"},
@@ -43,7 +45,7 @@ NEIGHBOURS = {
 }
 OWNERS = {
     "pyroute2": {"netlink"},
-    "lxml": {"documents", "definitions", "domain", "translate"},
+    "lxml": {"documents", "definitions", "domain", "translate", "asked"},
     "libvirt": {"daemon"},
 }
 PATHS = {"/sys/": {"sysfs"}, "/run/libvirt/vepa": {"state"}}

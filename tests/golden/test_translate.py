@@ -1,0 +1,176 @@
+"""Every golden pair, through the package and through `xsltproc` with the same sheets."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from lxml import etree
+
+from libvirt_vepa import documents, translate
+from libvirt_vepa.model import MacAddress
+from tests.golden.cases import (
+    BARE,
+    BARE_KINDS,
+    FILES,
+    HOSTS,
+    HOSTS_PARAMETER,
+    MACS,
+    NAMES,
+    SHEETS,
+    canonical,
+    document,
+    source,
+    without_blanks,
+    xsltproc,
+)
+
+every_case = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.fixture(autouse=True)
+def macs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Generate the MACs of the golden documents instead of random ones."""
+    left = iter(MACS)
+    monkeypatch.setattr(MacAddress, "generate", lambda: MacAddress.parse(next(left)))
+    return left
+
+
+def mended(name: str) -> bytes:
+    """Return what becomes the stored form as XML that any program can read."""
+    return documents.read(document(name, source(name)), name)[1]
+
+
+def targets_last(data: bytes) -> bytes:
+    """Return a document in canonical XML, without blanks, and with each interface's <target> at its end."""
+    root = etree.fromstring(data)
+    for target in root.xpath("//interface/target"):
+        target.getparent().append(target)
+    return without_blanks(etree.tostring(root.getroottree()))
+
+
+def test_every_file_belongs_to_a_case():
+    kinds = {f"{name}.{kind}.xml" for name in NAMES for kind in (source(name), "stored", "proposed", "native")}
+    assert kinds | {f"{BARE}.{kind}.xml" for kind in BARE_KINDS} == FILES
+
+
+@every_case
+def test_what_is_asked_or_was_edited_becomes_what_is_stored(name):
+    result = translate.to_stored(document(name, source(name)), name)
+    assert canonical(result) == canonical(document(name, "stored"))
+
+
+@every_case
+def test_xsltproc_stores_the_same(name):
+    result = xsltproc("stored.xsl", mended(name), macs=" ".join(MACS))
+    assert canonical(result) == canonical(document(name, "stored"))
+
+
+@every_case
+def test_what_is_stored_becomes_what_was_asked(name):
+    assert canonical(translate.to_proposed(document(name, "stored"), name)) == canonical(document(name, "proposed"))
+
+
+@every_case
+def test_xsltproc_gives_back_the_same(name):
+    assert canonical(xsltproc("proposed.xsl", document(name, "stored"))) == canonical(document(name, "proposed"))
+
+
+@every_case
+@pytest.mark.parametrize("kind", ["stored", "proposed"])
+def test_both_forms_become_the_native_one(name, kind):
+    result = translate.to_native(document(name, kind), name, HOSTS)
+    assert without_blanks(result) == without_blanks(document(name, "native"))
+
+
+@every_case
+def test_what_is_stored_becomes_the_native_form_to_the_last_blank(name):
+    assert canonical(translate.to_native(document(name, "stored"), name, HOSTS)) == canonical(document(name, "native"))
+
+
+@every_case
+def test_xsltproc_makes_the_same_native_form(name):
+    result = xsltproc("native.xsl", document(name, "proposed"), hosts=HOSTS_PARAMETER)
+    assert without_blanks(result) == without_blanks(document(name, "native"))
+
+
+@every_case
+def test_xsltproc_makes_the_native_form_of_what_is_stored_but_for_the_targets_place(name):
+    result = xsltproc("native.xsl", document(name, "stored"), hosts=HOSTS_PARAMETER)
+    assert targets_last(result) == targets_last(document(name, "native"))
+
+
+@every_case
+def test_what_is_canonical_comes_back_from_the_stored_form(name):
+    proposed = document(name, "proposed")
+    again = translate.to_proposed(translate.to_stored(proposed, name), name)
+    assert without_blanks(again) == without_blanks(proposed)
+
+
+@every_case
+def test_what_is_canonical_comes_back_through_xsltproc(name):
+    proposed = document(name, "proposed")
+    assert without_blanks(xsltproc("proposed.xsl", xsltproc("stored.xsl", proposed))) == without_blanks(proposed)
+
+
+@every_case
+def test_each_form_translated_to_itself_is_the_same_to_the_byte(name):
+    stored, proposed, native = (document(name, kind) for kind in ("stored", "proposed", "native"))
+    assert translate.to_stored(stored, name) == stored
+    assert translate.to_proposed(proposed, name) == proposed
+    assert translate.to_native(native, name, ()) == native
+
+
+@every_case
+def test_the_sheet_for_the_stored_form_changes_nothing_of_its_own_result(name):
+    stored = document(name, "stored")
+    assert canonical(xsltproc("stored.xsl", stored)) == canonical(stored)
+
+
+def test_a_single_interface_is_split_in_two():
+    proposed = document(BARE, "proposed")
+    interface, request = translate.split(proposed, BARE)
+    assert canonical(interface) == canonical(document(BARE, "interface"))
+    assert canonical(request) == canonical(document(BARE, "request"))
+    assert translate.to_stored(proposed, BARE) == interface
+    assert canonical(translate.to_native(proposed, BARE, HOSTS)) == canonical(document(BARE, "native"))
+
+
+def test_xsltproc_splits_a_single_interface_as_well():
+    proposed = document(BARE, "proposed")
+    for part in ("", "interface"):
+        assert canonical(xsltproc("stored.xsl", proposed, part=part)) == canonical(document(BARE, "interface"))
+    assert canonical(xsltproc("stored.xsl", proposed, part="request")) == canonical(document(BARE, "request"))
+    assert canonical(xsltproc("native.xsl", proposed, hosts=HOSTS_PARAMETER)) == canonical(document(BARE, "native"))
+
+
+def test_both_parts_of_an_interface_without_a_mac_have_the_same_one():
+    interface, request = translate.split(b"<interface type='physical'><name>lan</name></interface>", BARE)
+    assert MACS[0].encode() in interface
+    digits = MACS[0].replace(":", "").encode()
+    assert b"vp" + digits in interface
+    assert all(b"ua-physical-" + digits in part for part in (interface, request))
+
+
+def test_the_sheet_alone_counts_where_it_is_given_too_few_macs():
+    result = xsltproc("stored.xsl", document("no-mac", "asked"), macs=MACS[0])
+    found = [line for line in result.decode().replace('"', "'").split("'") if line.startswith("52:54:00")]
+    assert found == [MACS[0], "52:54:00:00:02:02", "52:54:00:76:70:02", "52:54:00:76:70:03"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hosts", "message"),
+    [
+        ("one", "", "what 'lan' means is not in the parameter 'hosts'"),
+        ("one", "xlan=eth0:vepa lan2=eth0:vepa", "what 'lan' means is not in the parameter 'hosts'"),
+        ("tap", "lan=eth0:bridge", "'lan' has no bridge for a tap in the parameter 'hosts'"),
+        ("tap", "lan=eth0", "'lan' has no bridge for a tap in the parameter 'hosts'"),
+        ("no-mac", "lan=eth0 wan=eth1:pepa", "unknown mode ''"),
+    ],
+)
+def test_the_native_sheet_ends_where_it_is_not_told_what_a_name_means(name, hosts, message):
+    command = ("xsltproc", "--stringparam", "hosts", hosts, SHEETS / "native.xsl", "-")
+    done = subprocess.run(command, input=document(name, "proposed"), capture_output=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr.decode()

@@ -1,0 +1,146 @@
+"""Documents from people, read without trust: what is no XML, what is too much, and what must never be opened."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from lxml import etree
+
+from libvirt_vepa import documents
+from libvirt_vepa.errors import HostError, XmlError
+from tests.unit.refusals import refusal
+
+UTF8 = "write the document in UTF-8, as libvirt requires"
+UTF16 = "f.xml: the document is in UTF-16 or UTF-32; write it in UTF-8, as libvirt requires"
+ENTITY = "an entity is declared, which is not accepted; write its text where it is used"
+# Ten levels of ten: a thousand million characters, if it were ever expanded.
+LEVELS = "\n".join(f"<!ENTITY l{level} '{f'&l{level - 1};' * 10}'>" for level in range(1, 10))
+BOMB = f"<!DOCTYPE a [\n<!ENTITY l0 'aaaaaaaaaa'>\n{LEVELS}\n]>\n<a>&l9;</a>"
+
+
+def refused(data: bytes | str) -> str:
+    return refusal(documents.parse, data if isinstance(data, bytes) else data.encode(), "f.xml", kind=XmlError)
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [("", 1), ("no XML", 1), ("<a>", 1), ("<a>\n<b>\n</a>", 3), ("<a>\n&unknown;</a>", 2), ("<a b='1' b='2'/>", 1)],
+)
+def test_what_is_no_xml_is_refused_with_its_line(data, line):
+    text = refused(data)
+    assert text.startswith(f"f.xml, line {line}: not well-formed XML: ")
+    assert text.endswith("; correct it there")
+    assert "column" not in text
+
+
+def test_two_documents_in_one_are_refused_with_a_remedy_of_their_own():
+    assert refused("<a/>\n<b/>").endswith("; keep one element at the outermost level")
+
+
+def test_the_message_is_about_what_the_author_wrote_and_not_about_the_mended_text():
+    text = refused("<d>\n<interface type='physical'/>\n<name='lan'/>\n</interface>\n<open>\n</d>")
+    assert text.startswith("f.xml, line 3: not well-formed XML: ")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("head", ["", "<?xml version='1.0' encoding='UTF-16'?>"])
+def test_utf_16_and_32_are_refused(encoding, head):
+    assert refused(f"{head}<domain/>".encode(encoding)) == UTF16
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("<a>\nb\u00e4</a>".encode("latin-1"), f"f.xml, line 2: byte 0xe4 is not UTF-8; {UTF8}"),
+        (b"<a>\n\n\xed\xa0\x80</a>", f"f.xml, line 3: byte 0xed is not UTF-8; {UTF8}"),
+        (b"<a>\xc0\xbc</a>", f"f.xml, line 1: byte 0xc0 is not UTF-8; {UTF8}"),
+        (b"<a>\n\0</a>", "f.xml, line 2: a NUL byte stands in the text; remove it; the file may be damaged"),
+    ],
+)
+def test_bytes_that_are_no_text_are_refused_with_their_line(data, message):
+    assert refused(data) == message
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16", "UTF-7", "IBM037", "latin-1"])
+def test_every_document_is_read_as_utf_8_whatever_it_declares(encoding):
+    data = f"<?xml version='1.0' encoding='{encoding}'?><a>ä +ADw-b/+AD4-</a>".encode()
+    assert documents.parse(data, "f.xml").getroot().text == "ä +ADw-b/+AD4-"
+
+
+@pytest.mark.parametrize(
+    ("document", "line"),
+    [
+        ("<!DOCTYPE a [<!ENTITY e 'text'>]><a>&e;</a>", 1),
+        ("<!DOCTYPE a [\n<!ENTITY e SYSTEM 'file:///etc/passwd'>]><a>&e;</a>", 2),
+        ("<!DOCTYPE a [\n\n<!ENTITY % e SYSTEM 'http://127.0.0.1:9/x'> %e;]><a/>", 3),
+        ("\ufeff<?xml version='1.0'?>\n<!-- a -->\n<!DOCTYPE a [<!ENTITY e 'text'>]><a/>", 3),
+        (BOMB, 2),
+    ],
+    ids=["internal", "file", "parameter", "behind a comment", "bomb"],
+)
+def test_whoever_declares_an_entity_is_refused(document, line):
+    assert refused(document) == f"f.xml, line {line}: {ENTITY}"
+
+
+@pytest.mark.parametrize("place", ["<a>&e;</a>", "<a b='&e;'/>"])
+def test_an_entity_from_a_document_type_elsewhere_is_refused_too(place):
+    assert "'e' not defined" in refused(f"<!DOCTYPE a SYSTEM 'file:///nowhere.dtd'>\n{place}")
+
+
+def test_a_document_type_alone_is_no_offence():
+    assert documents.parse(b"<!DOCTYPE a SYSTEM 'file:///nowhere.dtd'><a/>", "f.xml").getroot().tag == "a"
+
+
+def test_nothing_that_a_document_names_is_opened(tmp_path):
+    """To open a FIFO that nobody writes to would block for ever; a writer would see whoever reads."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    include = f"<i:include xmlns:i='http://www.w3.org/2001/XInclude' href='{fifo}' parse='text'/>"
+    for document in (
+        f"<!DOCTYPE a SYSTEM '{fifo}'><a/>",
+        f"<?xml-stylesheet href='{fifo}' type='text/xsl'?><a/>",
+        f"<a>{include}</a>",
+        f"<a xmlns:x='http://www.w3.org/2001/XMLSchema-instance' x:noNamespaceSchemaLocation='{fifo}'/>",
+    ):
+        documents.parse(document.encode(), "f.xml")
+        with pytest.raises(OSError, match="No such device or address"):
+            os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+
+
+def test_the_bound_on_the_size_is_libvirts_own():
+    fits = b"<a>" + b" " * (documents.LIMIT - 7) + b"</a>"
+    assert len(fits) == 4 * 1024 * 1024
+    assert documents.parse(fits, "f.xml").getroot().tag == "a"
+    message = "f.xml: the document is larger than 4 MiB; make it smaller: libvirt takes no larger one either"
+    assert refused(fits + b"\n") == message
+
+
+def test_what_is_nested_too_deeply_is_refused():
+    assert "not well-formed XML: Excessive depth" in refused("<a>" * 3000 + "</a>" * 3000)
+
+
+def test_nothing_of_a_document_is_lost():
+    data = b"<?p i?><!-- a --><a>\n<![CDATA[<&]]> <b/>\t<!-- c --></a><!-- d -->"
+    tree, text = documents.read(data, "f.xml")
+    assert text is data
+    assert etree.tostring(tree.getroot()) == b"<a>\n<![CDATA[<&]]> <b/>\t<!-- c --></a>"
+    assert len([*tree.getroot().itersiblings(preceding=True)]) == 2
+
+
+def test_lines_beyond_65535_are_counted():
+    tree = documents.parse(b"<a>" + b"\n" * 70000 + b"<b/></a>", "f.xml")
+    assert tree.getroot()[0].sourceline == 70001
+
+
+def test_what_is_mended_comes_with_its_text():
+    data = b"<d>\n<interface type='physical'/> // a & b\n<name='lan'/>\n</interface></d>"
+    tree, text = documents.read(data, "f.xml")
+    assert text == b"<d>\n<interface type='physical'>\n<name>lan</name>\n</interface></d>"
+    assert tree.findtext("interface/name") == "lan"
+
+
+def test_an_installation_without_its_data_is_told():
+    assert refusal(documents.data_file, "nothing.rng", kind=HostError).endswith(
+        "nothing.rng is missing; install libvirt-vepa again"
+    )

@@ -1,0 +1,210 @@
+"""What nobody can mean by a request: told in one line, with the document, the line, the guest and the remedy."""
+
+from __future__ import annotations
+
+import pytest
+from lxml import etree
+
+from libvirt_vepa import asked, documents, translate
+from libvirt_vepa.errors import XmlError
+from libvirt_vepa.model import HostInterface, HostType, Mode
+from tests.unit.refusals import refusal
+
+NAMES = "use up to 64 letters, digits, '_', '.', '+' or '-', not beginning with '.', '+' or '-'"
+DEVICES = "use 1 to 15 characters without blanks, '/', ':' or '%'"
+STATION = "give a unicast MAC, as in 52:54:00:aa:bb:cc"
+UNEXPECTED = f"see what may stand there in {documents.data_file('guest.rng')}"
+DROPPED = "libvirt would drop this alias; "
+BEHIND = "write letters, digits, '_' and '-' behind ua-"
+YES_OR_NO = "this is neither yes nor no; write one of them"
+LAN = "<name>lan</name>"
+REFUSED = {
+    "<source dev='eth0'/>": "<source>: which NIC that is, the host decides; remove it; <name> says which one is meant",
+    "<virtualport/>": "<virtualport>: libvirt has no virtual ports on such an interface; remove it",
+    "<port isolated='yes'/>": (
+        "<port>: libvirt isolates no ports on such an interface; remove it; target mode='pepa' keeps guests apart"
+    ),
+    "<vlan><tag id='4'/></vlan>": "<vlan>: it is not built yet; remove it",
+    "<vf/>": "<vf>: it is not built yet; remove it",
+    "<mode>vepa</mode>": "<mode>: the mode belongs to the target; write it as in <target mode='vepa'/>",
+    "<filterref filter='a'/>": "<filterref>: libvirt filters no macvtap; remove it, or ask for <type>tap</type>",
+    "<type>macvtap</type><filterref filter='a'/>": (
+        "<filterref>: libvirt filters no macvtap; remove it, or ask for <type>tap</type>"
+    ),
+    "<target mode='vepa|bridge'/>": (
+        "<target mode> 'vepa|bridge': this is a choice of modes; ask for one, or leave it out for the host's default"
+    ),
+    "<target mode='passthru'/>": "unknown mode 'passthru'; use vepa, pepa or bridge",
+    "<target mode=''/>": "unknown mode ''; use vepa, pepa or bridge",
+    "<target dev='a' managed='no'/>": "<target managed> 'no': a target has no such attribute; use mode and dev",
+    "<target>a</target>": "'a': text means nothing here; remove it",
+    "<target><b/></target>": "<b>: no element stands in another here; remove it",
+    "<type>macvlan</type>": "unknown type 'macvlan'; use macvtap or tap",
+    "<type>macvtap|tap</type>": "unknown type 'macvtap|tap'; use macvtap or tap",
+    "<type/>": "unknown type ''; use macvtap or tap",
+    "<type a='b'>tap</type>": "<type a> 'b': there is no such attribute; remove it",
+    "<type>tap</type><type>tap</type>": f"<type> is not expected here, or stands there twice; {UNEXPECTED}",
+    "<name>wan</name>": f"<name> is not expected here, or stands there twice; {UNEXPECTED}",
+    "<model type='a'/><model type='b'/>": f"<model> is not expected here, or stands there twice; {UNEXPECTED}",
+    "<mac address='52:54:00:00:00:01'/><mac address='52:54:00:00:00:02'/>": (
+        f"<mac> is not expected here, or stands there twice; {UNEXPECTED}"
+    ),
+    "<frobnicate/>": f"<frobnicate> is not expected in <interface>; {UNEXPECTED}",
+    "<host/>": f"<host> is not expected in <interface>; {UNEXPECTED}",
+    "<mac address='01:00:5e:00:00:01'/>": f"01:00:5e:00:00:01 is not the MAC of a single station; {STATION}",
+    "<mac address='f:0:0:0:0:1'/>": f"0f:00:00:00:00:01 is not the MAC of a single station; {STATION}",
+    "<mac address='0:0:0:0:0:0'/>": f"00:00:00:00:00:00 is not the MAC of a single station; {STATION}",
+    "<mac address='52:54:00:00:01'/>": (
+        "'52:54:00:00:01' is not a MAC address; write six hexadecimal pairs, as in 52:54:00:aa:bb:cc"
+    ),
+    "<mac/>": "<mac>: its address is missing; write it, or leave out <mac> and one is generated",
+    "<mac address='52:54:00:00:00:01' a='b'/>": "<mac a> 'b': there is no such attribute; remove it",
+    "<mac address='52:54:00:00:00:01' check='x'/>": f"<mac check> 'x': {YES_OR_NO}",
+    "<mac address='52:54:00:00:00:01' type='x'/>": (
+        "<mac type> 'x': libvirt knows no such type of address; write generated or static, or leave it out"
+    ),
+    "<target dev='sixteen-letters.'/>": f"'sixteen-letters.' cannot be the name of a network device; {DEVICES}",
+    "<target dev=''/>": f"'' cannot be the name of a network device; {DEVICES}",
+    "<target dev='../x'/>": f"'../x' cannot be the name of a network device; {DEVICES}",
+    "<target dev='a&#10;b'/>": rf"'a\nb' cannot be the name of a network device; {DEVICES}",
+    "<target dev='$( x)'/>": f"'$( x)' cannot be the name of a network device; {DEVICES}",
+    "<alias name='net0'/>": f"<alias>: {DROPPED}begin it with ua-, or leave it out",
+    "<alias/>": f"<alias>: {DROPPED}begin it with ua-, or leave it out",
+    "<alias name='ua-a b'/>": f"<alias name> 'ua-a b': {DROPPED}{BEHIND}",
+    "<alias name='ua-'/>": f"<alias name> 'ua-': {DROPPED}{BEHIND}",
+    "<target dev='vp525400000009'/>": "device 'vp525400000009' is what another MAC gives; leave it out",
+    "<alias name='ua-physical-525400000009'/>": (
+        "alias 'ua-physical-525400000009' is what another MAC gives; leave it out"
+    ),
+}
+HEADS = {
+    "<interface type='physical' name='lan'>": (
+        "<interface name> 'lan': this looks like the definition of a host's NIC; "
+        "give it to 'libvirt-vepa iface-define'; a guest writes <name>…</name>"
+    ),
+    "<interface type='physical' trustGuestRxFilters='x'>": f"<interface trustGuestRxFilters> 'x': {YES_OR_NO}",
+    "<interface type='physical' a='b'>": f"<interface> has no attribute 'a'; {UNEXPECTED}",
+    "<interface type='physical'>text": "'text': text means nothing here; remove it, or make it a comment",
+}
+
+
+def interface(*children: str, name: str = LAN, head: str = "<interface type='physical'>") -> str:
+    return f"{head}{name}{''.join(children)}</interface>"
+
+
+def domain(*devices: str) -> bytes:
+    """Return a guest with the first device on line 3."""
+    return "<domain>\n<name>web</name><devices>\n{}\n</devices></domain>".format("\n".join(devices)).encode()
+
+
+def refused(*devices: str, translation=translate.to_stored, line: int = 3) -> str:
+    text = refusal(translation, domain(*devices), "f.xml", kind=XmlError)
+    place = f"f.xml, line {line}: guest 'web': "
+    assert text.startswith(place), text
+    return text.removeprefix(place)
+
+
+@pytest.mark.parametrize("child", REFUSED)
+def test_what_a_request_cannot_say(child):
+    assert refused(interface(child)) == REFUSED[child]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_what_the_interface_itself_cannot_say(head):
+    assert refused(interface(head=head)) == HEADS[head]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("../x", "../x"), ("$(x)", "$(x)"), ("a\nb", "a b"), ("a/b", "a/b"), ("", ""), ("x" * 65, "x" * 65), ("-x", "-x")],
+)
+def test_a_hostile_name(name, shown):
+    text = f"'{shown}' cannot be the name of a physical interface; {NAMES}"
+    assert refused(interface(name=f"<name>{name}</name>")) == text
+
+
+def test_no_name_at_all():
+    assert refused(interface(name="")) == (
+        "<interface>: <name> is missing; write <name>…</name>, with a name that 'libvirt-vepa iface-list' shows"
+    )
+
+
+def test_all_words_of_the_schema_are_said_by_a_test():
+    schema = etree.parse(str(documents.data_file("guest.rng")))
+    said = "\n".join((*REFUSED.values(), *HEADS.values(), "<name> is missing; write <name>…</name>, with a name "))
+    missing = [word.get("what") for word in schema.iter(asked.WORDS) if f"{word.get('what')}; " not in said]
+    assert not missing
+
+
+def test_the_line_is_that_of_the_element():
+    assert (
+        refused("<disk/>", interface("\n\n<model type='a'/>\n", "<vlan/>"), line=7)
+        == REFUSED["<vlan><tag id='4'/></vlan>"]
+    )
+
+
+MAC = "<mac address='52:54:00:00:00:01'/>"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "what"),
+    [
+        (interface(MAC), interface("<mac address='52:54:0:0:0:1'/>"), "MAC 52:54:00:00:00:01"),
+        (interface("<target dev='a'/>"), interface("<target dev='a'/>"), "device a"),
+        (interface("<alias name='ua-a'/>"), interface("<alias name='ua-a'/>"), "alias ua-a"),
+        (interface(MAC), interface("<alias name='ua-a'/>", MAC), "MAC 52:54:00:00:00:01"),
+    ],
+)
+def test_what_two_requests_cannot_both_have(one, other, what):
+    assert refused(one, other, line=4) == f"{what} is given to two devices of this guest; make them different"
+
+
+@pytest.mark.parametrize(
+    ("ours", "other", "what"),
+    [
+        ("<alias name='ua-a'/>", "<disk><alias name='ua-a'/></disk>", "alias ua-a"),
+        ("<target dev='a'/>", "<interface type='bridge'><target dev='a'/></interface>", "device a"),
+        (MAC, "<interface type='bridge'><target dev='vp525400000001'/></interface>", "device vp525400000001"),
+    ],
+)
+def test_what_another_device_has_already(ours, other, what):
+    assert (
+        refused(other, interface(ours), line=4) == f"{what} is given to two devices of this guest; make them different"
+    )
+
+
+def test_a_mac_may_be_shared_with_another_kind_of_interface_as_teaming_wants():
+    other = f"<interface type='hostdev'>{MAC}<teaming type='transient' persistent='ua-a'/></interface>"
+    assert b"type='ethernet'" in translate.to_stored(domain(interface(MAC, "<alias name='ua-a'/>"), other), "f.xml")
+
+
+def test_two_guests_in_one_document_may_have_the_same():
+    guest = domain(interface(MAC, "<target dev='a'/>", "<alias name='ua-a'/>"))
+    snapshot = b"<domainsnapshot>" + guest + guest.replace(b"domain>", b"inactiveDomain>") + b"</domainsnapshot>"
+    assert translate.to_stored(snapshot, "f.xml").count(b"type='ethernet'") == 2
+
+
+HOSTS = (
+    HostInterface("lan", "eth0", HostType.ETHERNET, (Mode.VEPA, Mode.PEPA)),
+    HostInterface("wan", "eth1", HostType.ETHERNET, (), "br-wan"),
+)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (interface(name="<name>no</name>"), "no physical interface 'no' is defined; see 'libvirt-vepa iface-list'"),
+        (interface("<target mode='bridge'/>"), "mode bridge is not allowed on 'lan'; ask for vepa or pepa"),
+        (interface("<type>tap</type>"), "mode bridge is not allowed on 'lan'; ask for vepa or pepa"),
+        (
+            interface("<type>tap</type><target mode='vepa'/>"),
+            "'lan' has no bridge for a tap, or not its mode; ask for <type>macvtap</type>",
+        ),
+        (
+            interface("<type>tap</type><target mode='vepa'/>", name="<name>wan</name>"),
+            "'wan' has no bridge for a tap, or not its mode; ask for <type>macvtap</type>",
+        ),
+    ],
+)
+def test_what_the_definitions_do_not_give_to_the_native_form(request_, message):
+    assert refused(request_, translation=lambda data, origin: translate.to_native(data, origin, HOSTS)) == message
