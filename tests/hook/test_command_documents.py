@@ -54,11 +54,11 @@ BAD = {
     ),
     "a multicast MAC": (
         domain("<name>lan</name><mac address='53:54:00:00:00:01'/>"),
-        "standard input, line 4: guest 'web': <mac address> '53:54:00:00:00:01': this is a multicast address; give",
+        "standard input, line 4: guest 'web': 53:54:00:00:00:01 is not the MAC of a single station; ",
     ),
     "no MAC at all": (
         domain("<name>lan</name><mac address='00:00:00:00:00:00'/>"),
-        "standard input, line 4: guest 'web': <mac address> '00:00:00:00:00:00': this is no address at all; give",
+        "standard input, line 4: guest 'web': 00:00:00:00:00:00 is not the MAC of a single station; ",
     ),
     "a device's name with a slash": (
         domain("<name>lan</name><target dev='../x'/>"),
