@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab.daemon import Daemon, virsh
+from tests.lab.guest import Guest
+from tests.lab.hook import HOOK
 from tests.lab.network import nic
 from tests.lab.shell import run
 
@@ -60,3 +62,14 @@ def test_every_command_prints_what_the_readme_shows(folder: Path) -> None:
         # Three dots stand for what differs from host to host.
         expected = re.escape(output).replace("…", ".*")
         assert re.fullmatch(expected, found := shown(command, folder)), f"{PROMPT}{command}\n{found}"
+
+
+def test_what_is_seen_without_the_hook_is_in_the_readme(guest: Guest) -> None:
+    hook = Path(HOOK)
+    away = hook.rename(hook.parents[1] / "away")
+    try:
+        done = virsh("start", guest.name, check=False)
+    finally:
+        away.rename(hook)
+    seen = done.stderr.strip().rpartition("internal error: ")[2]
+    assert seen and f"| `{seen}` |" in README.read_text(encoding="utf-8")
