@@ -10,6 +10,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 from libvirt_vepa.errors import XmlError
 
@@ -81,6 +82,18 @@ class MacAddress:
         return ":".join(f"{octet:02x}" for octet in self.octets)
 
 
+W = TypeVar("W", bound=Enum)
+
+
+def _one_of(words: type[W], what: str, text: str) -> W:
+    """Return the word that is written like that; XmlError with all that there are where none is."""
+    for word in words:
+        if word.value == text:
+            return word
+    *others, last = (word.value for word in words)
+    raise XmlError(f"unknown {what} '{text}'", f"use {', '.join(others)} or {last}")
+
+
 class Mode(Enum):
     """Where a guest's frames to its neighbours go."""
 
@@ -91,11 +104,7 @@ class Mode(Enum):
     @classmethod
     def parse(cls, text: str) -> Mode:
         """Read a mode; `veb` means bridge and `private` means pepa."""
-        word = {"veb": "bridge", "private": "pepa"}.get(text, text)
-        for mode in cls:
-            if mode.value == word:
-                return mode
-        raise XmlError(f"unknown mode '{text}'", "use vepa, pepa or bridge")
+        return _one_of(cls, "mode", {"veb": "bridge", "private": "pepa"}.get(text, text))
 
     @property
     def kernel(self) -> str:
@@ -113,10 +122,7 @@ class HostType(Enum):
     @classmethod
     def parse(cls, text: str) -> HostType:
         """Read the type of a definition."""
-        for kind in cls:
-            if kind.value == text:
-                return kind
-        raise XmlError(f"unknown type '{text}'", "use ethernet, sr-iov or vmdq")
+        return _one_of(cls, "type", text)
 
 
 class GuestType(Enum):
@@ -128,10 +134,7 @@ class GuestType(Enum):
     @classmethod
     def parse(cls, text: str) -> GuestType:
         """Read the type of a request."""
-        for kind in cls:
-            if kind.value == text:
-                return kind
-        raise XmlError(f"unknown type '{text}'", "use macvtap or tap")
+        return _one_of(cls, "type", text)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.guest import Guest
-from tests.lab.hook import ENVIRONMENT, HOOK, PYTHON, STATIONS, call, stored
+from tests.lab.hook import ENVIRONMENT, HOOK, PYTHON, STATIONS, call, opened, stored
 from tests.lab.shell import link
 
 UUID = "11111111-2222-4333-8444-555555555555"
@@ -61,14 +61,7 @@ def test_what_is_not_ours_is_never_judged(installed: None, operation: str, docum
 @pytest.mark.parametrize("word", [b"foreign", b"physical"])
 def test_stdin_is_read_to_its_end(installed: None, operation: str, word: bytes) -> None:
     document = b"<!-- %s -->" % word + b" " * (4 * MIB - len(FOREIGN) - 20) + FOREIGN
-    hook = subprocess.Popen(
-        (HOOK, "web", operation, "begin", "-"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
-        cwd="/",
-    )
+    hook = opened(operation, name="web")
     assert hook.stdin is not None
     with hook:
         # A BrokenPipeError here is what libvirtd would meet.

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab.guest import Guest
-from tests.lab.hook import ENVIRONMENT, HOOK, PACKAGES, PYTHON, STATE, STATIONS, call, one_line, state_files, stored
+from tests.lab.hook import ENVIRONMENT, PACKAGES, PYTHON, STATE, call, one_line, opened, state_files, stored
 from tests.lab.network import Nic
 from tests.lab.shell import ip_json, link
 from tests.lab.untouched import Untouched
@@ -31,14 +31,7 @@ sys.exit(hook.main(sys.argv[1:], sys.stdin.buffer.read()))
 
 def begin(guest: Guest, operation: str) -> subprocess.Popen[bytes]:
     """Start a hook and return while it runs."""
-    hook = subprocess.Popen(
-        (HOOK, guest.name, operation, STATIONS[operation][0], "-"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
-        cwd="/",
-    )
+    hook = opened(operation, name=guest.name)
     assert hook.stdin is not None
     hook.stdin.write(stored(guest))
     hook.stdin.close()

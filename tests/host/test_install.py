@@ -80,12 +80,12 @@ def test_a_staged_install_is_taken_away_whole(prefix: str, tmp_path: Path) -> No
 
 
 def test_another_prefix_is_found_by_command_and_hook() -> None:
-    run("make", "-C", str(TOP), "install", "PREFIX=/opt/vepa")
+    run("make", "-C", str(TOP), "install", "PREFIX=/usr/local/vepa")
     try:
-        assert run("/opt/vepa/bin/libvirt-vepa", "iface-list").stdout.startswith(" Name")
+        assert run("/usr/local/vepa/bin/libvirt-vepa", "iface-list").stdout.startswith(" Name")
         guest = b"<domain><name>web</name><metadata>physical</metadata></domain>"
         done = subprocess.run((HOOK, "web", "started", "begin", "-"), input=guest, capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, b"")
     finally:
-        run("make", "-C", str(TOP), "uninstall", "PREFIX=/opt/vepa")
+        run("make", "-C", str(TOP), "uninstall", "PREFIX=/usr/local/vepa")
         run("make", "-C", str(TOP), "install")

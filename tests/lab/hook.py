@@ -73,6 +73,20 @@ def call(operation: str, document: bytes, *, name: str = "lab1", extra: str | No
     )
 
 
+def opened(operation: str, *, name: str = "lab1") -> subprocess.Popen[bytes]:
+    """Start the hook as libvirtd does, and return while it waits for its document."""
+    sub, last = STATIONS.get(operation, ("begin", "-"))
+    return subprocess.Popen(
+        (HOOK, name, operation, sub, last),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        cwd="/",
+        umask=0o022,
+    )
+
+
 def command(*arguments: str | bytes, stdin: bytes = b"", module: bool = False) -> Done:
     """Run `libvirt-vepa`, or the same as a module, as root at a shell would."""
     before = (PYTHON, "-m", "libvirt_vepa") if module else (COMMAND,)
