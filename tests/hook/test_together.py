@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab.guest import Guest
-from tests.lab.hook import ENVIRONMENT, PACKAGES, PYTHON, STATE, call, one_line, opened, state_files, stored
+from tests.lab.hook import ENVIRONMENT, PACKAGES, PYTHON, STATE, STATIONS, call, one_line, opened, state_files, stored
 from tests.lab.network import Nic
 from tests.lab.shell import ip_json, link
 from tests.lab.untouched import Untouched
