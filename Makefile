@@ -29,7 +29,9 @@ install:
 	install -m 644 libvirt_vepa/*.py $(DESTDIR)$(LIBRARY)/libvirt_vepa
 	install -m 644 xslt/*.xsl xslt/*.rng $(DESTDIR)$(DATA)
 	install -m 644 packaging/libvirt-vepa.8 $(DESTDIR)$(MAN)
-	$(FILLED) packaging/libvirt-vepa >$(DESTDIR)$(BIN)/libvirt-vepa && chmod 755 $(DESTDIR)$(BIN)/libvirt-vepa
+	for command in libvirt-vepa libvirt-vepa-connect; do \
+	    $(FILLED) packaging/$$command >$(DESTDIR)$(BIN)/$$command && chmod 755 $(DESTDIR)$(BIN)/$$command || exit 1; \
+	done
 	# libvirt runs every executable file in the folder, so it appears there whole or not at all.
 	$(FILLED) hooks/qemu >$(DESTDIR)$(HOOKS)/../.libvirt-vepa && chmod 755 $(DESTDIR)$(HOOKS)/../.libvirt-vepa
 	mv $(DESTDIR)$(HOOKS)/../.libvirt-vepa $(DESTDIR)$(HOOK)
@@ -42,7 +44,7 @@ endif
 
 uninstall:
 	rm -rf $(DESTDIR)$(LIBRARY)/libvirt_vepa $(DESTDIR)$(DATA)
-	rm -f $(DESTDIR)$(BIN)/libvirt-vepa $(DESTDIR)$(HOOK) $(DESTDIR)$(MAN)/libvirt-vepa.8
+	rm -f $(DESTDIR)$(BIN)/libvirt-vepa $(DESTDIR)$(BIN)/libvirt-vepa-connect $(DESTDIR)$(HOOK) $(DESTDIR)$(MAN)/libvirt-vepa.8
 	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(HOOKS) $(DESTDIR)/etc/libvirt/vepa
 
 demo:

@@ -73,6 +73,10 @@ class NewerStateError(StateError):
     """A newer libvirt-vepa wrote it; this one must not guess what it means."""
 
 
+class WireError(VepaError):
+    """What came over a connection of libvirt's, or would have to go over it, does not follow its protocol."""
+
+
 def remedy_for(error: OSError, otherwise: str) -> str:
     """Return what to do about a file that could not be read or written."""
     return REMEDIES.get(error.errno or 0, otherwise)

@@ -24,11 +24,13 @@ FLOORS = {
         "locks",
         "state",
         "daemon",
+        "wire",
+        "protocol",
     },
     3: {"facts", "operations"},
     4: {"plan"},
-    5: {"apply", "guests", "reconcile", "status"},
-    6: {"hook", "cli", "__main__"},
+    5: {"apply", "guests", "reconcile", "status", "relay"},
+    6: {"hook", "cli", "connection", "__main__"},
 }
 # Inside one floor only these, so that there can be no circle.
 NEIGHBOURS = {
@@ -41,6 +43,7 @@ NEIGHBOURS = {
     "guests": {"apply"},
     "reconcile": {"apply"},
     "status": {"apply"},
+    "protocol": {"wire"},
     "__main__": {"cli"},
 }
 OWNERS = {
