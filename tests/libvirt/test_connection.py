@@ -217,8 +217,9 @@ def gone(pid: str) -> None:
 
 
 @pytest.fixture
-def session(libvirtd: Daemon) -> Iterator[subprocess.Popen[str]]:
-    """A virsh that waits for commands, its connection open."""
+def session(libvirtd: Daemon) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A virsh that waits for commands, its connection open, and that connection's process."""
+    before = set(relays())
     client = subprocess.Popen(
         ("virsh", "-q", "-c", URI), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -227,19 +228,22 @@ def session(libvirtd: Daemon) -> Iterator[subprocess.Popen[str]]:
     client.stdin.flush()
     while "qemu" not in (client.stdout.readline() or "qemu"):
         pass
-    yield client
+    (pid,) = set(relays()) - before
+    yield client, pid
     client.kill()
     client.communicate()
 
 
-def test_the_end_of_the_client_leaves_no_process(session: subprocess.Popen[str]) -> None:
-    (pid,) = relays()
-    session.kill()
+def test_the_end_of_the_client_leaves_no_process(session: tuple[subprocess.Popen[str], str]) -> None:
+    client, pid = session
+    client.kill()
     gone(pid)
 
 
-def test_the_end_of_the_daemon_ends_the_connection(session: subprocess.Popen[str], libvirtd: Daemon) -> None:
-    (pid,) = relays()
+def test_the_end_of_the_daemon_ends_the_connection(
+    session: tuple[subprocess.Popen[str], str], libvirtd: Daemon
+) -> None:
+    _, pid = session
     libvirtd.stop()
     gone(pid)
     libvirtd.start()
