@@ -46,9 +46,12 @@ def folder(libvirtd: Daemon, tmp_path: Path) -> Iterator[Path]:
         virsh("destroy", "web", check=False)
         virsh("undefine", "web", check=False)
         run("libvirt-vepa", "iface-undefine", "lan", check=False)
+        run("libvirt-vepa", "disable")
 
 
 def shown(command: str, folder: Path) -> str:
+    # The lab's own default URI would win over the one that the README sets.
+    command = f"unset LIBVIRT_DEFAULT_URI; {command}"
     done = subprocess.run(
         command, shell=True, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
