@@ -1,4 +1,4 @@
-"""The relay against documents that cannot be meant, payloads and frames that are none, and the bounds of the protocol."""
+"""The relay against documents that cannot be meant, payloads and frames that are none, and libvirt's bounds."""
 
 from __future__ import annotations
 
