@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 
 import pytest
 
@@ -90,6 +91,17 @@ def test_a_translator_that_is_not_installed_is_an_error_reply(monkeypatch):
     error = remote.error(reply.payload)
     assert error.code == 84
     assert error.message is not None and error.message.startswith(b"Operation not supported: ")
+
+
+def test_calls_that_are_never_answered_cost_nothing():
+    relay = Relay()
+    tracemalloc.start()
+    try:
+        for serial in range(20_000):
+            relay.from_client(remote.call(14, remote.domain(), serial).pack())
+        assert tracemalloc.get_traced_memory()[0] < MEBIBYTE / 8
+    finally:
+        tracemalloc.stop()
 
 
 # -- between the daemon's messages
