@@ -6,9 +6,10 @@ Bytes in, bytes out: who carries them is no matter. What holds nothing of ours p
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 
 from libvirt_vepa import protocol, wire
-from libvirt_vepa.errors import HostError, VepaError, WireError
+from libvirt_vepa.errors import HostError, VepaError, WireError, not_installed
 from libvirt_vepa.wire import Frames, Header, Message, Status, Type
 
 # In our metadata's namespace and in interfaces of type 'physical'.
@@ -17,6 +18,8 @@ ORIGIN = "the document"
 # VIR_ERR_XML_ERROR, VIR_ERR_OPERATION_UNSUPPORTED and VIR_FROM_DOMAIN of libvirt/virterror.h, with libvirt's words.
 XML_ERROR, UNSUPPORTED = (27, "XML error: %s"), (84, "Operation not supported: %s")
 FROM_DOMAIN, LEVEL_ERROR = 20, 2
+# What quotes a document may be as long as one, and longer than libvirt takes.
+TEXT_MAX = 4096
 MINUS_ONE = b"\xff" * 4
 
 
@@ -24,10 +27,10 @@ class Relay:
     """One connection: what each side says, and what of it reaches the other."""
 
     def __init__(self) -> None:
-        self._calls = Frames(self._is_call_with_document)
-        self._replies = Frames(self._is_reply_with_document)
-        # Serial numbers of calls whose reply will be a document.
-        self._asked: set[int] = set()
+        self._calls = Frames(_is_call_with_document)
+        self._replies = Frames(_is_reply_with_document)
+        # Replies of our own that wait for the end of a message that has begun to pass.
+        self._due = bytearray()
 
     def from_client(self, data: bytes) -> tuple[bytes, bytes]:
         """Return what the daemon gets of this, and what the client gets back at once. Raises WireError."""
@@ -39,25 +42,34 @@ class Relay:
             message = _call(piece)
             side = to_daemon if message.header.type == Type.CALL else to_client
             side += message.encode()
-        return bytes(to_daemon), bytes(to_client)
+        self._due += to_client
+        return bytes(to_daemon), b"" if self._replies.missing else self._take_due()
 
     def from_daemon(self, data: bytes) -> bytes:
         """Return what the client gets of this. Raises WireError."""
+        if not self._due:
+            return self._passed(data)
+        end = self._replies.missing
+        rest = self._passed(data[:end])
+        return rest if self._replies.missing else rest + self._take_due() + self._passed(data[end:])
+
+    def _passed(self, data: bytes) -> bytes:
         pieces = self._replies.feed(data)
         return b"".join(piece if isinstance(piece, bytes) else _reply(piece).encode() for piece in pieces)
 
-    def _is_call_with_document(self, header: Header) -> bool:
-        if not _is(header, Type.CALL):
-            return False
-        if header.procedure in protocol.REPLIES:
-            self._asked.add(header.serial)
-        return header.procedure in protocol.CALLS
+    def _take_due(self) -> bytes:
+        due = bytes(self._due)
+        self._due.clear()
+        return due
 
-    def _is_reply_with_document(self, header: Header) -> bool:
-        if not _is(header, Type.REPLY) or header.serial not in self._asked:
-            return False
-        self._asked.remove(header.serial)
-        return header.status == Status.OK
+
+def _is_call_with_document(header: Header) -> bool:
+    return _is(header, Type.CALL) and header.procedure in protocol.CALLS
+
+
+def _is_reply_with_document(header: Header) -> bool:
+    # A reply names its procedure, and clients insist on that, so no call need be remembered.
+    return _is(header, Type.REPLY) and header.status == Status.OK and header.procedure in protocol.REPLIES
 
 
 def _is(header: Header, kind: Type) -> bool:
@@ -91,42 +103,44 @@ def _translated(message: Message, parts: tuple[protocol.Part, ...], into: Callab
         return _error(message, error)
 
 
-# The translator, and with it lxml, is loaded for the first document that needs it.
-
-
 def _stored(document: bytes, origin: str) -> bytes:
-    from libvirt_vepa import translate
-
-    return translate.to_stored(document, origin)
+    stored: bytes = _translator().to_stored(document, origin)
+    return stored
 
 
 def _proposed(document: bytes, origin: str) -> bytes:
-    from libvirt_vepa import translate
-
-    return translate.to_proposed(document, origin)
+    proposed: bytes = _translator().to_proposed(document, origin)
+    return proposed
 
 
 def _refuse_request(document: bytes, origin: str) -> bytes:
-    from libvirt_vepa import translate
-
-    if translate.is_proposed(document, origin):
+    if _translator().is_proposed(document, origin):
         raise HostError("a physical interface cannot be attached yet", "define it, then stop and start the guest")
     return document
+
+
+def _translator() -> ModuleType:
+    """Load it, and with it lxml, for the first document that needs it. Raises HostError where it is not installed."""
+    try:
+        from libvirt_vepa import translate
+    except (ImportError, SyntaxError) as error:
+        raise not_installed(error) from error
+    return translate
 
 
 def _error(message: Message, error: VepaError) -> Message:
     """Return the reply that libvirt would give for an error (struct virNetMessageError)."""
     code, words = UNSUPPORTED if isinstance(error, HostError) else XML_ERROR
-    text = str(error).encode()
+    text = str(error)[:TEXT_MAX]
     payload = b"".join(
         (
             wire.WORD.pack(code),
             wire.WORD.pack(FROM_DOMAIN),
-            wire.optional((words % str(error)).encode()),
+            wire.optional((words % text).encode()),
             wire.WORD.pack(LEVEL_ERROR),
             wire.optional(None),
             wire.optional(words.encode()),
-            wire.optional(text),
+            wire.optional(text.encode()),
             wire.optional(None),
             MINUS_ONE,
             MINUS_ONE,

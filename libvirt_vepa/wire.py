@@ -55,12 +55,14 @@ class Message:
     header: Header
     payload: bytes
 
-    def encode(self) -> bytes:
-        """Return the message as it goes over the wire. Raises WireError where it is too long."""
-        head = self.header
-        length = FRAME.size + len(self.payload)
-        if length > MESSAGE_MAX:
+    def __post_init__(self) -> None:
+        """Raise WireError where it is too long."""
+        if FRAME.size + len(self.payload) > MESSAGE_MAX:
             raise WireError("the message would be longer than libvirt's protocol allows", "make the document smaller")
+
+    def encode(self) -> bytes:
+        """Return the message as it goes over the wire."""
+        head, length = self.header, FRAME.size + len(self.payload)
         words = (length, head.program, head.version, head.procedure, head.type, head.serial, head.status)
         return FRAME.pack(*words) + self.payload
 
@@ -83,9 +85,9 @@ class Frames:
         self._header: Header | None = None
 
     @property
-    def is_between(self) -> bool:
-        """Whether the last message is complete."""
-        return not self._held and not self._passing
+    def missing(self) -> int:
+        """How many bytes of a message that has begun to pass are still to come: what may not be cut into."""
+        return self._passing
 
     def feed(self, data: bytes) -> Iterator[bytes | Message]:
         """Yield chunks to pass on and messages that were wanted, in order. Raises WireError for what is no message."""
@@ -116,15 +118,19 @@ class Frames:
 
     def _length(self, at: int) -> int:
         """Return the length of the message that begins there, 0 where its header is not complete; see who wants it."""
-        if len(self._held) - at < FRAME.size:
+        there = len(self._held) - at
+        if there < WORD.size:
             return 0
-        length, *words = FRAME.unpack_from(self._held, at)
+        # As soon as it is there: whoever sends a bad one may send nothing more.
+        length = word_at(self._held, at)
         if not FRAME.size <= length <= MESSAGE_MAX:
             raise WireError(f"a message of {length} bytes is none of libvirt's", ANEW)
+        if there < FRAME.size:
+            return 0
         if self._header is None:
-            header = Header(*words)
+            header = Header(*FRAME.unpack_from(self._held, at)[1:])
             self._header = header if self._wanted(header) else None
-        return int(length)
+        return length
 
 
 # -- XDR
@@ -150,7 +156,7 @@ def _span(payload: bytes, at: int) -> tuple[int, int]:
     return end, filled
 
 
-def word_at(payload: bytes, at: int) -> int:
+def word_at(payload: bytes | bytearray, at: int) -> int:
     """Return the number that stands there. Raises WireError where the payload has ended."""
     if len(payload) - at < WORD.size:
         raise WireError("a message has ended too early", ANEW)

@@ -1,0 +1,169 @@
+"""The relay: what it changes in a conversation, and that everything else passes as it came."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from libvirt_vepa import translate
+from libvirt_vepa.relay import Relay
+from tests.conftest import CHECKOUT
+from tests.unit import remote
+
+REQUEST = """<interface type='physical'>
+  <name>lan</name><type>macvtap</type><target mode='vepa'/><mac address='52:54:00:00:00:01'/>
+</interface>"""
+DEVICE = REQUEST.encode()
+DOMAIN = f"<domain type='kvm'>\n<name>web</name>\n<devices>{REQUEST}</devices>\n</domain>\n".encode()
+SNAPSHOT = b"<domainsnapshot><name>s</name>" + DOMAIN + b"</domainsnapshot>"
+STORED = translate.to_stored(DOMAIN, "a document")
+OTHER = b"<domain type='kvm'><name>web</name><title>physical</title><devices/></domain>"
+DEVICES, ATTACH = {13, 161, 174}, {8, 160}
+DOCUMENTS = {number: DEVICE if number in DEVICES else DOMAIN for number in remote.ARGUMENTS if number not in ATTACH}
+DOCUMENTS[185] = SNAPSHOT
+CUTS = pytest.mark.parametrize("size", [1, 27, 300, 2**20])
+
+
+def from_client(relay: Relay, data: bytes, size: int = 2**20) -> tuple[bytes, bytes]:
+    both = [relay.from_client(piece) for piece in remote.cut(data, [size])]
+    return b"".join(ahead for ahead, _ in both), b"".join(back for _, back in both)
+
+
+def from_daemon(relay: Relay, data: bytes, size: int = 2**20) -> bytes:
+    return b"".join(relay.from_daemon(piece) for piece in remote.cut(data, [size]))
+
+
+def call(procedure: int, document: bytes, serial: int = 1) -> remote.Frame:
+    return remote.call(procedure, remote.arguments(procedure, document)[1], serial)
+
+
+def test_the_stored_form_is_another():
+    assert b"<interface type='ethernet'>" in STORED and b"urn:libvirt-vepa:physical:1" in STORED
+
+
+@CUTS
+@pytest.mark.parametrize("procedure", sorted(DOCUMENTS))
+def test_a_call_reaches_the_daemon_in_the_stored_form(procedure, size):
+    document = DOCUMENTS[procedure]
+    stored = translate.to_stored(document, "a document")
+    assert stored != document
+    sent = from_client(Relay(), call(procedure, document, 7).pack(), size)
+    assert sent == (call(procedure, stored, 7).pack(), b"")
+
+
+@CUTS
+@pytest.mark.parametrize("procedure", sorted(remote.REPLIES))
+def test_a_reply_reaches_the_client_in_the_proposed_form(procedure, size):
+    relay, proposed = Relay(), translate.to_proposed(STORED, "a document")
+    asked = remote.call(procedure, remote.domain(), 9).pack()
+    assert from_client(relay, asked, size) == (asked, b"")
+    answer = remote.reply(procedure, remote.string(STORED) + b"more", 9)
+    assert from_daemon(relay, answer.pack(), size) == answer._replace(payload=remote.string(proposed) + b"more").pack()
+    assert b"<name>lan</name>" in proposed
+
+
+@pytest.mark.parametrize("document", [OTHER, STORED, b"", b"<a/>", b"no XML at all", b"\0\xff" * 50])
+@pytest.mark.parametrize("procedure", sorted(remote.ARGUMENTS))
+def test_a_call_with_nothing_of_ours_passes_as_it_came(procedure, document):
+    data = call(procedure, document).pack()
+    assert from_client(Relay(), data) == (data, b"")
+
+
+@pytest.mark.parametrize("procedure", remote.OPTIONAL)
+def test_a_call_without_its_document_passes_as_it_came(procedure):
+    data = remote.call(procedure, remote.arguments(procedure, None, b"physical")[1]).pack()
+    assert from_client(Relay(), data) == (data, b"")
+
+
+@pytest.mark.parametrize("document", [OTHER, DOMAIN, b"", b"<a/>", b"no XML at all"])
+@pytest.mark.parametrize("procedure", sorted(remote.REPLIES))
+def test_a_reply_with_nothing_stored_passes_as_it_came(procedure, document):
+    data = remote.reply(procedure, remote.string(document)).pack()
+    assert from_daemon(Relay(), data) == data
+
+
+def test_what_the_daemon_says_in_the_proposed_form_stays(procedure=14):
+    data = remote.reply(procedure, remote.string(DOMAIN)).pack()
+    assert from_daemon(Relay(), data) == data
+
+
+PAYLOAD = remote.string(DOMAIN)
+STRANGERS = {
+    "keepalive": remote.Frame(remote.KEEPALIVE, 1, 1, remote.EVENT, 0, remote.OK, b""),
+    "qemu's program": remote.call(11, PAYLOAD)._replace(program=remote.QEMU_PROGRAM),
+    "another version": remote.call(11, PAYLOAD)._replace(version=2),
+    "an event": remote.call(11, PAYLOAD, 0, remote.EVENT),
+    "a stream's data": remote.call(11, PAYLOAD, 3, remote.STREAM)._replace(status=remote.CONTINUE),
+    "a stream's end": remote.call(11, b"", 3, remote.STREAM),
+    "a call with files": remote.call(309, PAYLOAD, 3, remote.CALL_WITH_FDS),
+    "no type known": remote.call(11, PAYLOAD, 3, 77),
+    "an ordinary call": remote.call(2),
+    "another document": remote.call(41, PAYLOAD),
+}
+
+
+@CUTS
+@pytest.mark.parametrize("name", STRANGERS)
+def test_what_is_no_call_of_ours_passes_as_it_came(name, size):
+    data = STRANGERS[name].pack()
+    assert from_client(Relay(), data, size) == (data, b"")
+
+
+STORED_PAYLOAD = remote.string(STORED)
+UNTOUCHED = {
+    "keepalive": STRANGERS["keepalive"],
+    "qemu's program": remote.reply(14, STORED_PAYLOAD)._replace(program=remote.QEMU_PROGRAM),
+    "another version": remote.reply(14, STORED_PAYLOAD)._replace(version=2),
+    "an event": remote.reply(14, STORED_PAYLOAD)._replace(type=remote.EVENT),
+    "a stream's data": remote.reply(14, STORED_PAYLOAD, 3, remote.CONTINUE)._replace(type=remote.STREAM),
+    "an error": remote.reply(14, STORED_PAYLOAD, 3, remote.ERROR),
+    "the reply to another call": remote.reply(43, STORED_PAYLOAD),
+}
+
+
+@CUTS
+@pytest.mark.parametrize("name", UNTOUCHED)
+def test_what_is_no_reply_of_ours_passes_as_it_came(name, size):
+    relay, data = Relay(), UNTOUCHED[name].pack()
+    # It has the serial number of a call for a document.
+    from_client(relay, remote.call(14, remote.domain(), UNTOUCHED[name].serial).pack())
+    assert from_daemon(relay, data, size) == data
+
+
+@CUTS
+def test_several_calls_are_answered_in_any_order(size):
+    relay, proposed = Relay(), translate.to_proposed(STORED, "a document")
+    calls = [remote.call(number, remote.domain(), serial) for serial, number in enumerate([14, 43, 235, 14, 2, 412])]
+    asked = b"".join(each.pack() for each in calls)
+    assert from_client(relay, asked, size) == (asked, b"")
+    order = [calls[number] for number in (3, 1, 5, 0, 2, 4)]
+    answers = [remote.reply(each.procedure, STORED_PAYLOAD, each.serial) for each in order]
+    answers[3] = answers[3]._replace(status=remote.ERROR)
+    got = list(remote.frames(from_daemon(relay, b"".join(each.pack() for each in answers), size)))
+    expected = [
+        each._replace(payload=remote.string(proposed))
+        if each.procedure in remote.REPLIES and each.status == remote.OK
+        else each
+        for each in answers
+    ]
+    assert got == expected
+    # The error did not stay behind: the same number again is another call.
+    again = remote.reply(2, STORED_PAYLOAD, 0).pack()
+    assert from_daemon(relay, again, size) == again
+
+
+def test_lxml_is_loaded_for_the_first_document_that_needs_it():
+    code = """
+import sys
+from libvirt_vepa.relay import Relay
+from tests.conftest import CHECKOUT
+from tests.unit import remote
+relay = Relay()
+relay.from_client(remote.call(11, remote.string(b"<domain/>")).pack())
+assert "lxml" not in sys.modules
+relay.from_client(remote.call(11, remote.string(b"<physical/>")).pack())
+assert "lxml" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=CHECKOUT, timeout=60)

@@ -1,0 +1,167 @@
+"""The wire: no byte is lost, doubled or changed wherever the stream is cut, and memory is bounded."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libvirt_vepa import wire
+from libvirt_vepa.errors import WireError
+from libvirt_vepa.wire import Frames, Header, Message
+from tests.unit import remote
+from tests.unit.properties import holds
+from tests.unit.refusals import refusal
+
+WORDS = st.integers(0, 2**32 - 1)
+MESSAGES = st.lists(st.builds(remote.Frame, WORDS, WORDS, WORDS, WORDS, WORDS, WORDS, st.binary(max_size=90)))
+SIZES = st.lists(st.integers(1, 150), min_size=1, max_size=20)
+TEXTS = st.binary(max_size=40)
+MEBIBYTE = 1024 * 1024
+
+
+def packed(messages: list[remote.Frame]) -> bytes:
+    return b"".join(message.pack() for message in messages)
+
+
+@holds
+@given(MESSAGES, SIZES)
+def test_what_nobody_wants_passes_at_once_wherever_it_is_cut(messages, sizes):
+    frames, data, given, taken = Frames(lambda _header: False), packed(messages), 0, b""
+    for piece in remote.cut(data, sizes):
+        given += len(piece)
+        for chunk in frames.feed(piece):
+            assert isinstance(chunk, bytes) and chunk
+            taken += chunk
+        assert given - len(taken) < 28, "no more is held back than the beginning of a header"
+    assert taken == data
+    assert frames.missing == 0
+
+
+@holds
+@given(MESSAGES, SIZES, st.sets(st.integers(0, 12)))
+def test_what_is_wanted_comes_whole_and_in_its_place(messages, sizes, chosen):
+    asked: list[Header] = []
+
+    def wanted(header: Header) -> bool:
+        asked.append(header)
+        return len(asked) - 1 in chosen
+
+    frames = Frames(wanted)
+    pieces = [piece for part in remote.cut(packed(messages), sizes) for piece in frames.feed(part)]
+    assert asked == [Header(*message[:-1]) for message in messages], "each is asked about once"
+    assert b"".join(piece if isinstance(piece, bytes) else piece.encode() for piece in pieces) == packed(messages)
+    whole = [message for number, message in enumerate(messages) if number in chosen]
+    assert [piece for piece in pieces if isinstance(piece, Message)] == [
+        Message(Header(*message[:-1]), message.payload) for message in whole
+    ]
+
+
+@holds
+@given(MESSAGES, st.binary(max_size=80), SIZES)
+def test_missing_is_how_far_the_message_that_passes_still_goes(messages, payload, sizes):
+    messages = [*messages, remote.call(1, payload)]
+    data, frames, taken = packed(messages), Frames(lambda _header: False), 0
+    ends = [len(packed(messages[: number + 1])) for number in range(len(messages))]
+    for piece in remote.cut(data, sizes):
+        taken += sum(map(len, frames.feed(piece)))
+        assert taken + frames.missing in (0, *ends)
+
+
+def test_the_longest_message_that_nobody_wants_is_never_kept():
+    piece, frames = bytes(64 * 1024), Frames(lambda _header: False)
+    tracemalloc.start()
+    try:
+        passed = sum(map(len, frames.feed(struct.pack(">7I", remote.LONGEST, *range(6)))))
+        while passed < remote.LONGEST - len(piece):
+            passed += sum(map(len, frames.feed(piece)))
+        assert tracemalloc.get_traced_memory()[1] < MEBIBYTE
+    finally:
+        tracemalloc.stop()
+    assert frames.missing == remote.LONGEST - passed > 0
+
+
+def test_the_longest_message_that_is_wanted_comes_whole():
+    data = struct.pack(">7I", remote.LONGEST, *range(6)) + bytes(remote.LONGEST - 28)
+    frames = Frames(lambda _header: True)
+    (message,) = [piece for part in remote.cut(data, [MEBIBYTE]) for piece in frames.feed(part)]
+    assert isinstance(message, Message) and message.encode() == data
+
+
+@pytest.mark.parametrize("length", [0, 4, 27, remote.LONGEST + 1, 2**32 - 1])
+@pytest.mark.parametrize("rest", [b"", bytes(3), bytes(100)])
+def test_a_length_that_no_message_has_is_refused_as_soon_as_it_is_there(length, rest):
+    frames = Frames(lambda _header: True)
+    assert refused(frames, struct.pack(">I", length) + rest) == (
+        f"a message of {length} bytes is none of libvirt's; {wire.ANEW}"
+    )
+    # And it stays refused.
+    refused(frames, b"")
+
+
+def refused(frames: Frames, data: bytes) -> str:
+    return refusal(lambda: list(frames.feed(data)), kind=WireError)
+
+
+def test_a_message_too_long_is_refused_when_it_is_made():
+    header = Header(*range(6))
+    assert len(Message(header, bytes(remote.LONGEST - 28)).encode()) == remote.LONGEST
+    refusal(Message, header, bytes(remote.LONGEST - 27), kind=WireError)
+
+
+def test_a_reply_has_the_serial_of_its_call():
+    call = Message(Header(1, 2, 3, 0, 5, 0), b"arguments")
+    assert call.reply(b"a").encode() == remote.Frame(1, 2, 3, remote.REPLY, 5, remote.OK, b"a").pack()
+    refused = call.reply(b"b", wire.Status.ERROR).encode()
+    assert refused == remote.Frame(1, 2, 3, remote.REPLY, 5, remote.ERROR, b"b").pack()
+
+
+# -- XDR
+
+
+@holds
+@given(TEXTS, TEXTS, TEXTS)
+def test_a_string_is_read_as_it_was_written(before, text, after):
+    assert wire.string(text) == remote.string(text)
+    payload = before + remote.string(text) + after
+    assert wire.string_at(payload, len(before)) == text
+    assert payload[wire.skip_string(payload, len(before)) :] == after
+
+
+@holds
+@given(TEXTS, TEXTS, TEXTS, TEXTS)
+def test_another_string_in_its_place_leaves_the_rest_as_it_was(before, text, other, after):
+    payload = wire.with_string(before + remote.string(text) + after, len(before), other)
+    assert payload == before + remote.string(other) + after
+
+
+@given(TEXTS)
+@holds
+def test_a_string_that_may_be_missing(text):
+    assert wire.optional(text) == struct.pack(">I", 1) + remote.string(text)
+    assert wire.optional(None) == bytes(4)
+
+
+@holds
+@given(TEXTS, st.data())
+def test_a_string_that_has_ended_too_early_is_refused(text, data: Any):
+    whole = remote.string(text)
+    payload = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    for read in (wire.skip_string, wire.string_at, lambda *where: wire.with_string(*where, b"other")):
+        refusal(read, payload, 0, kind=WireError)
+
+
+@pytest.mark.parametrize("at", [0, 1, 4, 100])
+def test_a_number_that_is_not_there_is_refused(at):
+    refusal(wire.word_at, b"\0\0\0"[:at], at, kind=WireError)
+
+
+def test_a_string_may_be_as_long_as_libvirt_takes_and_no_longer():
+    longest = bytes(4 * MEBIBYTE)
+    assert wire.string_at(wire.string(longest), 0) == longest
+    assert "4 MiB" in refusal(wire.string, longest + b"\0", kind=WireError)
+    refusal(wire.string_at, struct.pack(">I", len(longest) + 1) + longest + bytes(4), 0, kind=WireError)
