@@ -34,10 +34,11 @@ def _dress(descriptor: int, like: os.stat_result) -> None:
 
 
 @contextmanager
-def told(doing: str) -> Iterator[None]:
-    """Say in a HostError what could not be done to a file."""
+def told(doing: str, denied: str = "") -> Iterator[None]:
+    """Say in a HostError what could not be done to a file; `denied` is the remedy where rights are missing."""
     try:
         yield
     except OSError as error:
-        remedy = remedy_for(error, "see that the path is right and the file system is in order")
+        otherwise = "see that the path is right and the file system is in order"
+        remedy = denied if denied and isinstance(error, PermissionError) else remedy_for(error, otherwise)
         raise HostError(f"cannot {doing}: {error.strerror}", remedy) from error

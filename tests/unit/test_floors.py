@@ -29,7 +29,7 @@ FLOORS = {
     },
     3: {"facts", "operations"},
     4: {"plan"},
-    5: {"apply", "guests", "reconcile", "status", "relay"},
+    5: {"apply", "guests", "reconcile", "status", "relay", "enable"},
     6: {"hook", "cli", "connection", "__main__"},
 }
 # Inside one floor only these, so that there can be no circle.
