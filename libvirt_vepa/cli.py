@@ -1,4 +1,4 @@
-"""The command `libvirt-vepa`: definitions, translation, plan, status, reconcile and the default URI, with virsh's habits.
+"""The command `libvirt-vepa`: with virsh's habits: definitions, translation, plan, status, reconcile, the default URI.
 
 Exit status 0 is done, 1 refused or failed (one line on stderr), 2 wrong usage.
 """
@@ -257,14 +257,16 @@ def _reconcile(options: argparse.Namespace) -> int:
 def _enable(_options: argparse.Namespace) -> int:
     from libvirt_vepa import enable
 
-    for line in enable.enable(sys.argv[0]):
-        print(printable(line))
-    return DONE
+    return _say(enable.enable(sys.argv[0]))
 
 
 def _disable(_options: argparse.Namespace) -> int:
     from libvirt_vepa import enable
 
-    for line in enable.disable():
-        print(printable(line))
+    return _say(enable.disable())
+
+
+def _say(lines: Iterable[str]) -> int:
+    """Print what is done, all of it done first: nobody who stops listening stops it half way."""
+    print("\n".join([printable(line) for line in lines]))
     return DONE
