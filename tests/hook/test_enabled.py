@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.lab.daemon import session_daemon
 from tests.lab.guest import Guest
-from tests.lab.person import CONNECTION, Person, ours
+from tests.lab.person import CONNECTION, USER, Person, ours
 from tests.lab.shell import run
 
 PLAIN = ("env", "-u", "LIBVIRT_DEFAULT_URI", "virsh", "-q")
@@ -38,26 +40,37 @@ def test_define_and_dumpxml_need_no_translation(root: Person, guest: Guest, text
     if text is not None:
         root.has(text)
     root.said("enable")
-    assert run(*PLAIN, "uri").stdout.strip() == "qemu:///system"
+    assert run(*PLAIN, "uri").stdout.strip() == ours("system")
     run(*PLAIN, "define", "/dev/stdin", stdin=guest.xml)
     xml = shown(guest)
     assert "<interface type='physical'>" in xml and "<name>lan</name>" in xml and "type='ethernet'" not in xml
     root.said("disable")
+    assert run(*PLAIN, "uri").stdout.strip() == "qemu:///system"
     assert "<interface type='ethernet'>" in shown(guest) and "'physical'" not in shown(guest)
 
 
-def test_a_user_who_names_the_system_gets_it(user: Person, root: Person, guest: Guest) -> None:
-    run(
-        *PLAIN,
-        "define",
-        "/dev/stdin",
-        stdin="<domain type='qemu'><name>lab1</name><memory>1</memory><os><type>hvm</type></os></domain>",
-    )
+def test_a_user_has_their_own_guests(user: Person, guest: Guest) -> None:
+    # libvirt's client library does not pass the variable on to the connection.
+    runtime = Path(f"/run/user/{USER}")
+    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.chown(runtime, USER, USER)
+    through = (*user.through, f"XDG_RUNTIME_DIR={runtime}")
+    user.said("enable")
+    with session_daemon(runtime, through):
+        assert run(*through, *PLAIN, "uri").stdout.strip() == ours("session")
+        file = user.file.with_name("guest.xml")
+        file.write_text(guest.xml)
+        run(*through, *PLAIN, "define", str(file))
+        assert "<interface type='physical'>" in shown(guest, *through)
+        user.said("disable")
+        assert "<interface type='ethernet'>" in shown(guest, *through)
+
+
+def test_a_user_who_names_the_system_is_sent_there(user: Person) -> None:
     user.has(b'uri_default = "qemu:///system"\n')
     user.said("enable")
-    assert user.file.read_text() == f'uri_default = "{ours("system")}"\n'
-    run("chmod", "777", "/run/libvirt/libvirt-sock")
-    assert guest.name in run(*user.through, *PLAIN, "list", "--all").stdout
+    # Nobody else is let in where no polkit says so.
+    assert "the daemon refuses this user" in run(*user.through, *PLAIN, "uri", check=False).stderr
 
 
 def test_where_libvirt_looks_is_where_it_is_written(user: Person) -> None:

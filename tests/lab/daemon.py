@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,6 +74,16 @@ def daemon() -> Iterator[Daemon]:
     finally:
         found.stop()
         _end(logger)
+
+
+@contextmanager
+def session_daemon(runtime: Path, through: Sequence[str]) -> Iterator[None]:
+    """Run a user's libvirtd, by the command that becomes this user; `runtime` is their XDG_RUNTIME_DIR."""
+    run(*through, "libvirtd", "-d")
+    try:
+        yield
+    finally:
+        _end(_pid(f"{runtime}/libvirt/libvirtd.pid"))
 
 
 def _pid(file: str) -> int:
