@@ -79,7 +79,8 @@ def daemon() -> Iterator[Daemon]:
 @contextmanager
 def session_daemon(runtime: Path, through: Sequence[str]) -> Iterator[None]:
     """Run a user's libvirtd, by the command that becomes this user; `runtime` is their XDG_RUNTIME_DIR."""
-    run(*through, "libvirtd", "-d")
+    # A daemon looks at the lab's variable too, when a client leaves the URI to it.
+    run(*through, "env", "-u", "LIBVIRT_DEFAULT_URI", "libvirtd", "-d")
     try:
         yield
     finally:
