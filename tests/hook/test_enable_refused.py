@@ -49,6 +49,7 @@ def why(person: Person, word: str) -> str:
         "qemu+ext:///system?command=/usr/bin/another",
         f"qemu+ext://hail/system?command={CONNECTION}",
         f"qemu+ext:///system?command={CONNECTION}&mode=direct",
+        "qemu+ext:///system?command=/usr/bin/another&mode=/libvirt-vepa-connect",
         "qemu:///system?socket=/run/another",
         "test:///default",
         "hail",
