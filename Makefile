@@ -43,6 +43,10 @@ ifeq ($(DESTDIR),)
 endif
 
 uninstall:
+ifeq ($(DESTDIR),)
+	# Or virsh would go on looking for what is gone. Users must do that for themselves.
+	-@if [ -x $(BIN)/libvirt-vepa ]; then $(BIN)/libvirt-vepa disable; fi
+endif
 	rm -rf $(DESTDIR)$(LIBRARY)/libvirt_vepa $(DESTDIR)$(DATA)
 	rm -f $(DESTDIR)$(BIN)/libvirt-vepa $(DESTDIR)$(BIN)/libvirt-vepa-connect $(DESTDIR)$(HOOK) $(DESTDIR)$(MAN)/libvirt-vepa.8
 	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(HOOKS) $(DESTDIR)/etc/libvirt/vepa

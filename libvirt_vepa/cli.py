@@ -1,4 +1,4 @@
-"""The command `libvirt-vepa`: definitions, translation, plan, status and reconcile, with virsh's habits.
+"""The command `libvirt-vepa`: with virsh's habits: definitions, translation, plan, status, reconcile, the default URI.
 
 Exit status 0 is done, 1 refused or failed (one line on stderr), 2 wrong usage.
 """
@@ -95,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print it for programs")
     command = _command(commands, "reconcile", _reconcile, "put back what guests left behind that are gone")
     command.add_argument("--dry-run", action="store_true", help="only say what would be put back")
+    _command(commands, "enable", _enable, "have virsh speak of NICs by name: set your default URI")
+    _command(commands, "disable", _disable, "take back what enable has set")
     return parser
 
 
@@ -247,3 +249,24 @@ def _reconcile(options: argparse.Namespace) -> int:
         if not options.dry_run:
             host.store.sweep_locks()
     return FAILED if failed else DONE
+
+
+# -- the default URI
+
+
+def _enable(_options: argparse.Namespace) -> int:
+    from libvirt_vepa import enable
+
+    return _say(enable.enable(sys.argv[0]))
+
+
+def _disable(_options: argparse.Namespace) -> int:
+    from libvirt_vepa import enable
+
+    return _say(enable.disable())
+
+
+def _say(lines: Iterable[str]) -> int:
+    """Print what is done, all of it done first: nobody who stops listening stops it half way."""
+    print("\n".join([printable(line) for line in lines]))
+    return DONE

@@ -108,11 +108,17 @@ def _socket_of(opening: Message) -> Path:
     name = wire.string_at(opening.payload, wire.WORD.size) if wire.word_at(opening.payload, 0) else b""
     flags = wire.word_at(opening.payload, len(opening.payload) - wire.WORD.size)
     if urlsplit(name.decode(errors="replace")).path == "/session":
-        folder, kind = Path(os.environ.get("XDG_RUNTIME_DIR") or Path.home() / ".cache", "libvirt"), "sock"
+        folder, kind = _runtime() / "libvirt", "sock"
     else:
         folder, kind = SYSTEM, "sock-ro" if flags & protocol.READ_ONLY else "sock"
     modular = folder / f"virtqemud-{kind}"
     return modular if modular.exists() else folder / f"libvirt-{kind}"
+
+
+def _runtime() -> Path:
+    """Return the user's folder for sockets; the client does not pass the variable on (virCommandAddEnvPassCommon)."""
+    usual = Path(f"/run/user/{os.getuid()}")
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or (usual if usual.is_dir() else Path.home() / ".cache"))
 
 
 def _authenticate(daemon: socket.socket) -> None:

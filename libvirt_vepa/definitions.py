@@ -5,7 +5,6 @@ The grammar is in xslt/host.rng; what people get wrong most is told here, in wor
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import TypeVar
 
 from lxml import etree
 
-from libvirt_vepa import documents
-from libvirt_vepa.errors import HostError, VepaError, XmlError, remedy_for
+from libvirt_vepa import documents, files
+from libvirt_vepa.errors import HostError, VepaError, XmlError
 from libvirt_vepa.model import HostInterface, HostType, Mode, check_definition_name, check_device_name
 
 DIRECTORY = Path("/etc/libvirt/vepa")
@@ -164,30 +163,16 @@ def define(data: bytes, origin: str, directory: Path | None = None) -> HostInter
     """
     host = read(data, origin)
     path = _path(host.name, directory)
-    with _told(f"write {path}"):
+    with files.told(f"write {path}"):
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        _replace(path, write(host))
+        files.replace(path, write(host))
     return host
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; the beginning of one is hidden, and so never read."""
-    beginning = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with open(beginning, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beginning.replace(path)
-    except BaseException:
-        beginning.unlink(missing_ok=True)
-        raise
 
 
 def load(name: str, directory: Path | None = None) -> HostInterface:
     """Return the definition of that name; HostError where there is none, XmlError where its file is damaged."""
     path = _path(name, directory)
-    with _told(f"read {path}"), _known(name), open(path, "rb") as file:
+    with files.told(f"read {path}"), _known(name), open(path, "rb") as file:
         data = file.read(documents.LIMIT + 1)
     host = read(data, str(path))
     if host.name != name:
@@ -201,7 +186,7 @@ def load_all(directory: Path | None = None) -> tuple[tuple[str, HostInterface | 
     Hidden files and what does not end in `.xml` (an editor's backups) are nobody's definitions.
     """
     folder = directory or DIRECTORY
-    with _told(f"read {folder}"):
+    with files.told(f"read {folder}"):
         try:
             names = sorted(path.name for path in folder.iterdir() if path.is_file())
         except FileNotFoundError:
@@ -225,7 +210,7 @@ def dump(name: str, directory: Path | None = None) -> bytes:
 def undefine(name: str, directory: Path | None = None) -> None:
     """Forget a definition, damaged or not; HostError where there is none or it cannot be removed."""
     path = _path(name, directory)
-    with _told(f"remove {path}"), _known(name):
+    with files.told(f"remove {path}"), _known(name):
         path.unlink()
 
 
@@ -242,12 +227,3 @@ def _known(name: str) -> Iterator[None]:
             f"no physical interface '{name}' is defined on this host",
             "see 'libvirt-vepa iface-list', and define it with 'libvirt-vepa iface-define'",
         ) from None
-
-
-@contextmanager
-def _told(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        remedy = remedy_for(error, "see that the path is right and the file system is in order")
-        raise HostError(f"cannot {doing}: {error.strerror}", remedy) from error

@@ -13,6 +13,7 @@ from tests.lab.daemon import daemon
 from tests.lab.guest import Guest
 from tests.lab.hook import PACKAGES, PYTHON, STATE, call, command, install, one_line, state_files, stored
 from tests.lab.network import Nic, nic
+from tests.lab.person import ROOTS, USER, Person
 from tests.lab.shell import link, run
 from tests.lab.untouched import Untouched
 from tests.libvirt.conftest import Eventually
@@ -107,3 +108,30 @@ def guest(wire: Nic) -> Iterator[Guest]:
     yield found
     call("release", stored(found))
     run("ip", "link", "delete", found.device, check=False)
+
+
+@pytest.fixture
+def root(installed: None) -> Iterator[Person]:
+    before = ROOTS.read_bytes()
+    ROOTS.unlink()
+    found = Person(0, "system", ROOTS)
+    yield found
+    found.saved.unlink(missing_ok=True)
+    ROOTS.unlink(missing_ok=True)
+    ROOTS.write_bytes(before)
+
+
+@pytest.fixture
+def user(installed: None) -> Iterator[Person]:
+    home = Path("/run/somebody")
+    (home / ".config/libvirt").mkdir(parents=True)
+    run("chown", "-R", f"{USER}:{USER}", str(home))
+    rights = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "env", f"HOME={home}")
+    yield Person(USER, "session", home / ".config/libvirt/libvirt.conf", rights)
+    shutil.rmtree(home)
+
+
+@pytest.fixture(params=["root", "user"])
+def person(request: pytest.FixtureRequest) -> Person:
+    found: Person = request.getfixturevalue(request.param)
+    return found

@@ -14,8 +14,20 @@ TOP = Path(__file__).resolve().parents[2]
 HOOK = "/etc/libvirt/hooks/qemu.d/libvirt-vepa"
 COMMAND = "/usr/bin/libvirt-vepa"
 LIBRARY = "/usr/lib/python3/dist-packages/libvirt_vepa"
+CLIENTS = Path("/etc/libvirt/libvirt.conf")
 DATA = "/usr/share/libvirt-vepa"
-COMMANDS = ("iface-define", "iface-list", "iface-dumpxml", "iface-undefine", "translate", "plan", "status", "reconcile")
+COMMANDS = (
+    "iface-define",
+    "iface-list",
+    "iface-dumpxml",
+    "iface-undefine",
+    "translate",
+    "plan",
+    "status",
+    "reconcile",
+    "enable",
+    "disable",
+)
 
 
 @pytest.mark.parametrize("path", [HOOK, COMMAND])
@@ -89,3 +101,17 @@ def test_another_prefix_is_found_by_command_and_hook() -> None:
     finally:
         run("make", "-C", str(TOP), "uninstall", "PREFIX=/usr/local/vepa")
         run("make", "-C", str(TOP), "install")
+
+
+@pytest.mark.usefixtures("host")
+def test_uninstall_leaves_no_default_uri_to_what_is_gone() -> None:
+    before = CLIENTS.read_bytes()
+    run(COMMAND, "enable")
+    assert b"libvirt-vepa-connect" in CLIENTS.read_bytes()
+    try:
+        run("make", "-C", str(TOP), "uninstall")
+        assert CLIENTS.read_bytes() == before
+        run("make", "-C", str(TOP), "uninstall")
+    finally:
+        run("make", "-C", str(TOP), "install")
+        run(COMMAND, "disable")

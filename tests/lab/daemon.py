@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,6 +74,17 @@ def daemon() -> Iterator[Daemon]:
     finally:
         found.stop()
         _end(logger)
+
+
+@contextmanager
+def session_daemon(runtime: Path, through: Sequence[str]) -> Iterator[None]:
+    """Run a user's libvirtd, by the command that becomes this user; `runtime` is their XDG_RUNTIME_DIR."""
+    # A daemon looks at the lab's variable too, when a client leaves the URI to it.
+    run(*through, "env", "-u", "LIBVIRT_DEFAULT_URI", "libvirtd", "-d")
+    try:
+        yield
+    finally:
+        _end(_pid(f"{runtime}/libvirt/libvirtd.pid"))
 
 
 def _pid(file: str) -> int:

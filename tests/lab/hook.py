@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from libvirt_vepa import translate
@@ -87,11 +88,11 @@ def opened(operation: str, *, name: str = "lab1") -> subprocess.Popen[bytes]:
     )
 
 
-def command(*arguments: str | bytes, stdin: bytes = b"", module: bool = False) -> Done:
-    """Run `libvirt-vepa`, or the same as a module, as root at a shell would."""
+def command(*arguments: str | bytes, stdin: bytes = b"", module: bool = False, through: Sequence[str] = ()) -> Done:
+    """Run `libvirt-vepa`, or the same as a module, as root at a shell would, or `through` another command."""
     before = (PYTHON, "-m", "libvirt_vepa") if module else (COMMAND,)
     return subprocess.run(
-        (*before, *arguments),
+        (*through, *before, *arguments),
         input=stdin,
         capture_output=True,
         env={**ENVIRONMENT, "PYTHONPATH": str(PACKAGES)} if module and OTHER else ENVIRONMENT,
