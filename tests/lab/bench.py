@@ -12,12 +12,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import libvirt
+
 from tests.lab.daemon import daemon, virsh
 from tests.lab.guest import Guest, define, stored
 from tests.lab.network import nic
 from tests.lab.shell import run
 
 RUNS = 30
+CALLS = 10_000
+PLAIN = "qemu:///system"
+CONNECTION = "qemu+ext:///system?command=/usr/bin/libvirt-vepa-connect"
 HOOK = "/etc/libvirt/hooks/qemu.d/libvirt-vepa"
 # What libvirtd gives a hook, and little else.
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root"}
@@ -53,6 +58,7 @@ def main() -> int:
         _one_guest(guest, document)
         with daemon():
             _whole_start(guest)
+            _connection()
     return 0
 
 
@@ -101,6 +107,23 @@ def _whole_start(guest: Guest) -> None:
     for each in (guest, direct):
         define(each)
     _compare("virsh start + destroy : type='direct'", _start_and_destroy(guest), _start_and_destroy(direct))
+
+
+def _connection() -> None:
+    """Small calls, in turns of a thirtieth of 10,000 each, and what opening costs."""
+    ours, plain = libvirt.open(CONNECTION), libvirt.open(PLAIN)
+    _compare(f"{CALLS // RUNS} small calls : the plain socket", _calls(ours), _calls(plain))
+    _compare("open and close a connection : plain", _opens(CONNECTION), _opens(PLAIN))
+    for each in (ours, plain):
+        each.close()
+
+
+def _calls(connection: libvirt.virConnect) -> Action:
+    return lambda: [connection.numOfDomains() for _ in range(CALLS // RUNS)]
+
+
+def _opens(uri: str) -> Action:
+    return lambda: libvirt.open(uri).close()
 
 
 def _start_and_destroy(guest: Guest) -> Action:
