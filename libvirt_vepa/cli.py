@@ -1,4 +1,4 @@
-"""The command `libvirt-vepa`: with virsh's habits: definitions, translation, plan, status, reconcile, the default URI.
+"""The command `libvirt-vepa`, with virsh's habits: definitions, translation, plan, status, reconcile, the default URI.
 
 Exit status 0 is done, 1 refused or failed (one line on stderr), 2 wrong usage.
 """

@@ -196,7 +196,3 @@ def _deliver(descriptor: int, pending: bytearray) -> None:
             _write(descriptor, pending)
         except OSError:  # it has ended too
             return
-
-
-if __name__ == "__main__":
-    sys.exit(run())

@@ -8,6 +8,8 @@ hostile text it quotes.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 E = TypeVar("E", bound="VepaError")
@@ -75,6 +77,15 @@ class NewerStateError(StateError):
 
 class WireError(VepaError):
     """What came over a connection of libvirt's, or would have to go over it, does not follow its protocol."""
+
+
+@contextmanager
+def said_of(where: str) -> Iterator[None]:
+    """Say of every error that comes out of this block that it is about a part of `where`."""
+    try:
+        yield
+    except VepaError as error:
+        raise error.within(where) from error
 
 
 def remedy_for(error: OSError, otherwise: str) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from libvirt_vepa import apply, definitions, facts, plan
-from libvirt_vepa.errors import StateError, VepaError
+from libvirt_vepa.errors import StateError, VepaError, said_of
 from libvirt_vepa.model import Guest, HostInterface
 from libvirt_vepa.netlink import Netlink
 from libvirt_vepa.operations import Host, Operation
@@ -26,7 +26,7 @@ def open_host(store: Store) -> Iterator[Host]:
 
 def look(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> plan.Plan:
     """Return what `begin` would do for a guest now; changes nothing. Raises as `begin` does."""
-    with _said_of(guest):
+    with said_of(guest.where):
         return _plan(guest, facts.load_definitions(guest, directory), host)
 
 
@@ -37,7 +37,7 @@ def begin(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> 
     behind at an earlier start is cleaned away first.
     """
     holder = f"the start of {guest.where}"
-    with _said_of(guest):
+    with said_of(guest.where):
         named = facts.load_definitions(guest, directory)
         nics = tuple({definition.device for definition in named.values()})
         with host.store.lock_guest(guest.uuid, holder):
@@ -52,18 +52,9 @@ def _plan(guest: Guest, named: dict[str, HostInterface], host: Host) -> plan.Pla
     return plan.make(guest, facts.observe(guest, named, host.netlink, host.store))
 
 
-@contextmanager
-def _said_of(guest: Guest) -> Iterator[None]:
-    """Say of every error that comes out of this block which guest it is about."""
-    try:
-        yield
-    except VepaError as error:
-        raise error.within(guest.where) from error
-
-
 def check(guest: Guest, host: Host) -> None:
     """See that a guest's devices are as `begin` left them; raises KernelError or StateError where not."""
-    with _said_of(guest):
+    with said_of(guest.where):
         apply.must_hold(apply.steps(_journal(guest, host)), host)
 
 

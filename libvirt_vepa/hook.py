@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import sys
 import syslog
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-from libvirt_vepa.errors import VepaError, not_installed, printable
+from libvirt_vepa.errors import VepaError, not_installed, printable, said_of
 from libvirt_vepa.state import Store
 
 # Exit status of a hook that wants the operation to go on, and of one that does not.
@@ -46,15 +45,6 @@ def _tell(text: str) -> None:
     syslog.syslog(syslog.LOG_WARNING, f"libvirt-vepa: {line}")
 
 
-@contextmanager
-def _said_of(where: str) -> Iterator[None]:
-    """Say of every error that comes out of this block which guest it is about."""
-    try:
-        yield
-    except VepaError as error:
-        raise error.within(where) from error
-
-
 def _prepare(document: bytes) -> int:
     from libvirt_vepa import domain
 
@@ -85,12 +75,12 @@ def _release(document: bytes) -> int:
     # Only who the guest was matters: its XML may have been changed since it started.
     uuid, name = domain.read_identity(document)
     store = Store()
-    with _said_of(f"guest '{name}'"):
+    with said_of(f"guest '{name}'"):
         if store.load(uuid) is None:
             return DONE
     from libvirt_vepa import guests
 
-    with _said_of(f"guest '{name}'"), guests.open_host(store) as host:
+    with said_of(f"guest '{name}'"), guests.open_host(store) as host:
         failures = guests.end(uuid, host, f"the end of guest '{name}'")
     for failure in failures:
         _tell(f"guest '{name}': {failure}")
@@ -104,7 +94,7 @@ def _reconnect(document: bytes) -> int:
     if guest.requests:
         from libvirt_vepa import guests
 
-        with _said_of(guest.where), guests.open_host(Store()) as host:
+        with said_of(guest.where), guests.open_host(Store()) as host:
             for drift in guests.mend(guest, host):
                 _tell(f"{guest.where}: {drift}")
     return DONE

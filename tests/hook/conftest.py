@@ -11,7 +11,7 @@ import pytest
 
 from tests.lab.daemon import daemon
 from tests.lab.guest import Guest
-from tests.lab.hook import PACKAGES, PYTHON, STATE, call, command, install, one_line, state_files, stored
+from tests.lab.hook import PACKAGES, PYTHON, STATE, call, command, define_nic, install, one_line, state_files, stored
 from tests.lab.network import Nic, nic
 from tests.lab.person import ROOTS, USER, Person
 from tests.lab.shell import link, run
@@ -31,14 +31,6 @@ def libvirtd(installed: None) -> Iterator[None]:
     """The daemon that `reconcile` asks; no guest runs in it."""
     with daemon():
         yield
-
-
-def define_nic(name: str, device: str, *content: str) -> None:
-    children = f"<source dev='{device}'/><type>ethernet</type>{''.join(content)}"
-    done = command(
-        "iface-define", "-", stdin=f"<interface type='physical' name='{name}'>{children}</interface>".encode()
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def refused(*arguments: str | bytes, stdin: bytes = b"") -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hook.conftest import DEFINITIONS, define_nic, refused
+from tests.hook.conftest import DEFINITIONS, refused
 from tests.lab.guest import Guest
-from tests.lab.hook import call, command, stored
+from tests.lab.hook import call, command, define_nic, stored
 from tests.lab.shell import link, run
 from tests.lab.untouched import Untouched
 

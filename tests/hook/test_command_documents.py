@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hook.conftest import define_nic, refused
+from tests.hook.conftest import refused
 from tests.lab.guest import Guest
-from tests.lab.hook import call, command, stored
+from tests.lab.hook import call, command, define_nic, stored
 from tests.lab.network import Nic
 from tests.lab.shell import run
 from tests.lab.untouched import Untouched

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hook.conftest import define_nic, without
+from tests.hook.conftest import without
 from tests.lab.guest import Guest
-from tests.lab.hook import ENVIRONMENT, HOOK, STATE, call, command, one_line, state_files, stored
+from tests.lab.hook import ENVIRONMENT, HOOK, STATE, call, command, define_nic, one_line, state_files, stored
 from tests.lab.shell import link, run
 from tests.lab.untouched import Untouched
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hook.conftest import define_nic
 from tests.lab.guest import Guest
-from tests.lab.hook import STATE, call, command, one_line, state_files, stored
+from tests.lab.hook import STATE, call, command, define_nic, one_line, state_files, stored
 from tests.lab.network import Nic, nic
 from tests.lab.shell import link, run
 from tests.lab.untouched import Untouched

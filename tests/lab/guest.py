@@ -14,6 +14,7 @@ from tests.lab.daemon import virsh
 from tests.lab.shell import run
 
 TOP = Path(__file__).resolve().parents[2]
+DISK = "/run/disk.qcow2"
 BOOT_SECONDS = 90.0
 COMMAND_SECONDS = 20.0
 
@@ -84,6 +85,13 @@ class Guest:
         self.interfaces = (
             f"<interface type='physical'><name>lan</name><type>{kind}</type>{target}"
             f"<mac address='{self.mac}'/><model type='virtio'/>{extra}</interface>"
+        )
+
+    def add_disk(self) -> None:
+        """Give the guest a small empty disk, as snapshots need one."""
+        run("qemu-img", "create", "-q", "-f", "qcow2", DISK, "1M")
+        self.interfaces += (
+            f"<disk type='file'><driver name='qemu' type='qcow2'/><source file='{DISK}'/><target dev='vda'/></disk>"
         )
 
     @property

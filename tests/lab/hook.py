@@ -118,3 +118,12 @@ def one_line(done: Done, beginning: str = "libvirt-vepa: ") -> str:
 def state_files() -> list[str]:
     """Return the files that libvirt-vepa keeps."""
     return sorted(str(path.relative_to(STATE)) for path in STATE.rglob("*") if path.is_file())
+
+
+def define_nic(name: str, device: str, *content: str) -> None:
+    """Define a NIC as its administrator would."""
+    children = f"<source dev='{device}'/><type>ethernet</type>{''.join(content)}"
+    done = command(
+        "iface-define", "-", stdin=f"<interface type='physical' name='{name}'>{children}</interface>".encode()
+    )
+    assert done.returncode == 0, done.stderr

@@ -6,30 +6,17 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.lab.daemon import Daemon, daemon, virsh
 from tests.lab.guest import Guest, define
+from tests.lab.hook import define_nic, state_files
 from tests.lab.network import Nic, nic
 from tests.lab.shell import link, run
 
 HOST_ADDRESS = "10.77.0.100"
-STATE = Path("/run/libvirt/vepa")
 EVENT_SECONDS = 30
-
-
-def define_nic(name: str, device: str, *content: str) -> None:
-    """Define a NIC as its administrator would."""
-    children = f"<source dev='{device}'/><type>ethernet</type>{''.join(content)}"
-    xml = f"<interface type='physical' name='{name}'>{children}</interface>"
-    run("libvirt-vepa", "iface-define", "-", stdin=xml)
-
-
-def state_files() -> list[str]:
-    """Return what libvirt-vepa remembers."""
-    return sorted(str(path.relative_to(STATE)) for path in STATE.rglob("*") if path.is_file())
 
 
 def nothing_left(guest: Guest) -> bool:

@@ -117,12 +117,9 @@ def test_managed_save(guest: Guest) -> None:
 
 
 def test_snapshots(guest_of: Make) -> None:
-    run("qemu-img", "create", "-q", "-f", "qcow2", "/run/disk.qcow2", "1M")
     guest = guest_of(1)
     guest.ask("vepa")
-    guest.interfaces += (
-        "<disk type='file'><driver name='qemu' type='qcow2'/><source file='/run/disk.qcow2'/><target dev='vda'/></disk>"
-    )
+    guest.add_disk()
     through("define", "/dev/stdin", stdin=guest.xml)
     try:
         through("snapshot-create", guest.name, "/dev/stdin", stdin="<domainsnapshot><name>one</name></domainsnapshot>")

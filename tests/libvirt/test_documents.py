@@ -45,12 +45,9 @@ def test_what_was_asked_comes_back(guest: Guest) -> None:
 
 
 def test_a_snapshot_is_translated_as_well_and_starts(guest_of: Make) -> None:
-    run("qemu-img", "create", "-q", "-f", "qcow2", "/run/disk.qcow2", "1M")
     guest = guest_of(1)
     guest.ask("vepa")
-    guest.interfaces += (
-        "<disk type='file'><driver name='qemu' type='qcow2'/><source file='/run/disk.qcow2'/><target dev='vda'/></disk>"
-    )
+    guest.add_disk()
     define(guest)
     virsh("snapshot-create-as", guest.name, "first")
     try:

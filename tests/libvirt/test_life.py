@@ -11,9 +11,10 @@ from pathlib import Path
 from libvirt_vepa.state import Store
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import Guest, define, host_reaches
+from tests.lab.hook import define_nic, state_files
 from tests.lab.network import Nic, nic
 from tests.lab.shell import link, run
-from tests.libvirt.conftest import Eventually, define_nic, gone, nothing_left, state_files
+from tests.libvirt.conftest import Eventually, gone, nothing_left
 
 Make = Callable[[int], Guest]
 

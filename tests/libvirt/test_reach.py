@@ -8,9 +8,10 @@ import pytest
 
 from tests.lab.demo import EXPECTED
 from tests.lab.guest import Guest, define, host_reaches
+from tests.lab.hook import define_nic
 from tests.lab.network import Nic
 from tests.lab.shell import run
-from tests.libvirt.conftest import HOST_ADDRESS, define_nic
+from tests.libvirt.conftest import HOST_ADDRESS
 
 Make = Callable[[int], Guest]
 
