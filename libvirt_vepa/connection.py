@@ -172,11 +172,11 @@ def _step(relay: Relay, server: int, to_daemon: bytearray, to_client: bytearray)
         if not data:
             return False
         if source == server:
-            to_client += relay.from_daemon(data)
+            ahead, back = relay.from_daemon(data)
         else:
             ahead, back = relay.from_client(data)
-            to_daemon += ahead
-            to_client += back
+        to_daemon += ahead
+        to_client += back
     _write(server, to_daemon)
     _write(1, to_client)
     return True

@@ -15,6 +15,10 @@ ATTACH = (8, 160)
 AUTHENTICATION_NONE, AUTHENTICATION_POLKIT = 0, 2
 # VIR_CONNECT_RO.
 READ_ONLY = 1
+# VIR_ERR_ERROR, and -1 for the two numbers that an error may have.
+LEVEL_ERROR, NO_NUMBERS = 2, b"\xff" * 8
+# What quotes a document may be as long as one, and longer than libvirt takes.
+TEXT_MAX = 4096
 
 
 class Part(Enum):
@@ -65,3 +69,25 @@ def document_at(parts: tuple[Part, ...], payload: bytes) -> int | None:
             # A domain is its name, its UUID and its number.
             at += wire.UUID_BYTES + wire.WORD.size if part is Part.DOMAIN else 0
     return at
+
+
+def error(code: int, domain: int, words: str, text: str) -> bytes:
+    """Return an error as the daemon sends it (struct virNetMessageError).
+
+    `code`, `domain` and `words`, which hold a `%s` for the text, are libvirt's own (libvirt/virterror.h, virerror.c).
+    """
+    text = text[:TEXT_MAX]
+    return b"".join(
+        (
+            wire.WORD.pack(code),
+            wire.WORD.pack(domain),
+            wire.optional((words % text).encode()),
+            wire.WORD.pack(LEVEL_ERROR),
+            wire.optional(None),
+            wire.optional(words.encode()),
+            wire.optional(text.encode()),
+            wire.optional(None),
+            NO_NUMBERS,
+            wire.optional(None),
+        )
+    )

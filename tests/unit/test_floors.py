@@ -27,7 +27,7 @@ FLOORS = {
         "wire",
         "protocol",
     },
-    3: {"facts", "operations"},
+    3: {"facts", "operations", "jobs", "hand"},
     4: {"plan"},
     5: {"apply", "guests", "reconcile", "status", "relay", "enable"},
     6: {"hook", "cli", "connection", "__main__"},
@@ -44,6 +44,7 @@ NEIGHBOURS = {
     "reconcile": {"apply"},
     "status": {"apply"},
     "protocol": {"wire"},
+    "hand": {"jobs"},
     "__main__": {"cli"},
 }
 OWNERS = {

@@ -32,7 +32,7 @@ def from_client(relay: Relay, data: bytes, size: int = 2**20) -> tuple[bytes, by
 
 
 def from_daemon(relay: Relay, data: bytes, size: int = 2**20) -> bytes:
-    return b"".join(relay.from_daemon(piece) for piece in remote.cut(data, [size]))
+    return b"".join(relay.from_daemon(piece)[1] for piece in remote.cut(data, [size]))
 
 
 def call(procedure: int, document: bytes, serial: int = 1) -> remote.Frame:

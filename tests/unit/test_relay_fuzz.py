@@ -69,7 +69,7 @@ class Heard:
                 side, size = chance.randrange(2), chance.choice([1, 5, 28, 100, 1000])
                 piece, rest[side] = rest[side][:size], rest[side][size:]
                 if side:
-                    self.by_client += relay.from_daemon(piece)
+                    self.by_client += relay.from_daemon(piece)[1]
                 else:
                     ahead, back = relay.from_client(piece)
                     self.by_daemon += ahead

@@ -112,7 +112,7 @@ def test_an_error_reply_does_not_cut_into_what_the_daemon_is_saying(size):
     relay, wrong = Relay(), call(11, WRONG, 7).pack()
     data = [remote.call(211, b"d" * 50, 3, remote.STREAM)._replace(status=remote.CONTINUE)] * 4
     sent = b"".join(each.pack() for each in data)
-    got = relay.from_daemon(sent[:size])
+    got = relay.from_daemon(sent[:size])[1]
     ahead, back = from_client(relay, wrong)
     assert ahead == b""
     got += back + from_daemon(relay, sent[size:], 41)
@@ -125,10 +125,10 @@ def test_an_error_reply_does_not_cut_into_what_the_daemon_is_saying(size):
 
 def test_replies_that_wait_are_sent_once_and_in_order():
     relay, event = Relay(), remote.call(211, bytes(100), 0, remote.EVENT).pack()
-    got = relay.from_daemon(event[:60])
+    got = relay.from_daemon(event[:60])[1]
     for serial in (5, 6, 7):
         assert from_client(relay, call(11, WRONG, serial).pack()) == (b"", b"")
-    got += relay.from_daemon(event[60:] + event)
+    got += relay.from_daemon(event[60:] + event)[1]
     assert [frame.serial for frame in remote.frames(got)] == [0, 5, 6, 7, 0]
 
 
@@ -159,7 +159,7 @@ def test_a_payload_that_is_none_passes_as_it_came(payload):
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.0\r\n\r\n", b"\0\0\0\x1b", b"\x02\0\0\x05", b"\0\0\0\0" * 9])
 def test_frames_that_are_none_end_the_connection(data):
     before = remote.call(2).pack()
-    for say in (lambda relay, data: relay.from_client(data)[0], Relay.from_daemon):
+    for say in (lambda relay, data: relay.from_client(data)[0], lambda relay, data: relay.from_daemon(data)[1]):
         relay = Relay()
         assert say(relay, before) == before
         refusal(say, relay, data, kind=WireError)
