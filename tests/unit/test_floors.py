@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "libvirt_vepa"
 FLOORS = {
     0: {"errors"},
-    1: {"model", "files"},
+    1: {"model", "files", "journal"},
     2: {
         "documents",
         "repair",
