@@ -5,12 +5,13 @@ Bytes in, bytes out: who carries them is no matter. What holds nothing of ours p
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
 from libvirt_vepa import protocol, wire
-from libvirt_vepa.errors import HostError, VepaError, WireError, not_installed
+from libvirt_vepa.errors import HostError, VepaError, WireError, XmlError, not_installed
 from libvirt_vepa.hand import Hand, no_hand
 from libvirt_vepa.jobs import Ask, Errand, Job, Outcome
 from libvirt_vepa.wire import Frames, Header, Message, Status, Type
@@ -18,8 +19,8 @@ from libvirt_vepa.wire import Frames, Header, Message, Status, Type
 # In our metadata's namespace and in interfaces of type 'physical'.
 MARK = b"physical"
 ORIGIN = "the document"
-# VIR_ERR_XML_ERROR, VIR_ERR_OPERATION_UNSUPPORTED and VIR_FROM_DOMAIN of libvirt/virterror.h, with libvirt's words.
-XML_ERROR, UNSUPPORTED = (27, "XML error: %s"), (84, "Operation not supported: %s")
+# VIR_ERR_XML_ERROR, VIR_ERR_OPERATION_FAILED and VIR_FROM_DOMAIN of libvirt/virterror.h, with libvirt's words.
+XML_ERROR, FAILED = (27, "XML error: %s"), (9, "operation failed: %s")
 FROM_DOMAIN = 20
 # The serials of our own calls; a client counts from 0 and does not come that far.
 OWN_SERIALS, LAST_SERIAL = 0xC0000000, 0xFFFFFFFF
@@ -170,9 +171,16 @@ class Relay:
 
 
 def _job(message: Message) -> Job | None:
-    """Return the job that a call begins, None for one that only passes."""
+    """Return the job that a call begins, None for one that only passes. Raises XmlError or HostError."""
     begin = JOBS.get(message.header.procedure)
-    return begin(message) if begin else None
+    if begin is None or not any(mark in message.payload for mark in begin.marks):
+        return None
+    try:
+        job: Job | None = getattr(_loaded(begin.module), begin.function)(message)
+    except WireError:
+        # Whoever gets it may understand it, or say what is wrong.
+        return None
+    return job
 
 
 def _is_call_with_document(header: Header) -> bool:
@@ -190,8 +198,8 @@ def _is(header: Header, kind: Type) -> bool:
 
 def _call(message: Message) -> Message:
     """Return the call with its document as libvirt stores it, or the reply that says why that cannot be."""
-    into = _refuse_request if message.header.procedure in protocol.ATTACH else _stored
-    return _translated(message, protocol.CALLS[message.header.procedure], into)
+    parts = protocol.CALLS.get(message.header.procedure)
+    return message if parts is None else _translated(message, parts, _stored)
 
 
 def _reply(message: Message) -> Message:
@@ -216,35 +224,44 @@ def _translated(message: Message, parts: tuple[protocol.Part, ...], into: Callab
 
 
 def _stored(document: bytes, origin: str) -> bytes:
-    stored: bytes = _translator().to_stored(document, origin)
+    stored: bytes = _loaded("translate").to_stored(document, origin)
     return stored
 
 
 def _proposed(document: bytes, origin: str) -> bytes:
-    proposed: bytes = _translator().to_proposed(document, origin)
+    proposed: bytes = _loaded("translate").to_proposed(document, origin)
     return proposed
 
 
-def _refuse_request(document: bytes, origin: str) -> bytes:
-    if _translator().is_proposed(document, origin):
-        raise HostError("a physical interface cannot be attached yet", "define it, then stop and start the guest")
-    return document
-
-
-def _translator() -> ModuleType:
-    """Load it, and with it lxml, for the first document that needs it. Raises HostError where it is not installed."""
+def _loaded(name: str) -> ModuleType:
+    """Load what needs lxml, for the first document that needs it. Raises HostError where that is not installed."""
     try:
-        from libvirt_vepa import translate
+        return importlib.import_module(f"{__package__}.{name}")
     except (ImportError, SyntaxError) as error:
         raise not_installed(error) from error
-    return translate
 
 
 def _error(message: Message, error: VepaError) -> Message:
     """Return the reply that libvirt would give for an error."""
-    code, words = UNSUPPORTED if isinstance(error, HostError) else XML_ERROR
+    code, words = XML_ERROR if isinstance(error, XmlError | WireError) else FAILED
     return message.reply(protocol.error(code, FROM_DOMAIN, words, str(error)), Status.ERROR)
 
 
-# By procedure: what begins the job of a call, or tells that it is an ordinary one.
-JOBS: Mapping[int, Callable[[Message], Job | None]] = {}
+@dataclass(frozen=True)
+class Begin:
+    """Which function begins the job of a call, if one of these is in it; it may find that the call only passes."""
+
+    module: str
+    function: str
+    marks: tuple[bytes, ...]
+
+
+# By procedure; the marks of a detach take in what is stored, without a word of ours.
+JOBS: Mapping[int, Begin] = {
+    protocol.ATTACH: Begin("hotplug", "attach", (MARK,)),
+    protocol.ATTACH_FLAGS: Begin("hotplug", "attach", (MARK,)),
+    protocol.DETACH: Begin("hotplug", "detach", (MARK, b"<interface")),
+    protocol.DETACH_FLAGS: Begin("hotplug", "detach", (MARK, b"<interface")),
+    protocol.UPDATE: Begin("hotplug", "update", (MARK,)),
+    protocol.DETACH_ALIAS: Begin("hotplug", "detach_alias", (b"",)),
+}

@@ -59,6 +59,10 @@ class Store:
         """Hold a guest: one hook or command at a time works on it."""
         return locks.held(self._locks, (f"guest-{_checked(uuid)}",), holder, LOCK_SECONDS)
 
+    def lock_hotplug(self, uuid: str, holder: str) -> AbstractContextManager[None]:
+        """Hold what interfaces a guest has while it runs; always before the guest, which is held for less long."""
+        return locks.held(self._locks, (f"hotplug-{_checked(uuid)}",), holder, LOCK_SECONDS)
+
     def lock_nics(self, nics: tuple[str, ...], holder: str) -> AbstractContextManager[None]:
         """Hold NICs; always after the guest, and in alphabetical order."""
         return locks.held(self._locks, tuple(f"nic-{nic}" for nic in sorted(nics)), holder, LOCK_SECONDS)

@@ -13,14 +13,9 @@ OK, ERROR, CONTINUE = range(3)
 LONGEST = 33554432 + 4
 # The arguments of each procedure: `?` may be missing.
 ARGUMENTS = {
-    8: "domain xml",
     10: "xml flags",
     11: "xml",
-    13: "domain xml",
     136: "string xml flags",
-    160: "domain xml flags",
-    161: "domain xml flags",
-    174: "domain xml flags",
     185: "domain xml flags",
     232: "domain string ?xml flags",
     233: "string ?xml flags",
@@ -30,6 +25,8 @@ ARGUMENTS = {
     389: "domain ?xml flags",
     411: "domain xml flags",
 }
+# The same of those that are about a single device.
+CHANGES = {8: "domain xml", 13: "domain xml", 160: "domain xml flags", 161: "domain xml flags", 174: "domain xml flags"}
 REPLIES = {14, 135, 186, 235, 388, 412}
 OPTIONAL = sorted(number for number, words in ARGUMENTS.items() if "?xml" in words)
 
@@ -90,7 +87,7 @@ def domain(name: bytes = b"web") -> bytes:
 def arguments(procedure: int, document: bytes | None, text: bytes = b"/a file") -> tuple[bytes, bytes]:
     """Return what stands before the document (and the word that tells it is there), and the whole payload."""
     before, payload = b"", b""
-    for word in ARGUMENTS[procedure].split():
+    for word in (ARGUMENTS | CHANGES)[procedure].split():
         if word.endswith("xml"):
             payload += b"" if word == "xml" else struct.pack(">I", document is not None)
             before = payload

@@ -24,13 +24,14 @@ FLOORS = {
         "locks",
         "state",
         "daemon",
+        "metadata",
         "wire",
         "protocol",
     },
     3: {"facts", "operations", "jobs", "hand"},
-    4: {"plan"},
+    4: {"plan", "hotplug"},
     5: {"apply", "guests", "reconcile", "status", "relay", "enable"},
-    6: {"hook", "cli", "connection", "__main__"},
+    6: {"hook", "cli", "connection", "service", "__main__"},
 }
 # Inside one floor only these, so that there can be no circle.
 NEIGHBOURS = {
@@ -38,6 +39,8 @@ NEIGHBOURS = {
     "definitions": {"documents"},
     "domain": {"documents"},
     "translate": {"documents", "asked"},
+    "metadata": {"documents"},
+    "daemon": {"metadata"},
     "asked": {"documents"},
     "state": {"locks"},
     "guests": {"apply"},
@@ -49,7 +52,7 @@ NEIGHBOURS = {
 }
 OWNERS = {
     "pyroute2": {"netlink"},
-    "lxml": {"documents", "definitions", "domain", "translate", "asked"},
+    "lxml": {"documents", "definitions", "domain", "translate", "asked", "metadata"},
     "libvirt": {"daemon"},
 }
 PATHS = {"/sys/": {"sysfs"}, "/run/libvirt/vepa": {"state"}}

@@ -155,7 +155,7 @@ def is_ours(frame: remote.Frame) -> bool:
     """Whether this is an error reply as the relay makes it."""
     if (frame.program, frame.type, frame.status) != (remote.PROGRAM, remote.REPLY, remote.ERROR):
         return False
-    return frame.payload[:8] in (struct.pack(">2I", code, 20) for code in (27, 84))
+    return frame.payload[:8] in (struct.pack(">2I", code, 20) for code in (27, 9))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
