@@ -91,8 +91,8 @@ class Conversation:
         self._stack = stack
         self._lock = stack.enter_context(ExitStack())
         self._uuid = ""
-        # What was made, and not yet attached; what was detached, and is still there.
-        self._made: str | None = None
+        # Whether what has begun has not come to its end yet; what was detached, and is still there.
+        self._open = False
         self._awaited: str | None = None
 
     def do(self, word: str, values: Mapping[str, str]) -> Outcome:
@@ -115,6 +115,7 @@ class Conversation:
         self._take(values["guest"])
         self._guest = self._stack.enter_context(daemon.running_guest(values["guest"]))
         self._uuid = values["guest"]
+        self._open = True
 
     def _take(self, uuid: str) -> None:
         self._lock.enter_context(self._host.store.lock_hotplug(uuid, "another attach or detach of this guest"))
@@ -131,15 +132,13 @@ class Conversation:
         if metadata.alias_for(xml, request.alias):
             raise TakenError(f"the guest has an interface with alias '{request.alias}'", "choose another alias or MAC")
         guests.attach(more, self._host)
-        self._made = request.alias
 
     def _keep(self, _values: Mapping[str, str]) -> None:
-        self._made = None
+        self._open = False
 
     def _undo(self, _values: Mapping[str, str]) -> None:
-        made, self._made = self._made, None
-        if made is not None:
-            self._put_back(made)
+        self._tidy(self._guest.xml())
+        self._open = False
 
     def _settle(self, values: Mapping[str, str]) -> None:
         xml = self._guest.xml()
@@ -148,10 +147,11 @@ class Conversation:
         self._awaited = metadata.alias_for(xml, values["name"])
         if self._awaited is None:
             self._tidy(xml)
+        self._open = False
 
     def end(self) -> None:
         """Put right what is left when the connection has ended. Raises VepaError."""
-        if self._made is not None:
+        if self._open:
             # Whatever the daemon still does for the connection comes to its end before this is written.
             xml = self._guest.xml()
             if xml is not None:
@@ -176,8 +176,5 @@ class Conversation:
             self._guest.write_requests(metadata.write(needed))
         for use in journal.uses:
             if metadata.alias_for(xml, use.alias) is None:
-                self._put_back(use.alias)
-
-    def _put_back(self, alias: str) -> None:
-        for failure in guests.detach(self._uuid, alias, self._host):
-            raise failure
+                for failure in guests.detach(self._uuid, use.alias, self._host):
+                    raise failure
