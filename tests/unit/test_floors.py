@@ -29,7 +29,7 @@ FLOORS = {
     },
     3: {"facts", "operations"},
     4: {"plan"},
-    5: {"apply", "guests", "reconcile", "status", "relay", "enable"},
+    5: {"apply", "guests", "reconcile", "status", "relay", "opening", "pump", "enable"},
     6: {"hook", "cli", "connection", "__main__"},
 }
 # Inside one floor only these, so that there can be no circle.
@@ -44,6 +44,7 @@ NEIGHBOURS = {
     "reconcile": {"apply"},
     "status": {"apply"},
     "protocol": {"wire"},
+    "pump": {"relay"},
     "__main__": {"cli"},
 }
 OWNERS = {
