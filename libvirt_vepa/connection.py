@@ -10,7 +10,8 @@ import sys
 
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.opening import open_daemon
-from libvirt_vepa.pump import carry
+from libvirt_vepa.pump import Pump
+from libvirt_vepa.side import Side
 
 DONE, FAILED = 0, 1
 
@@ -19,7 +20,7 @@ def run() -> int:
     """Serve one client until either side ends; return the exit status. What goes wrong is one line on stderr."""
     try:
         with open_daemon() as daemon:
-            carry(daemon)
+            Pump(Side(0, 1), Side(daemon.fileno(), daemon.fileno())).run()
     except VepaError as error:
         sys.stderr.write(f"libvirt-vepa-connect: {error}\n")
         return FAILED

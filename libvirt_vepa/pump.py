@@ -2,68 +2,117 @@
 
 from __future__ import annotations
 
-import os
 import select
-import socket
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 
-from libvirt_vepa.relay import Relay
+from libvirt_vepa.relay import CutError, Relay
+from libvirt_vepa.side import Side
 
-CHUNK = 256 * 1024
 # What one side has not taken yet before the other is no longer read from.
 MOST = 1024 * 1024
 # How long a side that has stopped reading is waited for once the other has ended.
 DELIVER_SECONDS = 10.0
 
 
-def carry(daemon: socket.socket) -> None:
-    """Carry everything both ways until either side ends; what was read is still delivered. Raises WireError."""
-    relay, to_daemon, to_client = Relay(), bytearray(), bytearray()
-    server = daemon.fileno()
-    for descriptor in (0, 1, server):
-        os.set_blocking(descriptor, False)
-    try:
-        while _step(relay, server, to_daemon, to_client):
-            pass
-    finally:
-        for descriptor, pending in ((server, to_daemon), (1, to_client)):
-            _deliver(descriptor, pending)
+class Pump:
+    """The two sides of a connection, and the relay between them."""
 
+    def __init__(self, client: Side, daemon: Side) -> None:
+        self._relay = Relay()
+        self._client, self._daemon = client, daemon
+        self._open = True
+        self._poll = select.poll()
+        self._asked: Mapping[int, int] = {}
+        self._readers: Mapping[int, Callable[[], None]] = {
+            client.source: self._from_client,
+            daemon.source: self._from_daemon,
+        }
+        self._writers = {client.sink: client.flush, daemon.sink: daemon.flush}
 
-def _step(relay: Relay, server: int, to_daemon: bytearray, to_client: bytearray) -> bool:
-    """Wait for whatever can be done and do it; tell whether both sides are still there."""
-    # What the client sends may come back to it at once, as an error.
-    sources = [
-        *([0] if max(len(to_daemon), len(to_client)) < MOST else []),
-        *([server] if len(to_client) < MOST else []),
-    ]
-    readable, _, _ = select.select(sources, [*([server] if to_daemon else []), *([1] if to_client else [])], [])
-    for source in readable:
-        data = os.read(source, CHUNK)
-        if not data:
-            return False
-        if source == server:
-            to_client += relay.from_daemon(data)
-        else:
-            ahead, back = relay.from_client(data)
-            to_daemon += ahead
-            to_client += back
-    _write(server, to_daemon)
-    _write(1, to_client)
-    return True
-
-
-def _write(descriptor: int, pending: bytearray) -> None:
-    """Write as much as is taken at once."""
-    if pending:
-        with suppress(BlockingIOError):
-            del pending[: os.write(descriptor, pending)]
-
-
-def _deliver(descriptor: int, pending: bytearray) -> None:
-    """Write the rest, now that nothing more comes; a side that takes nothing for long gets no more."""
-    while pending and select.select([], [descriptor], [], DELIVER_SECONDS)[1]:
+    def run(self) -> None:
+        """Carry everything until either side ends; what was read is still delivered. Raises WireError."""
         try:
-            _write(descriptor, pending)
-        except OSError:  # it has ended too
+            self._ask()
+            while self._open:
+                for descriptor, events in self._poll.poll():
+                    self._serve(descriptor, events)
+                if not self._is_quiet():
+                    self._ask()
+        finally:
+            for side in (self._daemon, self._client):
+                _deliver(side)
+                side.close()
+
+    def _serve(self, descriptor: int, events: int) -> None:
+        """Do what can be done; an error of the descriptor's shows itself when that is tried."""
+        asked = self._asked[descriptor]
+        if asked & select.POLLIN and events & ~select.POLLOUT:
+            self._readers[descriptor]()
+        if asked & select.POLLOUT and events & ~select.POLLIN:
+            self._writers[descriptor]()
+
+    def _from_client(self) -> None:
+        self._pass(self._client, self._relay.from_client)
+        self._client.drop(self._relay.take_lost())
+
+    def _from_daemon(self) -> None:
+        self._pass(self._daemon, self._relay.from_daemon)
+
+    def _pass(self, side: Side, relayed: Callable[[bytes], tuple[bytes, bytes]]) -> None:
+        data = side.read()
+        if data is None:
             return
+        if not data:
+            self._open = False
+            return
+        try:
+            self._send(*relayed(data))
+        except CutError as error:
+            self._send(*error.before)
+            raise
+
+    def _send(self, to_daemon: bytes, to_client: bytes) -> None:
+        if to_daemon:
+            self._daemon.send(to_daemon)
+        if to_client:
+            self._client.send(to_client)
+
+    # -- what is waited for
+
+    def _is_quiet(self) -> bool:
+        """Whether both sides are read from, and nothing else is to be done, as nearly always."""
+        client, daemon = self._client, self._daemon
+        kept = client.waiting or daemon.waiting or self._relay.waiting
+        return not (kept or client.gone or daemon.gone) and all(each == select.POLLIN for each in self._asked.values())
+
+    def _ask(self) -> None:
+        """Wait from now on for what can be done."""
+        asked = self._wanted()
+        for descriptor in self._asked.keys() - asked.keys():
+            self._poll.unregister(descriptor)
+        for descriptor, events in asked.items():
+            if self._asked.get(descriptor) != events:
+                self._poll.register(descriptor, events)
+        self._asked = asked
+        # A side that is gone says the rest, and then that it has ended; if both are, nobody listens.
+        self._open = self._open and bool(asked)
+
+    def _wanted(self) -> dict[int, int]:
+        client, daemon = self._client, self._daemon
+        # What the client sends may come back to it at once, as an error.
+        back = client.waiting + self._relay.waiting
+        wanted = {}
+        if max(daemon.waiting, back) < MOST and not daemon.gone:
+            wanted[client.source] = select.POLLIN
+        if client.waiting < MOST and not client.gone:
+            wanted[daemon.source] = select.POLLIN
+        for side in (client, daemon):
+            if side.waiting and not side.gone:
+                wanted[side.sink] = wanted.get(side.sink, 0) | select.POLLOUT
+        return wanted
+
+
+def _deliver(side: Side) -> None:
+    """Write the rest, now that nothing more comes; a side that takes nothing for long gets no more."""
+    while side.waiting and not side.gone and select.select([], [side.sink], [], DELIVER_SECONDS)[1]:
+        side.flush()

@@ -6,6 +6,7 @@ Bytes in, bytes out: who carries them is no matter. What holds nothing of ours p
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 
 from libvirt_vepa import protocol, wire
@@ -23,6 +24,13 @@ TEXT_MAX = 4096
 MINUS_ONE = b"\xff" * 4
 
 
+class CutError(WireError):
+    """A side has stopped to follow the protocol."""
+
+    # What the daemon and the client still get.
+    before: tuple[bytes, bytes] = b"", b""
+
+
 class Relay:
     """One connection: what each side says, and what of it reaches the other."""
 
@@ -31,45 +39,78 @@ class Relay:
         self._replies = Frames(_is_reply_with_document)
         # Replies of our own that wait for the end of a message that has begun to pass.
         self._due = bytearray()
+        self._lost = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes for the client are kept here."""
+        return len(self._due)
+
+    def take_lost(self) -> int:
+        """Return how many of the client's descriptors belong to calls that were refused since the last time."""
+        lost, self._lost = self._lost, 0
+        return lost
 
     def from_client(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return what the daemon gets of this, and what the client gets back at once. Raises WireError."""
-        to_daemon, to_client = bytearray(), bytearray()
-        for piece in self._calls.feed(data):
-            if isinstance(piece, bytes):
-                to_daemon += piece
-                continue
-            message = _call(piece)
-            side = to_daemon if message.header.type == Type.CALL else to_client
-            side += message.encode()
-        self._due += to_client
-        return bytes(to_daemon), b"" if self._replies.missing else self._take_due()
+        """Return what the daemon gets of this, and what the client gets back at once. Raises CutError."""
+        ahead: list[bytes] = []
+        try:
+            for piece in self._calls.feed(data):
+                ahead.append(piece if isinstance(piece, bytes) else self._called(piece))
+        except WireError as error:
+            raise _cut(error, b"".join(ahead), self._take_due()) from error
+        return b"".join(ahead), self._take_due()
 
-    def from_daemon(self, data: bytes) -> bytes:
-        """Return what the client gets of this. Raises WireError."""
-        if not self._due:
-            return self._passed(data)
-        end = self._replies.missing
-        rest = self._passed(data[:end])
-        return rest if self._replies.missing else rest + self._take_due() + self._passed(data[end:])
+    def from_daemon(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return what the daemon gets back at once, and what the client gets of this. Raises CutError."""
+        back: list[bytes] = []
+        try:
+            if self._due:
+                end = self._replies.missing
+                self._reply(data[:end], back)
+                back.append(self._take_due())
+                data = data[end:]
+            self._reply(data, back)
+        except WireError as error:
+            raise _cut(error, b"", b"".join(back)) from error
+        return b"", b"".join(back)
 
-    def _passed(self, data: bytes) -> bytes:
-        pieces = self._replies.feed(data)
-        return b"".join(piece if isinstance(piece, bytes) else _reply(piece).encode() for piece in pieces)
+    def _called(self, call: Message) -> bytes:
+        """Return what the daemon gets of a call."""
+        message = _call(call)
+        if message.header.type == call.header.type:
+            return message.encode()
+        self._due += message.encode()
+        self._lost += len(call.tail)
+        return b""
+
+    def _reply(self, data: bytes, back: list[bytes]) -> None:
+        for piece in self._replies.feed(data):
+            back.append(piece if isinstance(piece, bytes) else _reply(piece).encode())
 
     def _take_due(self) -> bytes:
+        """Return the replies of our own, unless they would cut into a message."""
+        if not self._due or self._replies.missing:
+            return b""
         due = bytes(self._due)
         self._due.clear()
         return due
 
 
+def _cut(error: WireError, to_daemon: bytes, to_client: bytes) -> CutError:
+    cut = CutError(error.what, error.remedy, *error.where)
+    cut.before = to_daemon, to_client
+    return cut
+
+
 def _is_call_with_document(header: Header) -> bool:
-    return _is(header, Type.CALL) and header.procedure in protocol.CALLS
+    kind = Type.CALL_WITH_DESCRIPTORS if header.with_descriptors else Type.CALL
+    return header.procedure in protocol.CALLS and _is(header, kind)
 
 
 def _is_reply_with_document(header: Header) -> bool:
     # A reply names its procedure, and clients insist on that, so no call need be remembered.
-    return _is(header, Type.REPLY) and header.status == Status.OK and header.procedure in protocol.REPLIES
+    return header.procedure in protocol.REPLIES and _is(header, Type.REPLY) and header.status == Status.OK
 
 
 def _is(header: Header, kind: Type) -> bool:
@@ -90,7 +131,7 @@ def _reply(message: Message) -> Message:
 def _translated(message: Message, parts: tuple[protocol.Part, ...], into: Callable[[bytes, str], bytes]) -> Message:
     payload = message.payload
     try:
-        at = protocol.document_at(parts, payload)
+        at = protocol.document_at(parts, payload, wire.WORD.size if message.header.with_descriptors else 0)
         document = b"" if at is None else wire.string_at(payload, at)
     except WireError:
         # Whoever gets it may understand it, or say what is wrong.
@@ -98,7 +139,7 @@ def _translated(message: Message, parts: tuple[protocol.Part, ...], into: Callab
     if at is None or MARK not in document:
         return message
     try:
-        return Message(message.header, wire.with_string(payload, at, into(document, ORIGIN)))
+        return replace(message, payload=wire.with_string(payload, at, into(document, ORIGIN)))
     except VepaError as error:
         return _error(message, error)
 

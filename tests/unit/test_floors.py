@@ -27,7 +27,7 @@ FLOORS = {
         "wire",
         "protocol",
     },
-    3: {"facts", "operations"},
+    3: {"facts", "operations", "side"},
     4: {"plan"},
     5: {"apply", "guests", "reconcile", "status", "relay", "opening", "pump", "enable"},
     6: {"hook", "cli", "connection", "__main__"},
