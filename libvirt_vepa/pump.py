@@ -22,7 +22,10 @@ class Pump:
         self._client, self._daemon = client, daemon
         self._open = True
         self._poll = select.poll()
-        self._asked: Mapping[int, int] = {}
+        self._asked: dict[int, int] = {}
+        # What is waited for nearly always; as long as that is so there is nothing to think about.
+        self._rest = {client.source: select.POLLIN, daemon.source: select.POLLIN}
+        self._resting = False
         self._readers: Mapping[int, Callable[[], None]] = {
             client.source: self._from_client,
             daemon.source: self._from_daemon,
@@ -35,8 +38,11 @@ class Pump:
             self._ask()
             while self._open:
                 for descriptor, events in self._poll.poll():
-                    self._serve(descriptor, events)
-                if not self._is_quiet():
+                    if events == select.POLLIN:
+                        self._readers[descriptor]()
+                    else:
+                        self._serve(descriptor, events)
+                if not self._resting:
                     self._ask()
         finally:
             for side in (self._daemon, self._client):
@@ -53,17 +59,17 @@ class Pump:
 
     def _from_client(self) -> None:
         self._pass(self._client, self._relay.from_client)
-        self._client.drop(self._relay.take_lost())
+        if lost := self._relay.take_lost():
+            self._client.drop(lost)
 
     def _from_daemon(self) -> None:
         self._pass(self._daemon, self._relay.from_daemon)
 
     def _pass(self, side: Side, relayed: Callable[[bytes], tuple[bytes, bytes]]) -> None:
         data = side.read()
-        if data is None:
-            return
         if not data:
-            self._open = False
+            # None is no end.
+            self._open = self._open and data is None
             return
         try:
             self._send(*relayed(data))
@@ -72,18 +78,15 @@ class Pump:
             raise
 
     def _send(self, to_daemon: bytes, to_client: bytes) -> None:
+        taken = not self._relay.waiting
         if to_daemon:
-            self._daemon.send(to_daemon)
+            taken = self._daemon.send(to_daemon) and taken
         if to_client:
-            self._client.send(to_client)
+            taken = self._client.send(to_client) and taken
+        if not taken:
+            self._resting = False
 
     # -- what is waited for
-
-    def _is_quiet(self) -> bool:
-        """Whether both sides are read from, and nothing else is to be done, as nearly always."""
-        client, daemon = self._client, self._daemon
-        kept = client.waiting or daemon.waiting or self._relay.waiting
-        return not (kept or client.gone or daemon.gone) and all(each == select.POLLIN for each in self._asked.values())
 
     def _ask(self) -> None:
         """Wait from now on for what can be done."""
@@ -94,6 +97,7 @@ class Pump:
             if self._asked.get(descriptor) != events:
                 self._poll.register(descriptor, events)
         self._asked = asked
+        self._resting = asked == self._rest
         # A side that is gone says the rest, and then that it has ended; if both are, nobody listens.
         self._open = self._open and bool(asked)
 

@@ -53,6 +53,8 @@ class Relay:
 
     def from_client(self, data: bytes) -> tuple[bytes, bytes]:
         """Return what the daemon gets of this, and what the client gets back at once. Raises CutError."""
+        if self._calls.passes(data):
+            return data, self._take_due()
         ahead: list[bytes] = []
         try:
             for piece in self._calls.feed(data):
@@ -63,6 +65,8 @@ class Relay:
 
     def from_daemon(self, data: bytes) -> tuple[bytes, bytes]:
         """Return what the daemon gets back at once, and what the client gets of this. Raises CutError."""
+        if not self._due and self._replies.passes(data):
+            return b"", data
         back: list[bytes] = []
         try:
             if self._due:
@@ -104,8 +108,7 @@ def _cut(error: WireError, to_daemon: bytes, to_client: bytes) -> CutError:
 
 
 def _is_call_with_document(header: Header) -> bool:
-    kind = Type.CALL_WITH_DESCRIPTORS if header.with_descriptors else Type.CALL
-    return header.procedure in protocol.CALLS and _is(header, kind)
+    return header.procedure in protocol.CALLS and (_is(header, Type.CALL) or _is(header, Type.CALL_WITH_DESCRIPTORS))
 
 
 def _is_reply_with_document(header: Header) -> bool:

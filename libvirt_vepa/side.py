@@ -34,11 +34,14 @@ class Side:
         except ConnectionResetError:
             return b""
 
-    def send(self, data: bytes) -> None:
-        """Write as much as is taken at once, and keep the rest."""
+    def send(self, data: bytes) -> bool:
+        """Write as much as is taken at once, and keep the rest; tell whether there is none."""
         written = 0 if self._pending else self._written(data)
-        if written < len(data) and not self.gone:
+        if written == len(data):
+            return True
+        if not self.gone:
             self._pending += data[written:]
+        return False
 
     def flush(self) -> None:
         """Write as much as is taken at once of what was kept."""

@@ -105,19 +105,25 @@ class Frames:
 
         Raises WireError for what is no message, when everything before that has been given.
         """
-        if not self._held and (len(data) <= self._passing or self._is_one(data)):
-            self._passing -= min(len(data), self._passing)
-            return (data,) if data else ()
-        return self._cut(data)
+        return (data,) if self.passes(data) else self._cut(data)
 
-    def _is_one(self, data: bytes) -> bool:
-        """Tell whether this is one whole message that nobody wants, as nearly everything is that is not long."""
-        if self._passing or len(data) < FRAME.size:
+    def passes(self, data: bytes) -> bool:
+        """Tell whether all of this passes as it is: the rest of what passes, or one whole message that nobody wants.
+
+        That is nearly everything. Where it is not, the data must be given to `feed`.
+        """
+        if self._held or self._header:
             return False
-        length, *words = FRAME.unpack_from(data)
-        if length != len(data) or words[3] in WITH_DESCRIPTORS:
+        if self._passing:
+            fits = len(data) <= self._passing
+            self._passing -= len(data) if fits else 0
+            return fits
+        if len(data) < FRAME.size:
+            return not data
+        words = FRAME.unpack_from(data)
+        if words[0] != len(data) or words[4] in WITH_DESCRIPTORS:
             return False
-        return not self._is_wanted(Header._make(words))
+        return not self._is_wanted(Header._make(words[1:]))
 
     def _is_wanted(self, header: Header) -> bool:
         self._header = header if self._wanted(header) else None
