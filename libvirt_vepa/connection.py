@@ -1,29 +1,68 @@
-"""The connection `libvirt-vepa-connect`: libvirt's client library runs it for a URI of the `ext` transport.
+"""The connection `libvirt-vepa-connect`: libvirt's client library runs it, or finds it listening on a socket.
 
-It stands between the client, on its standard input and output, and the socket of this host's
-daemon, as the calling user and with no other rights.
+It stands between a client and the socket of this host's daemon, as the user who runs the client and
+with no other rights. For a URI of the `ext` transport libvirt runs it without arguments, and the client is
+on its standard input and output. For `?socket=PATH` it listens there (`--listen`), and gives each client a
+process that becomes the client's user first.
 """
 
 from __future__ import annotations
 
+import socket
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.opening import open_daemon
+from libvirt_vepa.peer import Peer
 from libvirt_vepa.pump import Pump
-from libvirt_vepa.side import Side
+from libvirt_vepa.side import LocalSide, Side
 
-DONE, FAILED = 0, 1
+DONE, FAILED, WRONG = 0, 1, 2
+USAGE = "usage: libvirt-vepa-connect [--listen [PATH]]"
 
 
 def run() -> int:
-    """Serve one client until either side ends; return the exit status. What goes wrong is one line on stderr."""
+    """Serve one client, or all that come, to the end; return the exit status. What goes wrong is one line on stderr."""
+    match sys.argv[1:]:
+        case []:
+            return _told(_serve_standard)
+        case ["--listen"]:
+            return _told(lambda: _listen(None))
+        case ["--listen", path] if path:
+            return _told(lambda: _listen(Path(path)))
+    sys.stderr.write(f"{USAGE}\n")
+    return WRONG
+
+
+def _told(serve: Callable[[], int]) -> int:
     try:
-        with open_daemon() as daemon:
-            Pump(Side(0, 1), Side(daemon.fileno(), daemon.fileno())).run()
+        return serve()
     except VepaError as error:
         sys.stderr.write(f"libvirt-vepa-connect: {error}\n")
-        return FAILED
-    except (BrokenPipeError, ConnectionError, KeyboardInterrupt):
-        return FAILED
+    except (ConnectionError, KeyboardInterrupt):
+        pass
+    return FAILED
+
+
+def _serve_standard() -> int:
+    with open_daemon(0, 1) as daemon:
+        Pump(Side(0, 1), Side(daemon.fileno(), daemon.fileno())).run()
+    return DONE
+
+
+def _listen(path: Path | None) -> int:
+    # It is needed here only, and libvirt starts this program anew for every connection.
+    from libvirt_vepa.listening import listen
+
+    return listen(path, lambda client, peer: _told(lambda: _serve_peer(client, peer)))
+
+
+def _serve_peer(client: socket.socket, peer: Peer) -> int:
+    peer.become()
+    with open_daemon(client.fileno(), client.fileno()) as daemon:
+        sides = LocalSide(client), LocalSide(daemon)
+        sides[0].join(sides[1])
+        Pump(*sides).run()
     return DONE

@@ -5,6 +5,7 @@ The client says that only when it opens the connection, so what it asks before i
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -13,29 +14,39 @@ from urllib.parse import urlsplit
 
 from libvirt_vepa import protocol, wire
 from libvirt_vepa.errors import HostError, WireError
+from libvirt_vepa.relay import error_reply
 from libvirt_vepa.wire import Message
 
 SYSTEM = Path("/run/libvirt")
+WHO = "try again as root, or as a member of the group libvirt"
+REMEDIES = {errno.EACCES: WHO}
+# VIR_ERR_SYSTEM_ERROR of libvirt/virterror.h, with libvirt's words.
+SYSTEM_ERROR = (38, "%s")
 
 
-def open_daemon() -> socket.socket:
-    """Return the connection to the daemon that the client on standard input means; its call to open it is sent.
+def open_daemon(source: int, sink: int) -> socket.socket:
+    """Return the connection to the daemon that the client means, with the client's call to open it sent.
 
-    Raises HostError where the daemon cannot be had, WireError for what is not libvirt's protocol.
+    Raises HostError where the daemon cannot be had, which the client is told as well, WireError for
+    what is not libvirt's protocol, ConnectionError where a side has ended.
     """
-    opening = _await_opening()
-    daemon = _connect(opening)
+    opening = _await_opening(source, sink)
+    try:
+        daemon = _connect(opening)
+    except HostError as error:
+        os.write(sink, error_reply(opening, error, *SYSTEM_ERROR).encode())
+        raise
     daemon.sendall(opening.encode())
     return daemon
 
 
-def _await_opening() -> Message:
+def _await_opening(source: int, sink: int) -> Message:
     """Answer the client until it opens the connection; return that call."""
     while True:
-        call = _read(lambda size: os.read(0, size))
+        call = _read(lambda size: os.read(source, size))
         if call.header.procedure == protocol.OPEN:
             return call
-        os.write(1, call.reply(_answer(call.header.procedure)).encode())
+        os.write(sink, call.reply(_answer(call.header.procedure)).encode())
 
 
 def _answer(procedure: int) -> bytes:
@@ -77,7 +88,8 @@ def _connect(opening: Message) -> socket.socket:
     try:
         daemon.connect(os.fspath(path))
     except OSError as error:
-        remedy = "start libvirtd, or virtqemud where the daemons are modular"
+        daemon.close()
+        remedy = REMEDIES.get(error.errno or 0, "start libvirtd, or virtqemud where the daemons are modular")
         raise HostError(f"cannot connect to {path}: {error.strerror}", remedy) from error
     _authenticate(daemon)
     return daemon
@@ -110,7 +122,7 @@ def _authenticate(daemon: socket.socket) -> None:
     if protocol.AUTHENTICATION_POLKIT not in ways:
         raise HostError("the daemon wants a password, which this connection cannot give", "use a URI without it")
     if _ask(daemon, protocol.AUTH_POLKIT).header.status != wire.Status.OK:
-        raise HostError("the daemon refuses this user", "try again as root, or as a member of the group libvirt")
+        raise HostError("the daemon refuses this user", WHO)
 
 
 def _ask(daemon: socket.socket, procedure: int) -> Message:

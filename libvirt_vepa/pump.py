@@ -6,12 +6,11 @@ import select
 from collections.abc import Callable, Mapping
 
 from libvirt_vepa.relay import CutError, Relay
-from libvirt_vepa.side import Side
+from libvirt_vepa.side import MOST, Side
 
-# What one side has not taken yet before the other is no longer read from.
-MOST = 1024 * 1024
 # How long a side that has stopped reading is waited for once the other has ended.
 DELIVER_SECONDS = 10.0
+ENDED = select.POLLHUP | select.POLLERR
 
 
 class Pump:
@@ -52,7 +51,8 @@ class Pump:
     def _serve(self, descriptor: int, events: int) -> None:
         """Do what can be done; an error of the descriptor's shows itself when that is tried."""
         asked = self._asked[descriptor]
-        if asked & select.POLLIN and events & ~select.POLLOUT:
+        # The last words of a side that has ended are few: they are read however much is kept.
+        if events & select.POLLIN or (events & ENDED and descriptor in self._readers):
             self._readers[descriptor]()
         if asked & select.POLLOUT and events & ~select.POLLIN:
             self._writers[descriptor]()
@@ -98,18 +98,18 @@ class Pump:
                 self._poll.register(descriptor, events)
         self._asked = asked
         self._resting = asked == self._rest
-        # A side that is gone says the rest, and then that it has ended; if both are, nobody listens.
-        self._open = self._open and bool(asked)
 
     def _wanted(self) -> dict[int, int]:
         client, daemon = self._client, self._daemon
         # What the client sends may come back to it at once, as an error.
         back = client.waiting + self._relay.waiting
-        wanted = {}
-        if max(daemon.waiting, back) < MOST and not daemon.gone:
-            wanted[client.source] = select.POLLIN
-        if client.waiting < MOST and not client.gone:
-            wanted[daemon.source] = select.POLLIN
+        # A side that is gone takes nothing from the other; both are heard to their end.
+        from_client = max(daemon.waiting, back) < MOST and not daemon.gone
+        from_daemon = client.waiting < MOST and not client.gone
+        wanted = {
+            client.source: select.POLLIN if from_client else 0,
+            daemon.source: select.POLLIN if from_daemon else 0,
+        }
         for side in (client, daemon):
             if side.waiting and not side.gone:
                 wanted[side.sink] = wanted.get(side.sink, 0) | select.POLLOUT

@@ -144,7 +144,8 @@ def _translated(message: Message, parts: tuple[protocol.Part, ...], into: Callab
     try:
         return replace(message, payload=wire.with_string(payload, at, into(document, ORIGIN)))
     except VepaError as error:
-        return _error(message, error)
+        code, words = UNSUPPORTED if isinstance(error, HostError) else XML_ERROR
+        return error_reply(message, error, code, words)
 
 
 def _stored(document: bytes, origin: str) -> bytes:
@@ -172,9 +173,8 @@ def _translator() -> ModuleType:
     return translate
 
 
-def _error(message: Message, error: VepaError) -> Message:
-    """Return the reply that libvirt would give for an error (struct virNetMessageError)."""
-    code, words = UNSUPPORTED if isinstance(error, HostError) else XML_ERROR
+def error_reply(message: Message, error: VepaError, code: int, words: str) -> Message:
+    """Return the reply that libvirt would give for an error (struct virNetMessageError), by its code and words."""
     text = str(error)[:TEXT_MAX]
     payload = b"".join(
         (

@@ -26,6 +26,8 @@ FLOORS = {
         "daemon",
         "wire",
         "protocol",
+        "peer",
+        "listening",
     },
     3: {"facts", "operations", "side"},
     4: {"plan"},
@@ -44,6 +46,8 @@ NEIGHBOURS = {
     "reconcile": {"apply"},
     "status": {"apply"},
     "protocol": {"wire"},
+    "listening": {"peer"},
+    "opening": {"relay"},
     "pump": {"relay"},
     "__main__": {"cli"},
 }
