@@ -44,7 +44,7 @@ CALLS: Mapping[int, tuple[Part, ...]] = {
     232: (DOMAIN, STRING, MAYBE),  # DOMAIN_SAVE_FLAGS
     233: (STRING, MAYBE),  # DOMAIN_RESTORE_FLAGS
     236: (STRING,),  # DOMAIN_SAVE_IMAGE_DEFINE_XML
-    309: (),  # DOMAIN_CREATE_XML_WITH_FILES, an ordinary call where there are none
+    309: (),  # DOMAIN_CREATE_XML_WITH_FILES
     350: (),  # DOMAIN_DEFINE_XML_FLAGS
     389: (DOMAIN, MAYBE),  # DOMAIN_MANAGED_SAVE_DEFINE_XML
     411: (DOMAIN,),  # DOMAIN_CHECKPOINT_CREATE_XML
@@ -55,9 +55,11 @@ CALLS: Mapping[int, tuple[Part, ...]] = {
 REPLIES = frozenset({14, 135, 186, 235, 388, 412})
 
 
-def document_at(parts: tuple[Part, ...], payload: bytes) -> int | None:
-    """Return where in a call its document begins, None where there is none. Raises WireError."""
-    at = 0
+def document_at(parts: tuple[Part, ...], payload: bytes, at: int = 0) -> int | None:
+    """Return where in a call its document begins, None where there is none; `at` is where the arguments do.
+
+    Raises WireError.
+    """
     for part in parts:
         if part is Part.MAYBE:
             if not wire.word_at(payload, at):
