@@ -107,6 +107,15 @@ def _socket_of(opening: Message) -> Path:
         folder, kind = _runtime() / "libvirt", "sock"
     else:
         folder, kind = SYSTEM, "sock-ro" if flags & protocol.READ_ONLY else "sock"
+    return _in_use(folder, kind)
+
+
+def system_socket() -> Path:
+    """Return the socket of the daemon that runs this host's system guests."""
+    return _in_use(SYSTEM, "sock")
+
+
+def _in_use(folder: Path, kind: str) -> Path:
     modular = folder / f"virtqemud-{kind}"
     return modular if modular.exists() else folder / f"libvirt-{kind}"
 

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import json
 import socket
+import stat
 import sys
 import syslog
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 
 from libvirt_vepa import daemon, documents, domain, guests, metadata
 from libvirt_vepa.errors import HostError, TakenError, VepaError, printable
+from libvirt_vepa.listening import listen
+from libvirt_vepa.opening import WHO, system_socket
 from libvirt_vepa.operations import Host
+from libvirt_vepa.peer import Peer
 from libvirt_vepa.state import Store
 
 # A document, and each of its characters as an escape of JSON's.
@@ -25,18 +30,54 @@ LINE_MAX = 6 * documents.LIMIT
 IDLE_SECONDS = 300.0
 # How long a guest may take to give a device back; one that takes longer gives it back when it ends.
 REMOVAL_SECONDS = 600.0
-DONE, FAILED = 0, 1
+DONE, FAILED, WRONG = 0, 1, 2
+USAGE = "usage: libvirt-vepad --listen [PATH]"
 
 Outcome = dict[str, str]
 
 
+def run() -> int:
+    """Serve those who connect to the end; return the exit status. What goes wrong is one line on stderr."""
+    match sys.argv[1:]:
+        case ["--listen"]:
+            path = None
+        case ["--listen", word] if word:
+            path = Path(word)
+        case _:
+            sys.stderr.write(f"{USAGE}\n")
+            return WRONG
+    try:
+        return listen(path, _serve_peer)
+    except HostError as error:
+        sys.stderr.write(f"libvirt-vepad: {error}\n")
+        return FAILED
+
+
 def serve_here() -> int:
-    """Serve the one connection that is standard input; return the exit status."""
+    """Serve the one connection that is standard input, whose other end is root's; return the exit status."""
     with socket.socket(fileno=sys.stdin.fileno()) as channel:
-        return serve(channel)
+        return _serve(channel)
 
 
-def serve(channel: socket.socket) -> int:
+def _serve_peer(channel: socket.socket, peer: Peer) -> int:
+    if _may(peer):
+        return _serve(channel)
+    _log(f"user {peer.uid} may not use libvirt, and so nothing is done for them")
+    channel.sendall(json.dumps({"error": "libvirt-vepad does nothing for this user", "remedy": WHO}).encode() + b"\n")
+    return FAILED
+
+
+def _may(peer: Peer) -> bool:
+    """Tell whether somebody may connect to libvirt's own socket; what they may do there is for libvirt to say."""
+    try:
+        rule = system_socket().stat()
+    except OSError:
+        return peer.uid == 0
+    mine = (rule.st_uid == peer.uid, stat.S_IWUSR), (rule.st_gid in (peer.gid, *peer.groups), stat.S_IWGRP)
+    return peer.uid == 0 or any(is_mine and rule.st_mode & bit for is_mine, bit in (*mine, (True, stat.S_IWOTH)))
+
+
+def _serve(channel: socket.socket) -> int:
     """Serve one connection to its end and put right what it leaves; return the exit status."""
     channel.settimeout(IDLE_SECONDS)
     try:

@@ -244,4 +244,4 @@ def test_without_a_daemon_it_says_so(libvirtd: Daemon) -> None:
     Path("/run/libvirt/libvirt-sock").unlink(missing_ok=True)
     done = through("list", check=False)
     libvirtd.start()
-    assert "libvirt-vepa-connect: cannot connect to /run/libvirt/libvirt-sock: No such file" in done.stderr
+    assert "cannot connect to /run/libvirt/libvirt-sock: No such file" in done.stderr
