@@ -7,6 +7,7 @@ LIBRARY = $(PREFIX)/lib/python3/dist-packages
 DATA    = $(PREFIX)/share/libvirt-vepa
 BIN     = $(PREFIX)/bin
 MAN     = $(PREFIX)/share/man/man8
+UNITS   = $(PREFIX)/lib/systemd/system
 HOOKS   = /etc/libvirt/hooks/qemu.d
 HOOK    = $(HOOKS)/libvirt-vepa
 
@@ -25,10 +26,12 @@ all:
 
 install:
 	install -d $(DESTDIR)$(LIBRARY)/libvirt_vepa $(DESTDIR)$(DATA) $(DESTDIR)$(BIN) $(DESTDIR)$(MAN) \
-	    $(DESTDIR)$(HOOKS) $(DESTDIR)/etc/libvirt/vepa
+	    $(DESTDIR)$(UNITS) $(DESTDIR)$(HOOKS) $(DESTDIR)/etc/libvirt/vepa
 	install -m 644 libvirt_vepa/*.py $(DESTDIR)$(LIBRARY)/libvirt_vepa
 	install -m 644 xslt/*.xsl xslt/*.rng $(DESTDIR)$(DATA)
-	install -m 644 packaging/libvirt-vepa.8 $(DESTDIR)$(MAN)
+	install -m 644 packaging/libvirt-vepa.8 packaging/libvirt-vepa-connect.8 $(DESTDIR)$(MAN)
+	install -m 644 packaging/libvirt-vepa-connect.socket $(DESTDIR)$(UNITS)
+	sed 's|/usr/bin/|$(BIN)/|' packaging/libvirt-vepa-connect@.service >$(DESTDIR)$(UNITS)/libvirt-vepa-connect@.service
 	for command in libvirt-vepa libvirt-vepa-connect; do \
 	    $(FILLED) packaging/$$command >$(DESTDIR)$(BIN)/$$command && chmod 755 $(DESTDIR)$(BIN)/$$command || exit 1; \
 	done
@@ -46,9 +49,12 @@ uninstall:
 ifeq ($(DESTDIR),)
 	# Or virsh would go on looking for what is gone. Users must do that for themselves.
 	-@if [ -x $(BIN)/libvirt-vepa ]; then $(BIN)/libvirt-vepa disable; fi
+	-@if [ -d /run/systemd/system ]; then systemctl -q disable --now libvirt-vepa-connect.socket; fi
 endif
 	rm -rf $(DESTDIR)$(LIBRARY)/libvirt_vepa $(DESTDIR)$(DATA)
-	rm -f $(DESTDIR)$(BIN)/libvirt-vepa $(DESTDIR)$(BIN)/libvirt-vepa-connect $(DESTDIR)$(HOOK) $(DESTDIR)$(MAN)/libvirt-vepa.8
+	rm -f $(DESTDIR)$(BIN)/libvirt-vepa $(DESTDIR)$(BIN)/libvirt-vepa-connect $(DESTDIR)$(HOOK) \
+	    $(DESTDIR)$(MAN)/libvirt-vepa.8 $(DESTDIR)$(MAN)/libvirt-vepa-connect.8 \
+	    $(DESTDIR)$(UNITS)/libvirt-vepa-connect.socket $(DESTDIR)$(UNITS)/libvirt-vepa-connect@.service
 	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(HOOKS) $(DESTDIR)/etc/libvirt/vepa
 
 demo:
