@@ -21,7 +21,8 @@ endif
 FILLED = sed $(SHEBANG) $(WHERE) -e 's|=/usr/\(s\?bin\)/|=$(PREFIX)/\1/|'
 
 PROGRAMS = $(BIN)/libvirt-vepa $(BIN)/libvirt-vepa-connect $(SBIN)/libvirt-vepad
-SERVICES = $(UNITS)/libvirt-vepad.socket $(UNITS)/libvirt-vepad@.service
+SERVICES = $(foreach service,libvirt-vepad libvirt-vepa-connect,$(UNITS)/$(service).socket $(UNITS)/$(service)@.service)
+PAGES = $(MAN)/libvirt-vepa.8 $(MAN)/libvirt-vepa-connect.8
 
 .PHONY: all install uninstall demo check bench lint clean
 
@@ -32,7 +33,7 @@ install:
 	install -d $(addprefix $(DESTDIR),$(LIBRARY)/libvirt_vepa $(DATA) $(BIN) $(SBIN) $(UNITS) $(MAN) $(HOOKS) /etc/libvirt/vepa)
 	install -m 644 libvirt_vepa/*.py $(DESTDIR)$(LIBRARY)/libvirt_vepa
 	install -m 644 xslt/*.xsl xslt/*.rng $(DESTDIR)$(DATA)
-	install -m 644 packaging/libvirt-vepa.8 $(DESTDIR)$(MAN)
+	install -m 644 $(addprefix packaging/,$(notdir $(PAGES))) $(DESTDIR)$(MAN)
 	for file in $(PROGRAMS) $(SERVICES); do \
 	    $(FILLED) packaging/$${file##*/} >$(DESTDIR)$$file || exit 1; \
 	done
@@ -52,9 +53,10 @@ uninstall:
 ifeq ($(DESTDIR),)
 	# Or virsh would go on looking for what is gone. Users must do that for themselves.
 	-@if [ -x $(BIN)/libvirt-vepa ]; then $(BIN)/libvirt-vepa disable; fi
+	-@if [ -d /run/systemd/system ]; then systemctl -q disable --now libvirt-vepa-connect.socket libvirt-vepad.socket; fi
 endif
 	rm -rf $(DESTDIR)$(LIBRARY)/libvirt_vepa $(DESTDIR)$(DATA)
-	rm -f $(addprefix $(DESTDIR),$(PROGRAMS) $(SERVICES) $(HOOK) $(MAN)/libvirt-vepa.8)
+	rm -f $(addprefix $(DESTDIR),$(PROGRAMS) $(SERVICES) $(HOOK) $(PAGES))
 	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(HOOKS) $(DESTDIR)/etc/libvirt/vepa
 
 demo:

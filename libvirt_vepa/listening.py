@@ -36,10 +36,12 @@ def listen(path: Path | None, serve: Serve) -> int:
         found = _inherited()
         if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return serve(found, peer_of(found))
-        _accept_all(found, serve)
+        with _signals() as wake:
+            _accept_all(found, wake, serve)
     else:
-        with _bound(path) as found:
-            _accept_all(found, serve)
+        # As soon as there is a path it will be removed.
+        with _signals() as wake, _bound(path) as found:
+            _accept_all(found, wake, serve)
     return 0
 
 
@@ -113,19 +115,18 @@ def _remove(path: Path, ours: os.stat_result) -> None:
 # -- the connections
 
 
-def _accept_all(listener: socket.socket, serve: Serve) -> None:
+def _accept_all(listener: socket.socket, wake: socket.socket, serve: Serve) -> None:
     """Give each connection a process, until a signal ends this one."""
     children: set[int] = set()
     listener.setblocking(False)
-    with _signals() as wake:
-        while True:
-            sources = [wake, listener] if len(children) < MOST else [wake]
-            ready = select.select(sources, [], [])[0]
-            if wake in ready and set(wake.recv(4096)) & {signal.SIGTERM, signal.SIGINT}:
-                return
-            children -= {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]}
-            if listener in ready:
-                children |= _accept(listener, serve)
+    while True:
+        sources = [wake, listener] if len(children) < MOST else [wake]
+        ready = select.select(sources, [], [])[0]
+        if wake in ready and set(wake.recv(4096)) & {signal.SIGTERM, signal.SIGINT}:
+            return
+        children -= {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]}
+        if listener in ready:
+            children |= _accept(listener, serve)
 
 
 @contextmanager
