@@ -36,7 +36,7 @@ def run() -> int:
         opening = _await_opening()
         with _connect(opening) as daemon:
             daemon.sendall(opening.encode())
-            _carry(daemon)
+            _carry(daemon, Relay(read_only=_is_read_only(opening)))
     except VepaError as error:
         sys.stderr.write(f"libvirt-vepa-connect: {error}\n")
         return FAILED
@@ -108,13 +108,17 @@ def _connect(opening: Message) -> socket.socket:
 def _socket_of(opening: Message) -> Path:
     """Return the socket that libvirt's own client would choose (remoteGetUNIXSocket)."""
     name = wire.string_at(opening.payload, wire.WORD.size) if wire.word_at(opening.payload, 0) else b""
-    flags = wire.word_at(opening.payload, len(opening.payload) - wire.WORD.size)
     if urlsplit(name.decode(errors="replace")).path == "/session":
         folder, kind = _runtime() / "libvirt", "sock"
     else:
-        folder, kind = SYSTEM, "sock-ro" if flags & protocol.READ_ONLY else "sock"
+        folder, kind = SYSTEM, "sock-ro" if _is_read_only(opening) else "sock"
     modular = folder / f"virtqemud-{kind}"
     return modular if modular.exists() else folder / f"libvirt-{kind}"
+
+
+def _is_read_only(opening: Message) -> bool:
+    """Tell whether the client wants to look only: its flags are the call's last word."""
+    return bool(wire.word_at(opening.payload, len(opening.payload) - wire.WORD.size) & protocol.READ_ONLY)
 
 
 def _runtime() -> Path:
@@ -145,9 +149,9 @@ def _ask(daemon: socket.socket, procedure: int) -> Message:
 # -- afterwards
 
 
-def _carry(daemon: socket.socket) -> None:
+def _carry(daemon: socket.socket, relay: Relay) -> None:
     """Carry everything both ways until either side ends; what was read is still delivered. Raises WireError."""
-    relay, to_daemon, to_client = Relay(), bytearray(), bytearray()
+    to_daemon, to_client = bytearray(), bytearray()
     server = daemon.fileno()
     for descriptor in (0, 1, server):
         os.set_blocking(descriptor, False)

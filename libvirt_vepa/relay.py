@@ -5,7 +5,8 @@ Bytes in, bytes out: who carries them is no matter. What holds nothing of ours p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -71,12 +72,15 @@ class Relay:
     """One connection: what each side says, and what of it reaches the other.
 
     `open_hand` gives a job the privileged hand, anew each time; it raises HostError where there is none.
+    `read_only` is whether the client opened the connection so.
     """
 
-    def __init__(self, open_hand: Callable[[], Hand] = no_hand) -> None:
+    def __init__(self, open_hand: Callable[[], Hand] = no_hand, read_only: bool = False) -> None:
         self._ahead = Lane(_is_call_with_document, self._call)
         self._back = Lane(self._is_wanted_reply, self._reply)
         self._open_hand = open_hand
+        # The daemon knows it too, and refuses what passes.
+        self._passes = protocol.WRITES if read_only else frozenset()
         # Jobs that wait for the daemon, by the serial of the call of our own; and for a hand, by its descriptor.
         self._waiting: dict[int, Running] = {}
         self._errands: dict[int, Running] = {}
@@ -113,7 +117,7 @@ class Relay:
 
     def _call(self, message: Message) -> bytes:
         try:
-            job = _job(message)
+            job = None if message.header.procedure in self._passes else _job(message)
         except VepaError as error:
             self._back.put(_error(message, error))
             return b""
@@ -190,6 +194,8 @@ def _is(header: Header, kind: Type) -> bool:
 
 def _call(message: Message) -> Message:
     """Return the call with its document as libvirt stores it, or the reply that says why that cannot be."""
+    if message.header.procedure not in protocol.CALLS:
+        return message
     into = _refuse_request if message.header.procedure in protocol.ATTACH else _stored
     return _translated(message, protocol.CALLS[message.header.procedure], into)
 
@@ -233,11 +239,24 @@ def _refuse_request(document: bytes, origin: str) -> bytes:
 
 def _translator() -> ModuleType:
     """Load it, and with it lxml, for the first document that needs it. Raises HostError where it is not installed."""
-    try:
+    with _installed():
         from libvirt_vepa import translate
+    return translate
+
+
+def _about_interfaces(message: Message) -> Job | None:
+    """Begin the job of a call about the host's interfaces, and load what that needs; raises as `_translator`."""
+    with _installed():
+        from libvirt_vepa import interfaces
+    return interfaces.begin(message)
+
+
+@contextmanager
+def _installed() -> Iterator[None]:
+    try:
+        yield
     except (ImportError, SyntaxError) as error:
         raise not_installed(error) from error
-    return translate
 
 
 def _error(message: Message, error: VepaError) -> Message:
@@ -247,4 +266,4 @@ def _error(message: Message, error: VepaError) -> Message:
 
 
 # By procedure: what begins the job of a call, or tells that it is an ordinary one.
-JOBS: Mapping[int, Callable[[Message], Job | None]] = {}
+JOBS: Mapping[int, Callable[[Message], Job | None]] = dict.fromkeys(protocol.Interface, _about_interfaces)

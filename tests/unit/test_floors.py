@@ -27,8 +27,8 @@ FLOORS = {
         "wire",
         "protocol",
     },
-    3: {"facts", "operations", "jobs", "hand"},
-    4: {"plan"},
+    3: {"facts", "operations", "jobs", "hand", "nics"},
+    4: {"plan", "interfaces"},
     5: {"apply", "guests", "reconcile", "status", "relay", "enable"},
     6: {"hook", "cli", "connection", "__main__"},
 }
