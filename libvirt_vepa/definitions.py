@@ -57,7 +57,7 @@ def is_physical(data: bytes, origin: str) -> bool:
 
 
 def _is_physical(root: etree._Element) -> bool:
-    return root.tag == "interface" and root.get("type") == "physical"
+    return bool(root.tag == "interface" and root.get("type") == "physical")
 
 
 def _clear_text(root: etree._Element, origin: str) -> None:
