@@ -13,23 +13,19 @@ from libvirt_vepa.errors import HostError, TakenError, VepaError, WireError, Xml
 from libvirt_vepa.jobs import Asking, ask, code_of, failed
 from libvirt_vepa.model import MacAddress
 from libvirt_vepa.nics import Nic
-from libvirt_vepa.protocol import Interface
+from libvirt_vepa.protocol import MARK, ORIGIN, UNSUPPORTED, XML_ERROR, Interface
 from libvirt_vepa.state import Store
 from libvirt_vepa.wire import WORD, Message, Status
 
-ORIGIN = "the document"
-MARK = b"physical"
 # VIR_FROM_INTERFACE of libvirt/virterror.h; VIR_ERR_NO_SUPPORT, VIR_ERR_SYSTEM_ERROR and VIR_FROM_RPC.
 DOMAIN = 26
 NO_SUPPORT, SYSTEM_ERROR, FROM_RPC = 3, 38, 7
 # virErrorNumber, with libvirt's words for it (virerror.c).
 FAILED = (9, "operation failed: %s")
-XML_ERROR = (27, "XML error: %s")
 DENIED = (29, "operation forbidden: %s")
 INVALID = (55, "Requested operation is not valid: %s")
 NO_INTERFACE = (57, "Interface not found: %s")
 AMBIGUOUS = (59, "multiple matching interfaces found: %s")
-UNSUPPORTED = (84, "Operation not supported: %s")
 # VIR_CONNECT_LIST_INTERFACES_INACTIVE and _ACTIVE, VIR_INTERFACE_DEFINE_VALIDATE of libvirt/libvirt-interface.h.
 INACTIVE, ACTIVE = 1, 2
 VALIDATE = 1
@@ -164,7 +160,7 @@ def _by_name(call: Call) -> Asking:
     if own:
         return call.message.reply(own.encoded)
     reply = yield from _pass(call)
-    return _not_found(call) if failed(reply) and _has_no_driver(reply) else reply
+    return _not_found(call, "is called") if failed(reply) and _has_no_driver(reply) else reply
 
 
 def _by_mac(call: Call) -> Asking:
@@ -177,7 +173,7 @@ def _by_mac(call: Call) -> Asking:
     if len(found) > 1:
         names = " and ".join(f"'{own.definition}'" for own in found)
         return call.refused(AMBIGUOUS, f"{names} have the MAC {wanted}; give a name")
-    return call.message.reply(found[0].encoded) if found else _not_found(call)
+    return call.message.reply(found[0].encoded) if found else _not_found(call, "has the MAC")
 
 
 def _normal(mac: bytes) -> str:
@@ -188,11 +184,9 @@ def _normal(mac: bytes) -> str:
         return text
 
 
-def _not_found(call: Call) -> Message:
+def _not_found(call: Call, what: str) -> Message:
     text = call.texts[0].decode(errors="replace")
-    return call.refused(
-        NO_INTERFACE, printable(f"no interface is called, or has the MAC, '{text}'; see 'virsh iface-list --all'")
-    )
+    return call.refused(NO_INTERFACE, printable(f"no interface {what} '{text}'; see 'virsh iface-list --all'"))
 
 
 def _named(call: Call) -> Asking:

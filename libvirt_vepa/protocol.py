@@ -17,6 +17,12 @@ AUTHENTICATION_NONE, AUTHENTICATION_POLKIT = 0, 2
 READ_ONLY = 1
 # VIR_ERR_ERROR, and -1 for the two numbers that an error may have.
 LEVEL_ERROR, NO_NUMBERS = 2, b"\xff" * 8
+# VIR_ERR_XML_ERROR and VIR_ERR_OPERATION_UNSUPPORTED of libvirt/virterror.h, with libvirt's words (virerror.c).
+XML_ERROR, UNSUPPORTED = (27, "XML error: %s"), (84, "Operation not supported: %s")
+# What a document that is ours holds, in our metadata's namespace or in interfaces of type 'physical'.
+MARK = b"physical"
+# What messages call a document that came over the wire.
+ORIGIN = "the document"
 # What quotes a document may be as long as one, and longer than libvirt takes.
 TEXT_MAX = 4096
 

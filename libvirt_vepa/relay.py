@@ -14,13 +14,10 @@ from libvirt_vepa import protocol, wire
 from libvirt_vepa.errors import HostError, VepaError, WireError, not_installed
 from libvirt_vepa.hand import Hand, no_hand
 from libvirt_vepa.jobs import Ask, Errand, Job, Outcome
+from libvirt_vepa.protocol import MARK, ORIGIN, UNSUPPORTED, XML_ERROR
 from libvirt_vepa.wire import Frames, Header, Message, Status, Type
 
-# In our metadata's namespace and in interfaces of type 'physical'.
-MARK = b"physical"
-ORIGIN = "the document"
-# VIR_ERR_XML_ERROR, VIR_ERR_OPERATION_UNSUPPORTED and VIR_FROM_DOMAIN of libvirt/virterror.h, with libvirt's words.
-XML_ERROR, UNSUPPORTED = (27, "XML error: %s"), (84, "Operation not supported: %s")
+# VIR_FROM_DOMAIN of libvirt/virterror.h.
 FROM_DOMAIN = 20
 # The serials of our own calls; a client counts from 0 and does not come that far.
 OWN_SERIALS, LAST_SERIAL = 0xC0000000, 0xFFFFFFFF
