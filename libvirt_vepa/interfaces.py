@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from libvirt_vepa import definitions, nics, protocol, wire
-from libvirt_vepa.errors import HostError, TakenError, VepaError, WireError, XmlError, printable
-from libvirt_vepa.jobs import Asking, ask, code_of, failed
+from libvirt_vepa.errors import HostError, TakenError, VepaError, XmlError, printable
+from libvirt_vepa.jobs import Job, ask, code_of, failed
+from libvirt_vepa.messages import FAILED, MARK, ORIGIN, XML_ERROR
 from libvirt_vepa.model import MacAddress
 from libvirt_vepa.nics import Nic
-from libvirt_vepa.protocol import MARK, ORIGIN, UNSUPPORTED, XML_ERROR, Interface
+from libvirt_vepa.protocol import Interface
 from libvirt_vepa.state import Store
 from libvirt_vepa.wire import WORD, Message, Status
 
@@ -21,11 +22,11 @@ from libvirt_vepa.wire import WORD, Message, Status
 DOMAIN = 26
 NO_SUPPORT, SYSTEM_ERROR, FROM_RPC = 3, 38, 7
 # virErrorNumber, with libvirt's words for it (virerror.c).
-FAILED = (9, "operation failed: %s")
 DENIED = (29, "operation forbidden: %s")
 INVALID = (55, "Requested operation is not valid: %s")
 NO_INTERFACE = (57, "Interface not found: %s")
 AMBIGUOUS = (59, "multiple matching interfaces found: %s")
+UNSUPPORTED = (84, "Operation not supported: %s")
 # VIR_CONNECT_LIST_INTERFACES_INACTIVE and _ACTIVE, VIR_INTERFACE_DEFINE_VALIDATE of libvirt/libvirt-interface.h.
 INACTIVE, ACTIVE = 1, 2
 VALIDATE = 1
@@ -50,13 +51,10 @@ class Call:
         return self.message.reply(protocol.error(code, DOMAIN, words, text), Status.ERROR)
 
 
-def begin(message: Message) -> Asking | None:
-    """Return the job of a call in `PROCEDURES`; None where it cannot be read, and the daemon may say why."""
+def begin(message: Message) -> Job:
+    """Return the job of a call in `PROCEDURES`. Raises WireError where it cannot be read."""
     handle, shape = PROCEDURES[Interface(message.header.procedure)]
-    try:
-        return _answered(_call(message, shape), handle)
-    except WireError:
-        return None
+    return _answered(_call(message, shape), handle)
 
 
 def _call(message: Message, shape: str) -> Call:
@@ -72,7 +70,7 @@ def _call(message: Message, shape: str) -> Call:
     return Call(message, tuple(texts), tuple(words))
 
 
-def _answered(call: Call, handle: Callable[[Call], Asking]) -> Asking:
+def _answered(call: Call, handle: Callable[[Call], Job]) -> Job:
     try:
         return (yield from handle(call))
     except VepaError as error:
@@ -90,7 +88,7 @@ def _kind(error: VepaError) -> tuple[int, str]:
 # -- what the daemon knows
 
 
-def _pass(call: Call) -> Asking:
+def _pass(call: Call) -> Job:
     """Let the daemon answer."""
     return ask(call.procedure, call.message.payload)
 
@@ -112,7 +110,7 @@ def _is_error(reply: Message) -> bool:
 # -- lists
 
 
-def _names(call: Call) -> Asking:
+def _names(call: Call) -> Job:
     """List the names of those that are active, or of the others, or only count them."""
     active = call.procedure in (Interface.COUNT, Interface.LIST)
     listing = Interface.LIST if active else Interface.LIST_INACTIVE
@@ -129,7 +127,7 @@ def _names(call: Call) -> Asking:
     return call.message.reply(wire.array([wire.string(name) for name in names[:most]]))
 
 
-def _all(call: Call) -> Asking:
+def _all(call: Call) -> Job:
     """List those that the flags ask for, or only count them."""
     needed, flags = call.words
     # Which names there are twice cannot be told from a number.
@@ -155,7 +153,7 @@ def _is_asked_for(own: Nic, flags: int) -> bool:
 # -- one of them
 
 
-def _by_name(call: Call) -> Asking:
+def _by_name(call: Call) -> Job:
     own = nics.find(call.texts[0])
     if own:
         return call.message.reply(own.encoded)
@@ -163,7 +161,7 @@ def _by_name(call: Call) -> Asking:
     return _not_found(call, "is called") if failed(reply) and _has_no_driver(reply) else reply
 
 
-def _by_mac(call: Call) -> Asking:
+def _by_mac(call: Call) -> Job:
     """Find an interface by its MAC, which belongs to the NIC first, and then to the definitions of that NIC."""
     reply = yield from _pass(call)
     if not failed(reply) or not (_has_no_driver(reply) or code_of(reply) == NO_INTERFACE[0]):
@@ -189,7 +187,7 @@ def _not_found(call: Call, what: str) -> Message:
     return call.refused(NO_INTERFACE, printable(f"no interface {what} '{text}'; see 'virsh iface-list --all'"))
 
 
-def _named(call: Call) -> Asking:
+def _named(call: Call) -> Job:
     """Answer what is asked of an interface, where it is ours."""
     own = nics.find(call.texts[0])
     return OWN[Interface(call.procedure)](call, own) if own else (yield from _pass(call))
@@ -215,7 +213,7 @@ def _refuse_state(call: Call, own: Nic) -> Message:
     return call.refused(UNSUPPORTED, f"'{own.definition}' is the name of a NIC for guests; {remedy}")
 
 
-def _define(call: Call) -> Asking:
+def _define(call: Call) -> Job:
     document, flags = call.texts[0], call.words[0]
     if MARK not in document or not definitions.is_physical(document, ORIGIN):
         return (yield from _pass(call))
@@ -232,7 +230,7 @@ OWN: Mapping[Interface, Callable[[Call, Nic], Message]] = {
     Interface.IS_ACTIVE: _is_active,
 }
 # What answers a call, and what its arguments are.
-PROCEDURES: Mapping[Interface, tuple[Callable[[Call], Asking], str]] = {
+PROCEDURES: Mapping[Interface, tuple[Callable[[Call], Job], str]] = {
     Interface.COUNT: (_names, ""),
     Interface.LIST: (_names, "w"),
     Interface.COUNT_INACTIVE: (_names, ""),

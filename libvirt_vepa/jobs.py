@@ -31,12 +31,10 @@ class Errand:
 
 
 Outcome = Mapping[str, Any]
-Asking = Generator[Ask | Errand, Message | Outcome, Message]
-Running = Generator[Ask | Errand, Message | Outcome, Outcome]
-Job = Asking
+Job = Generator[Ask | Errand, Message | Outcome, Message]
 
 
-def ask(procedure: int, payload: bytes) -> Asking:
+def ask(procedure: int, payload: bytes) -> Job:
     """Call the daemon; what comes back may be an error of the daemon's."""
     reply = yield Ask(procedure, payload)
     if not isinstance(reply, Message):
@@ -44,7 +42,7 @@ def ask(procedure: int, payload: bytes) -> Asking:
     return reply
 
 
-def run(word: str, **values: str) -> Running:
+def run(word: str, **values: str) -> Generator[Ask | Errand, Message | Outcome, Outcome]:
     """Run an errand; what comes back holds `error` where it failed."""
     outcome = yield Errand(word, values)
     if isinstance(outcome, Message):

@@ -10,19 +10,14 @@ from libvirt_vepa import wire
 # REMOTE_PROGRAM and its only version.
 PROGRAM, VERSION = 0x20008086, 1
 OPEN, FEATURE, AUTH_LIST, AUTH_POLKIT = 1, 60, 66, 70
-ATTACH = (8, 160)
+# What jobs call: DOMAIN_GET_XML_DESC, DOMAIN_IS_ACTIVE, DOMAIN_SET_METADATA, DOMAIN_GET_METADATA.
+GET_XML, IS_ACTIVE, SET_METADATA, GET_METADATA = 14, 150, 264, 265
 # REMOTE_AUTH_NONE and REMOTE_AUTH_POLKIT.
 AUTHENTICATION_NONE, AUTHENTICATION_POLKIT = 0, 2
 # VIR_CONNECT_RO.
 READ_ONLY = 1
 # VIR_ERR_ERROR, and -1 for the two numbers that an error may have.
 LEVEL_ERROR, NO_NUMBERS = 2, b"\xff" * 8
-# VIR_ERR_XML_ERROR and VIR_ERR_OPERATION_UNSUPPORTED of libvirt/virterror.h, with libvirt's words (virerror.c).
-XML_ERROR, UNSUPPORTED = (27, "XML error: %s"), (84, "Operation not supported: %s")
-# What a document that is ours holds, in our metadata's namespace or in interfaces of type 'physical'.
-MARK = b"physical"
-# What messages call a document that came over the wire.
-ORIGIN = "the document"
 # What quotes a document may be as long as one, and longer than libvirt takes.
 TEXT_MAX = 4096
 
@@ -37,21 +32,19 @@ class Part(Enum):
 
 
 DOMAIN, STRING, MAYBE = Part.DOMAIN, Part.STRING, Part.MAYBE
-# By procedure: what stands before the document in a call.
+# Calls with a guest and a device, or its alias: DOMAIN_ATTACH_DEVICE, DOMAIN_DETACH_DEVICE, the same two with
+# _FLAGS, DOMAIN_UPDATE_DEVICE_FLAGS, DOMAIN_DETACH_DEVICE_ALIAS.
+ATTACH, DETACH, ATTACH_FLAGS, DETACH_FLAGS, UPDATE, DETACH_ALIAS = 8, 13, 160, 161, 174, 392
+# By procedure: what stands before the document in any other call that has one.
 CALLS: Mapping[int, tuple[Part, ...]] = {
-    8: (DOMAIN,),  # DOMAIN_ATTACH_DEVICE
     10: (),  # DOMAIN_CREATE_XML
     11: (),  # DOMAIN_DEFINE_XML
-    13: (DOMAIN,),  # DOMAIN_DETACH_DEVICE
     136: (STRING,),  # CONNECT_DOMAIN_XML_TO_NATIVE
-    160: (DOMAIN,),  # DOMAIN_ATTACH_DEVICE_FLAGS
-    161: (DOMAIN,),  # DOMAIN_DETACH_DEVICE_FLAGS
-    174: (DOMAIN,),  # DOMAIN_UPDATE_DEVICE_FLAGS
     185: (DOMAIN,),  # DOMAIN_SNAPSHOT_CREATE_XML
     232: (DOMAIN, STRING, MAYBE),  # DOMAIN_SAVE_FLAGS
     233: (STRING, MAYBE),  # DOMAIN_RESTORE_FLAGS
     236: (STRING,),  # DOMAIN_SAVE_IMAGE_DEFINE_XML
-    309: (),  # DOMAIN_CREATE_XML_WITH_FILES, an ordinary call where there are none
+    309: (),  # DOMAIN_CREATE_XML_WITH_FILES
     350: (),  # DOMAIN_DEFINE_XML_FLAGS
     389: (DOMAIN, MAYBE),  # DOMAIN_MANAGED_SAVE_DEFINE_XML
     411: (DOMAIN,),  # DOMAIN_CHECKPOINT_CREATE_XML
@@ -86,9 +79,11 @@ WRITES = frozenset({Interface.DEFINE, Interface.UNDEFINE, Interface.START, Inter
 INTERFACES_MAX = 16384
 
 
-def document_at(parts: tuple[Part, ...], payload: bytes) -> int | None:
-    """Return where in a call its document begins, None where there is none. Raises WireError."""
-    at = 0
+def document_at(parts: tuple[Part, ...], payload: bytes, at: int = 0) -> int | None:
+    """Return where in a call its document begins, None where there is none; `at` is where the arguments do.
+
+    Raises WireError.
+    """
     for part in parts:
         if part is Part.MAYBE:
             if not wire.word_at(payload, at):

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from libvirt_vepa import definitions, interfaces, sysfs
+from libvirt_vepa.journal import Journal, Use
 from libvirt_vepa.relay import Relay
-from libvirt_vepa.state import Journal, Store, Use
+from libvirt_vepa.state import Store
 from tests.unit import remote
 
 UUID = "00000000-0000-0000-0000-000000000001"
