@@ -42,7 +42,7 @@ def open_daemon(source: int, sink: int) -> Iterator[tuple[socket.socket, Relay]]
         raise
     with daemon:
         daemon.sendall(opening.encode())
-        yield daemon, Relay(no_hand if _is_session(opening) else open_hand)
+        yield daemon, Relay(no_hand if _is_session(opening) else open_hand, _is_read_only(opening))
 
 
 def _await_opening(source: int, sink: int) -> Message:
@@ -102,11 +102,10 @@ def _connect(opening: Message) -> socket.socket:
 
 def _socket_of(opening: Message) -> Path:
     """Return the socket that libvirt's own client would choose (remoteGetUNIXSocket)."""
-    flags = wire.word_at(opening.payload, len(opening.payload) - wire.WORD.size)
     if _is_session(opening):
         folder, kind = _runtime() / "libvirt", "sock"
     else:
-        folder, kind = SYSTEM, "sock-ro" if flags & protocol.READ_ONLY else "sock"
+        folder, kind = SYSTEM, "sock-ro" if _is_read_only(opening) else "sock"
     return _in_use(folder, kind)
 
 
@@ -123,6 +122,11 @@ def _in_use(folder: Path, kind: str) -> Path:
 def _is_session(opening: Message) -> bool:
     name = wire.string_at(opening.payload, wire.WORD.size) if wire.word_at(opening.payload, 0) else b""
     return urlsplit(name.decode(errors="replace")).path == "/session"
+
+
+def _is_read_only(opening: Message) -> bool:
+    """Tell whether the client wants to look only: its flags are the call's last word."""
+    return bool(wire.word_at(opening.payload, len(opening.payload) - wire.WORD.size) & protocol.READ_ONLY)
 
 
 def _runtime() -> Path:

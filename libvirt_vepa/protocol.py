@@ -1,9 +1,9 @@
-"""Which of libvirt's messages carry the XML of a guest, and where in them (remote_protocol.x)."""
+"""Which of libvirt's messages matter: those that hold a guest's XML, and those about interfaces (remote_protocol.x)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 
 from libvirt_vepa import wire
 
@@ -55,6 +55,30 @@ CALLS: Mapping[int, tuple[Part, ...]] = {
 REPLIES = frozenset({14, 135, 186, 235, 388, 412})
 
 
+class Interface(IntEnum):
+    """The calls about the host's own interfaces; a transaction of such changes holds nothing of ours."""
+
+    COUNT = 126  # CONNECT_NUM_OF_INTERFACES
+    LIST = 127  # CONNECT_LIST_INTERFACES
+    BY_NAME = 128  # INTERFACE_LOOKUP_BY_NAME
+    BY_MAC = 129  # INTERFACE_LOOKUP_BY_MAC_STRING
+    DESCRIBE = 130  # INTERFACE_GET_XML_DESC
+    DEFINE = 131  # INTERFACE_DEFINE_XML
+    UNDEFINE = 132
+    START = 133  # INTERFACE_CREATE
+    STOP = 134  # INTERFACE_DESTROY
+    COUNT_INACTIVE = 137  # CONNECT_NUM_OF_DEFINED_INTERFACES
+    LIST_INACTIVE = 138  # CONNECT_LIST_DEFINED_INTERFACES
+    IS_ACTIVE = 156
+    LIST_ALL = 284  # CONNECT_LIST_ALL_INTERFACES
+
+
+# What a read-only connection may not do: the daemon says so by itself.
+WRITES = frozenset({Interface.DEFINE, Interface.UNDEFINE, Interface.START, Interface.STOP})
+# REMOTE_INTERFACE_LIST_MAX.
+INTERFACES_MAX = 16384
+
+
 def document_at(parts: tuple[Part, ...], payload: bytes, at: int = 0) -> int | None:
     """Return where in a call its document begins, None where there is none; `at` is where the arguments do.
 
@@ -70,6 +94,17 @@ def document_at(parts: tuple[Part, ...], payload: bytes, at: int = 0) -> int | N
             # A domain is its name, its UUID and its number.
             at += wire.UUID_BYTES + wire.WORD.size if part is Part.DOMAIN else 0
     return at
+
+
+def interface(name: bytes, mac: bytes) -> bytes:
+    """Return a remote_nonnull_interface."""
+    return wire.string(name) + wire.string(mac)
+
+
+def interfaces_at(payload: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Return name and MAC of each interface in the array that a payload begins with. Raises WireError."""
+    texts = wire.strings_at(payload, wire.WORD.size, 2 * wire.word_at(payload, 0))
+    return tuple(zip(texts[::2], texts[1::2], strict=True))
 
 
 def error(code: int, domain: int, words: str, text: str) -> bytes:

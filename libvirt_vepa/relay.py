@@ -83,12 +83,15 @@ class Relay:
     """One connection: what each side says, and what of it reaches the other.
 
     `open_hand` gives a job the privileged hand, anew each time; it raises HostError where there is none.
+    `read_only` is whether the client opened the connection so.
     """
 
-    def __init__(self, open_hand: Callable[[], Hand] = no_hand) -> None:
+    def __init__(self, open_hand: Callable[[], Hand] = no_hand, read_only: bool = False) -> None:
         self._ahead = Lane(_is_wanted_call, self._call)
         self._back = Lane(self._is_wanted_reply, self._reply)
         self._open_hand = open_hand
+        # The daemon knows it too, and refuses what passes.
+        self._passes = protocol.WRITES if read_only else frozenset()
         # Jobs that wait for the daemon, by the serial of the call of our own; and for a hand, by its descriptor.
         self._asked: dict[int, Running] = {}
         self._errands: dict[int, Running] = {}
@@ -149,7 +152,7 @@ class Relay:
     def _call(self, call: Message) -> bytes:
         """Return what the daemon gets of a call."""
         try:
-            job = _job(call)
+            job = None if call.header.procedure in self._passes else _job(call)
         except VepaError as error:
             self._back.put(messages.refusal(call, error))
             return b""
@@ -235,6 +238,7 @@ JOBS: Mapping[int, Begin] = {
     protocol.DETACH_FLAGS: Begin("hotplug", "detach", (MARK, b"<interface")),
     protocol.UPDATE: Begin("hotplug", "update", (MARK,)),
     protocol.DETACH_ALIAS: Begin("hotplug", "detach_alias", (b"",)),
+    **dict.fromkeys(protocol.Interface, Begin("interfaces", "begin", (b"",))),
 }
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from libvirt_vepa import locks
-from libvirt_vepa.errors import HostError, NewerStateError, StateError, remedy_for
+from libvirt_vepa.errors import HostError, NewerStateError, StateError, TakenError, remedy_for
 from libvirt_vepa.journal import Journal, Use
 
 ROOT = Path("/run/libvirt/vepa")
@@ -112,6 +112,16 @@ class Store:
         """Return the UUIDs of all guests that have a journal, or the beginning of one."""
         found = {path.name.partition(".")[0] for path in _entries(self._guests)}
         return tuple(sorted(uuid for uuid in found if UUID_PATTERN.fullmatch(uuid)))
+
+    def must_be_unused(self, name: str) -> None:
+        """Raise TakenError where a guest stands on the NIC of that name."""
+        for uuid in self.guests():
+            journal = self.load(uuid)
+            if journal and any(use.name == name for use in journal.uses):
+                raise TakenError(
+                    f"'{name}' is in use by guest '{journal.guest}'",
+                    "stop that guest first; if it is gone, run 'libvirt-vepa reconcile'",
+                )
 
     # -- leases
 

@@ -6,7 +6,7 @@ Facts: virnetprotocol.x of libvirt for the frame and its bounds, RFC 4506 for XD
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -237,6 +237,15 @@ def _span(payload: bytes, at: int) -> tuple[int, int]:
     return end, filled
 
 
+def strings_at(payload: bytes, at: int, count: int) -> tuple[bytes, ...]:
+    """Return strings that stand one after the other. Raises WireError where the payload is too short for them."""
+    found = []
+    for _ in range(count):
+        found.append(string_at(payload, at))
+        at = skip_string(payload, at)
+    return tuple(found)
+
+
 def word_at(payload: bytes | bytearray, at: int) -> int:
     """Return the number that stands there. Raises WireError where the payload has ended."""
     if len(payload) - at < WORD.size:
@@ -254,6 +263,11 @@ def string(text: bytes) -> bytes:
     if len(text) > STRING_MAX:
         raise WireError("the translated document is longer than the 4 MiB that libvirt takes", "make it smaller")
     return WORD.pack(len(text)) + text + b"\0" * (-len(text) % WORD.size)
+
+
+def array(items: Sequence[bytes]) -> bytes:
+    """Return an array of what is XDR already."""
+    return WORD.pack(len(items)) + b"".join(items)
 
 
 def optional(text: bytes | None) -> bytes:

@@ -19,20 +19,12 @@ from tests.lab.daemon import Daemon, session_daemon, virsh
 from tests.lab.guest import DISK, Guest
 from tests.lab.person import CONNECTION, USER
 from tests.lab.shell import run
+from tests.libvirt.conftest import as_user
 
 Make = Callable[[int], Guest]
 SOCKET = Path("/run/libvirt-vepa-sock")
 URI = f"qemu:///system?socket={SOCKET}"
 SECONDS = 10
-GROUP = "vepatest"
-# Who may use the daemon is a matter of the socket's group, as where there is no polkit.
-LIBVIRTD_CONF = f"""\
-unix_sock_group = "{GROUP}"
-unix_sock_ro_perms = "0770"
-unix_sock_rw_perms = "0770"
-auth_unix_ro = "none"
-auth_unix_rw = "none"
-"""
 PLAIN = ("env", "-u", "LIBVIRT_DEFAULT_URI", "virsh", "-q", "-c")
 
 
@@ -203,26 +195,6 @@ def test_the_descriptors_of_a_refused_call_are_closed(opened: tuple[libvirt.virC
 
 
 # -- users
-
-
-@pytest.fixture
-def grouped(libvirtd: Daemon) -> Iterator[int]:
-    """A daemon that serves root and a group only; the group's number."""
-    run("groupadd", "-f", GROUP)
-    libvirtd.stop()
-    file = Path("/etc/libvirt/libvirtd.conf")
-    before = file.read_bytes() if file.exists() else b""
-    file.write_text(LIBVIRTD_CONF, encoding="ascii")
-    libvirtd.start()
-    yield int(run("getent", "group", GROUP).stdout.split(":")[2])
-    libvirtd.stop()
-    file.write_bytes(before)
-    libvirtd.start()
-
-
-def as_user(*groups: int) -> tuple[str, ...]:
-    rights = f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"
-    return ("setpriv", f"--reuid={USER}", f"--regid={USER}", rights, "env", "HOME=/run")
 
 
 def test_a_user_who_may_use_the_daemon(grouped: int, listening: subprocess.Popen[str]) -> None:

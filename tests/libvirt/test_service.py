@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import socket
-import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,42 +15,27 @@ from typing import Any
 
 import pytest
 
-from tests.lab.daemon import Daemon
 from tests.lab.guest import Guest
-from tests.lab.person import USER
 from tests.lab.shell import link, run
 from tests.libvirt import test_hotplug
-from tests.libvirt.conftest import gone, nothing_left
+from tests.libvirt.conftest import as_user, gone, nothing_left
 from tests.libvirt.test_connection import URI
 from tests.libvirt.test_hotplug import DEVICE, INTERFACE, REQUEST, file, guest, hands, running, shown, stored
 
 __all__ = ["guest", "running"]
 SOCKET = Path("/run/libvirt/libvirt-vepad-sock")
 LIBVIRTS = Path("/run/libvirt/libvirt-sock")
-GROUP = 54321
 SECONDS = 20
 
 
-def virsh_of_user(*arguments: str, group: int = GROUP, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run virsh through the connection as an ordinary user with one further group."""
-    rights = ("setpriv", f"--reuid={USER}", f"--regid={USER}", f"--groups={group}")
-    home = ("env", "-u", "XDG_RUNTIME_DIR", "-u", "LIBVIRT_DEFAULT_URI", "HOME=/nonexistent")
-    return run(*rights, *home, "virsh", "-q", "-c", URI, *arguments, check=check, timeout=120)
+def virsh_of_user(*arguments: str, group: int, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run virsh through the connection as an ordinary user who is in one group."""
+    words = ("env", "-u", "LIBVIRT_DEFAULT_URI", "virsh", "-q", "-c", URI)
+    return run(*as_user(group), *words, *arguments, check=check, timeout=120)
 
 
 @pytest.fixture
-def group(libvirtd: Daemon) -> Iterator[None]:
-    """Let a group use libvirt, as Debian does with `libvirt`, and nobody else."""
-    before = LIBVIRTS.stat()
-    os.chown(LIBVIRTS, 0, GROUP)
-    LIBVIRTS.chmod(0o770)
-    yield
-    os.chown(LIBVIRTS, 0, before.st_gid)
-    LIBVIRTS.chmod(stat.S_IMODE(before.st_mode))
-
-
-@pytest.fixture
-def service(group: None) -> Iterator[subprocess.Popen[str]]:
+def service(grouped: int) -> Iterator[subprocess.Popen[str]]:
     with listening() as process:
         yield process
 
@@ -64,7 +48,7 @@ def listening() -> Iterator[subprocess.Popen[str]]:
         SOCKET.chmod(0o666)
         listener.listen()
         start = f"LISTEN_PID=$$ LISTEN_FDS=1 exec libvirt-vepad --listen 3<&{listener.fileno()}"
-        process = subprocess.Popen(("sh", "-c", start), pass_fds=[listener.fileno()], text=True)
+        process = subprocess.Popen(("bash", "-c", start), pass_fds=[listener.fileno()], text=True)
     try:
         yield process
     finally:
@@ -73,30 +57,30 @@ def listening() -> Iterator[subprocess.Popen[str]]:
         SOCKET.unlink()
 
 
-def test_a_user_attaches_and_detaches(service: object, running: Guest) -> None:
-    virsh_of_user("attach-device", running.name, file(), "--live", "--config")
+def test_a_user_attaches_and_detaches(service: object, grouped: int, running: Guest) -> None:
+    virsh_of_user("attach-device", running.name, file(), "--live", "--config", group=grouped)
     assert link(DEVICE) and REQUEST in shown(running) and REQUEST in shown(running, "--inactive")
     with gone(DEVICE):
-        virsh_of_user("detach-device", running.name, file(), "--live", "--config")
+        virsh_of_user("detach-device", running.name, file(), "--live", "--config", group=grouped)
     assert "009901" not in stored(running) + stored(running, "--inactive")
     running.destroy()
     assert nothing_left(running)
 
 
-def test_without_the_service_it_says_so_and_nothing_changes(group: None, running: Guest) -> None:
+def test_without_the_service_it_says_so_and_nothing_changes(grouped: int, running: Guest) -> None:
     before = stored(running)
-    done = virsh_of_user("attach-device", running.name, file(), check=False)
+    done = virsh_of_user("attach-device", running.name, file(), group=grouped, check=False)
     assert done.returncode == 1
     assert f"cannot reach libvirt-vepad at {SOCKET}: No such file or directory; see 'systemctl status" in done.stderr
     assert stored(running) == before and link(DEVICE) is None
-    virsh_of_user("attach-device", running.name, file(), "--config")
+    virsh_of_user("attach-device", running.name, file(), "--config", group=grouped)
     assert REQUEST in shown(running, "--inactive")
 
 
-def test_who_may_not_use_libvirt_gets_nothing(service: object, running: Guest) -> None:
-    done = virsh_of_user("list", group=GROUP + 1, check=False)
+def test_who_may_not_use_libvirt_gets_nothing(service: object, grouped: int, running: Guest) -> None:
+    done = virsh_of_user("list", group=grouped + 1, check=False)
     assert f"cannot connect to {LIBVIRTS}: Permission denied; try again as root, or as a member" in done.stderr
-    said = conversation({"do": "begin", "guest": uuid(running)}, group=GROUP + 1)
+    said = conversation({"do": "begin", "guest": uuid(running)}, group=grouped + 1)
     assert "does nothing for this user" in said[0]["error"]
 
 
@@ -104,7 +88,7 @@ def uuid(guest: Guest) -> str:
     return run("virsh", "-q", "domuuid", guest.name).stdout.strip()
 
 
-def conversation(*errands: dict[str, str], group: int = GROUP, end: bool = True) -> list[dict[str, Any]]:
+def conversation(*errands: dict[str, str], group: int) -> list[dict[str, Any]]:
     """Say these to the service as an ordinary user, and return what it answers."""
     code = """
 import json, socket, sys
@@ -120,8 +104,7 @@ with socket.socket(socket.AF_UNIX) as channel:
             pass
         print(file.readline().decode().strip() or "{}")
 """
-    rights = ("setpriv", f"--reuid={USER}", f"--regid={USER}", f"--groups={group}")
-    done = run(*rights, "/usr/bin/python3", "-c", code, str(SOCKET), json.dumps(errands), timeout=120)
+    done = run(*as_user(group), "/usr/bin/python3", "-c", code, str(SOCKET), json.dumps(errands), timeout=120)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -129,15 +112,17 @@ STORED = f"""<interface type='ethernet'><mac address='{test_hotplug.MAC}'/><targ
 <alias name='ua-physical-525400009901'/></interface>"""
 
 
-def test_nothing_is_made_that_libvirt_does_not_know_of(service: object, running: Guest) -> None:
+def test_nothing_is_made_that_libvirt_does_not_know_of(service: object, grouped: int, running: Guest) -> None:
     begin = {"do": "begin", "guest": uuid(running)}
-    said = conversation(begin, {"do": "attach", "interface": STORED}, {"do": "attach", "interface": INTERFACE})
+    said = conversation(
+        begin, {"do": "attach", "interface": STORED}, {"do": "attach", "interface": INTERFACE}, group=grouped
+    )
     assert said[0] == {}
     assert "alias 'ua-physical-525400009901' has no request in the metadata" in said[1]["error"]
     assert "the request has not been translated" in said[2]["error"]
-    said = conversation(begin, {"do": "settle", "name": running.mac})
+    said = conversation(begin, {"do": "settle", "name": running.mac}, group=grouped)
     assert said == [{}, {}] and link(running.device)
-    said = conversation(begin, {"do": "undo"})
+    said = conversation(begin, {"do": "undo"}, group=grouped)
     assert said == [{}, {}] and link(running.device) and REQUEST not in stored(running)
 
 
@@ -151,21 +136,21 @@ def test_nothing_is_made_that_libvirt_does_not_know_of(service: object, running:
         {},
     ],
 )
-def test_what_is_not_understood_is_refused(service: object, errand: dict[str, str]) -> None:
-    (said,) = conversation(errand)
+def test_what_is_not_understood_is_refused(service: object, grouped: int, errand: dict[str, str]) -> None:
+    (said,) = conversation(errand, group=grouped)
     assert said["error"] and said["remedy"]
 
 
-def test_a_device_of_the_hosts_own_is_not_touched(service: object, running: Guest) -> None:
+def test_a_device_of_the_hosts_own_is_not_touched(service: object, grouped: int, running: Guest) -> None:
     run("virsh", "metadata", running.name, "urn:libvirt-vepa:physical:1", "--key", "physical", "--live", "--set",
         "<interfaces><interface alias='ua-x' name='lan' type='macvtap'/></interfaces>")  # fmt: skip
     taken = STORED.replace(DEVICE, "eth1").replace("ua-physical-525400009901", "ua-x")
-    said = conversation({"do": "begin", "guest": uuid(running)}, {"do": "attach", "interface": taken})
+    said = conversation({"do": "begin", "guest": uuid(running)}, {"do": "attach", "interface": taken}, group=grouped)
     assert "device eth1 exists and is not this guest's" in said[1]["error"]
     assert link("eth1")
 
 
-def test_a_second_change_of_one_guest_waits_for_the_first(service: object, running: Guest) -> None:
+def test_a_second_change_of_one_guest_waits_for_the_first(service: object, grouped: int, running: Guest) -> None:
     with socket.socket(socket.AF_UNIX) as channel:
         channel.connect(str(SOCKET))
         channel.sendall(json.dumps({"do": "begin", "guest": uuid(running)}).encode() + b"\n")
@@ -177,9 +162,9 @@ def test_a_second_change_of_one_guest_waits_for_the_first(service: object, runni
     assert client.wait(60) == 0 and link(DEVICE)
 
 
-def test_nothing_runs_afterwards(service: subprocess.Popen[str], running: Guest) -> None:
-    virsh_of_user("attach-device", running.name, file())
-    virsh_of_user("detach-device", running.name, file())
+def test_nothing_runs_afterwards(service: subprocess.Popen[str], grouped: int, running: Guest) -> None:
+    virsh_of_user("attach-device", running.name, file(), group=grouped)
+    virsh_of_user("detach-device", running.name, file(), group=grouped)
     assert not hands()
     children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text(encoding="ascii").split()
     for child in children:

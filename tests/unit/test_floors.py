@@ -30,9 +30,9 @@ FLOORS = {
         "peer",
         "listening",
     },
-    3: {"facts", "operations", "side", "jobs", "hand"},
+    3: {"facts", "operations", "side", "jobs", "hand", "nics"},
     4: {"plan", "messages", "hotplug"},
-    5: {"apply", "guests", "reconcile", "status", "relay", "opening", "pump", "enable"},
+    5: {"apply", "guests", "reconcile", "status", "relay", "interfaces", "opening", "pump", "enable"},
     6: {"hook", "cli", "connection", "service", "__main__"},
 }
 # Inside one floor only these, so that there can be no circle.

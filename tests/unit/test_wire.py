@@ -187,3 +187,19 @@ def test_a_string_may_be_as_long_as_libvirt_takes_and_no_longer():
     assert wire.string_at(wire.string(longest), 0) == longest
     assert "4 MiB" in refusal(wire.string, longest + b"\0", kind=WireError)
     refusal(wire.string_at, struct.pack(">I", len(longest) + 1) + longest + bytes(4), 0, kind=WireError)
+
+
+@holds
+@given(st.lists(TEXTS), TEXTS)
+def test_an_array_holds_its_strings(texts, more):
+    payload = wire.array([wire.string(text) for text in texts])
+    assert payload == struct.pack(">I", len(texts)) + b"".join(remote.string(text) for text in texts)
+    assert wire.strings_at(payload + more, 4, len(texts)) == tuple(texts)
+
+
+@holds
+@given(st.lists(TEXTS, min_size=1), st.data())
+def test_strings_that_are_not_all_there_are_refused(texts, data):
+    payload = b"".join(remote.string(text) for text in texts)
+    short = payload[: data.draw(st.integers(0, len(payload) - 1))]
+    refusal(wire.strings_at, short, 0, len(texts), kind=WireError)
