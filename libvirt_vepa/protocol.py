@@ -20,48 +20,83 @@ READ_ONLY = 1
 class Part(Enum):
     """What stands before, or instead of, a document."""
 
+    # A string, or what looks like one: bytes with their length before them.
     STRING = auto()
+    # A string that may be missing.
+    OPTION = auto()
     DOMAIN = auto()
+    # A number of eight bytes.
+    HYPER = auto()
     # The document itself may be missing.
     MAYBE = auto()
+    # The documents are values among typed parameters.
+    PARAMETERS = auto()
 
 
-DOMAIN, STRING, MAYBE = Part.DOMAIN, Part.STRING, Part.MAYBE
+STRING, OPTION, DOMAIN, HYPER, MAYBE, PARAMETERS = Part
+# What the libvirt that gets a migration's cookie is told by the one that made it; it stays between them.
+COOKIE = STRING
+# VIR_MIGRATE_PARAM_DEST_XML, VIR_MIGRATE_PARAM_PERSIST_XML and VIR_DOMAIN_SAVE_PARAM_DXML of libvirt-domain.h.
+FIELDS = frozenset({b"destination_xml", b"persistent_xml", b"dxml"})
 # By procedure: what stands before the document in a call.
 CALLS: Mapping[int, tuple[Part, ...]] = {
     8: (DOMAIN,),  # DOMAIN_ATTACH_DEVICE
     10: (),  # DOMAIN_CREATE_XML
     11: (),  # DOMAIN_DEFINE_XML
     13: (DOMAIN,),  # DOMAIN_DETACH_DEVICE
+    108: (OPTION, HYPER, OPTION, HYPER),  # DOMAIN_MIGRATE_PREPARE2
     136: (STRING,),  # CONNECT_DOMAIN_XML_TO_NATIVE
+    148: (HYPER, OPTION, HYPER),  # DOMAIN_MIGRATE_PREPARE_TUNNEL
     160: (DOMAIN,),  # DOMAIN_ATTACH_DEVICE_FLAGS
     161: (DOMAIN,),  # DOMAIN_DETACH_DEVICE_FLAGS
     174: (DOMAIN,),  # DOMAIN_UPDATE_DEVICE_FLAGS
     185: (DOMAIN,),  # DOMAIN_SNAPSHOT_CREATE_XML
+    213: (DOMAIN, MAYBE),  # DOMAIN_MIGRATE_BEGIN3
+    214: (COOKIE, OPTION, HYPER, OPTION, HYPER),  # DOMAIN_MIGRATE_PREPARE3
+    215: (COOKIE, HYPER, OPTION, HYPER),  # DOMAIN_MIGRATE_PREPARE_TUNNEL3
+    216: (DOMAIN, MAYBE),  # DOMAIN_MIGRATE_PERFORM3
     232: (DOMAIN, STRING, MAYBE),  # DOMAIN_SAVE_FLAGS
     233: (STRING, MAYBE),  # DOMAIN_RESTORE_FLAGS
     236: (STRING,),  # DOMAIN_SAVE_IMAGE_DEFINE_XML
+    302: (DOMAIN, PARAMETERS),  # DOMAIN_MIGRATE_BEGIN3_PARAMS
+    303: (PARAMETERS,),  # DOMAIN_MIGRATE_PREPARE3_PARAMS
+    304: (PARAMETERS,),  # DOMAIN_MIGRATE_PREPARE_TUNNEL3_PARAMS
+    305: (DOMAIN, OPTION, PARAMETERS),  # DOMAIN_MIGRATE_PERFORM3_PARAMS
     309: (),  # DOMAIN_CREATE_XML_WITH_FILES, an ordinary call where there are none
     350: (),  # DOMAIN_DEFINE_XML_FLAGS
     389: (DOMAIN, MAYBE),  # DOMAIN_MANAGED_SAVE_DEFINE_XML
     411: (DOMAIN,),  # DOMAIN_CHECKPOINT_CREATE_XML
+    440: (DOMAIN, PARAMETERS),  # DOMAIN_SAVE_PARAMS
+    441: (PARAMETERS,),  # DOMAIN_RESTORE_PARAMS
 }
 # Procedures whose reply is a document: DOMAIN_GET_XML_DESC, CONNECT_DOMAIN_XML_FROM_NATIVE,
 # DOMAIN_SNAPSHOT_GET_XML_DESC, DOMAIN_SAVE_IMAGE_GET_XML_DESC, DOMAIN_MANAGED_SAVE_GET_XML_DESC,
-# DOMAIN_CHECKPOINT_GET_XML_DESC.
+# DOMAIN_CHECKPOINT_GET_XML_DESC. Not those of migration: what they say is for the other host's libvirt.
 REPLIES = frozenset({14, 135, 186, 235, 388, 412})
 
 
-def document_at(parts: tuple[Part, ...], payload: bytes) -> int | None:
-    """Return where in a call its document begins, None where there is none. Raises WireError."""
+def documents_at(parts: tuple[Part, ...], payload: bytes) -> tuple[int, ...]:
+    """Return where in a call its documents begin, in their order. Raises WireError."""
     at = 0
     for part in parts:
-        if part is Part.MAYBE:
-            if not wire.word_at(payload, at):
-                return None
-            at += wire.WORD.size
-        else:
-            at = wire.skip_string(payload, at)
+        if part is Part.PARAMETERS:
+            return tuple(place for field, place in wire.string_parameters(payload, at) if field in FIELDS)
+        if part is Part.MAYBE and not wire.word_at(payload, at):
+            return ()
+        at = _behind(part, payload, at)
+    return (at,)
+
+
+def _behind(part: Part, payload: bytes, at: int) -> int:
+    """Return where what follows a part begins; what follows the word that a document is there is that document."""
+    match part:
+        case Part.HYPER:
+            return at + wire.HYPER_BYTES
+        case Part.MAYBE:
+            return at + wire.WORD.size
+        case Part.OPTION:
+            there = wire.word_at(payload, at)
+            return wire.skip_string(payload, at + wire.WORD.size) if there else at + wire.WORD.size
+        case _:
             # A domain is its name, its UUID and its number.
-            at += wire.UUID_BYTES + wire.WORD.size if part is Part.DOMAIN else 0
-    return at
+            return wire.skip_string(payload, at) + (wire.UUID_BYTES + wire.WORD.size if part is Part.DOMAIN else 0)

@@ -90,15 +90,16 @@ def _reply(message: Message) -> Message:
 def _translated(message: Message, parts: tuple[protocol.Part, ...], into: Callable[[bytes, str], bytes]) -> Message:
     payload = message.payload
     try:
-        at = protocol.document_at(parts, payload)
-        document = b"" if at is None else wire.string_at(payload, at)
+        documents = [(at, wire.string_at(payload, at)) for at in protocol.documents_at(parts, payload)]
     except WireError:
         # Whoever gets it may understand it, or say what is wrong.
         return message
-    if at is None or MARK not in document:
-        return message
     try:
-        return Message(message.header, wire.with_string(payload, at, into(document, ORIGIN)))
+        # From the end, so that those before stay where they are.
+        for at, document in reversed(documents):
+            if MARK in document:
+                payload = wire.with_string(payload, at, into(document, ORIGIN))
+        return Message(message.header, payload)
     except VepaError as error:
         return _error(message, error)
 

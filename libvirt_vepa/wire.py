@@ -17,9 +17,13 @@ LENGTH_BYTES = 4
 MESSAGE_MAX = 32 * 1024 * 1024 + LENGTH_BYTES
 STRING_MAX = 4 * 1024 * 1024
 UUID_BYTES = 16
+HYPER_BYTES = 8
 FRAME = struct.Struct(">7I")
 WORD = struct.Struct(">I")
 ANEW = "connect again, and report this if it happens again"
+# virTypedParameterType of libvirt-common.h: how many bytes a value has, but for a string.
+PARAMETER_STRING = 7
+PARAMETER_BYTES = {1: 4, 2: 4, 3: 8, 4: 8, 5: 8, 6: 4}
 
 
 class Type(IntEnum):
@@ -178,3 +182,22 @@ def string(text: bytes) -> bytes:
 def optional(text: bytes | None) -> bytes:
     """Return a string that may be missing, as XDR."""
     return WORD.pack(0) if text is None else WORD.pack(1) + string(text)
+
+
+def string_parameters(payload: bytes, at: int) -> Iterator[tuple[bytes, int]]:
+    """Yield the typed parameters that are strings: what each is called, and where its value begins.
+
+    The list of them begins there. Raises WireError where it is none.
+    """
+    count = word_at(payload, at)
+    at += WORD.size
+    for _ in range(count):
+        field, kind_at = string_at(payload, at), skip_string(payload, at)
+        kind, at = word_at(payload, kind_at), kind_at + WORD.size
+        if kind == PARAMETER_STRING:
+            yield field, at
+            at = skip_string(payload, at)
+        elif kind in PARAMETER_BYTES:
+            at += PARAMETER_BYTES[kind]
+        else:
+            raise WireError(f"a parameter of type {kind} is none of libvirt's", ANEW)
