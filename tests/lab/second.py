@@ -23,7 +23,8 @@ HERE, THERE = "10.78.0.1", "10.78.0.2"
 PLAIN = f"qemu+unix:///system?socket={FOLDER}/run/libvirt/libvirt-sock"
 # As ssh would run it there.
 CONNECT = FOLDER / "connect"
-CONNECTION = f"qemu+ext:///system?command={CONNECT}"
+# libvirt takes a destination without a host's name for this very host, but where it is a socket.
+CONNECTION = f"qemu+ext://{NAME}/system?command={CONNECT}"
 NIC = "enp9s0"
 # Beyond all that the lab itself may come to use: /dev/tapN is one name for all network namespaces.
 INDEXES = 512
@@ -85,7 +86,7 @@ class Arrived(Guest):
 
 @contextmanager
 def second() -> Iterator[Second]:
-    """Run the second host, beside the lab's own, which has everything installed; its guests are destroyed in the end."""
+    """Run the second host; the first has everything installed. Its guests are destroyed in the end."""
     _make_folders()
     with _namespaces() as host, another_daemon(FOLDER / "run/libvirtd.pid", host.through):
         CONNECT.write_text(f"#!/bin/sh\nexec {' '.join(host.through)} libvirt-vepa-connect\n", encoding="ascii")
