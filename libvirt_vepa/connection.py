@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from libvirt_vepa import protocol, wire
 from libvirt_vepa.errors import HostError, VepaError, WireError
+from libvirt_vepa.hand import no_hand, open_hand
 from libvirt_vepa.relay import Relay
 from libvirt_vepa.wire import Message
 
@@ -36,7 +37,7 @@ def run() -> int:
         opening = _await_opening()
         with _connect(opening) as daemon:
             daemon.sendall(opening.encode())
-            _carry(daemon)
+            _carry(Relay(no_hand if _is_session(opening) else open_hand), daemon)
     except VepaError as error:
         sys.stderr.write(f"libvirt-vepa-connect: {error}\n")
         return FAILED
@@ -107,14 +108,18 @@ def _connect(opening: Message) -> socket.socket:
 
 def _socket_of(opening: Message) -> Path:
     """Return the socket that libvirt's own client would choose (remoteGetUNIXSocket)."""
-    name = wire.string_at(opening.payload, wire.WORD.size) if wire.word_at(opening.payload, 0) else b""
     flags = wire.word_at(opening.payload, len(opening.payload) - wire.WORD.size)
-    if urlsplit(name.decode(errors="replace")).path == "/session":
+    if _is_session(opening):
         folder, kind = _runtime() / "libvirt", "sock"
     else:
         folder, kind = SYSTEM, "sock-ro" if flags & protocol.READ_ONLY else "sock"
     modular = folder / f"virtqemud-{kind}"
     return modular if modular.exists() else folder / f"libvirt-{kind}"
+
+
+def _is_session(opening: Message) -> bool:
+    name = wire.string_at(opening.payload, wire.WORD.size) if wire.word_at(opening.payload, 0) else b""
+    return urlsplit(name.decode(errors="replace")).path == "/session"
 
 
 def _runtime() -> Path:
@@ -145,9 +150,9 @@ def _ask(daemon: socket.socket, procedure: int) -> Message:
 # -- afterwards
 
 
-def _carry(daemon: socket.socket) -> None:
+def _carry(relay: Relay, daemon: socket.socket) -> None:
     """Carry everything both ways until either side ends; what was read is still delivered. Raises WireError."""
-    relay, to_daemon, to_client = Relay(), bytearray(), bytearray()
+    to_daemon, to_client = bytearray(), bytearray()
     server = daemon.fileno()
     for descriptor in (0, 1, server):
         os.set_blocking(descriptor, False)
@@ -165,18 +170,24 @@ def _step(relay: Relay, server: int, to_daemon: bytearray, to_client: bytearray)
     sources = [
         *([0] if max(len(to_daemon), len(to_client)) < MOST else []),
         *([server] if len(to_client) < MOST else []),
+        *relay.hands,
     ]
     readable, _, _ = select.select(sources, [*([server] if to_daemon else []), *([1] if to_client else [])], [])
     for source in readable:
+        if source in relay.hands:
+            ahead, back = relay.from_hand(source)
+            to_daemon += ahead
+            to_client += back
+            continue
         data = os.read(source, CHUNK)
         if not data:
             return False
         if source == server:
-            to_client += relay.from_daemon(data)
+            ahead, back = relay.from_daemon(data)
         else:
             ahead, back = relay.from_client(data)
-            to_daemon += ahead
-            to_client += back
+        to_daemon += ahead
+        to_client += back
     _write(server, to_daemon)
     _write(1, to_client)
     return True

@@ -10,17 +10,22 @@ from libvirt_vepa import wire
 # REMOTE_PROGRAM and its only version.
 PROGRAM, VERSION = 0x20008086, 1
 OPEN, FEATURE, AUTH_LIST, AUTH_POLKIT = 1, 60, 66, 70
-ATTACH = (8, 160)
+# What jobs call: DOMAIN_GET_XML_DESC, DOMAIN_IS_ACTIVE, DOMAIN_SET_METADATA, DOMAIN_GET_METADATA.
+GET_XML, IS_ACTIVE, SET_METADATA, GET_METADATA = 14, 150, 264, 265
 # REMOTE_AUTH_NONE and REMOTE_AUTH_POLKIT.
 AUTHENTICATION_NONE, AUTHENTICATION_POLKIT = 0, 2
 # VIR_CONNECT_RO.
 READ_ONLY = 1
+# VIR_ERR_ERROR, and -1 for the two numbers that an error may have.
+LEVEL_ERROR, NO_NUMBERS = 2, b"\xff" * 8
+# What quotes a document may be as long as one, and longer than libvirt takes.
+TEXT_MAX = 4096
 
 
 class Part(Enum):
     """What stands before, or instead of, a document."""
 
-    # A string, or what looks like one: bytes with their length before them.
+    # A string, or bytes, which look the same.
     STRING = auto()
     # A string that may be missing.
     OPTION = auto()
@@ -34,22 +39,20 @@ class Part(Enum):
 
 
 STRING, OPTION, DOMAIN, HYPER, MAYBE, PARAMETERS = Part
-# What the libvirt that gets a migration's cookie is told by the one that made it; it stays between them.
+# What one host's libvirt tells the other's about a migration; it stays between them.
 COOKIE = STRING
 # VIR_MIGRATE_PARAM_DEST_XML, VIR_MIGRATE_PARAM_PERSIST_XML and VIR_DOMAIN_SAVE_PARAM_DXML of libvirt-domain.h.
 FIELDS = frozenset({b"destination_xml", b"persistent_xml", b"dxml"})
-# By procedure: what stands before the document in a call.
+# Calls with a guest and a device, or its alias: DOMAIN_ATTACH_DEVICE, DOMAIN_DETACH_DEVICE, the same two with
+# _FLAGS, DOMAIN_UPDATE_DEVICE_FLAGS, DOMAIN_DETACH_DEVICE_ALIAS.
+ATTACH, DETACH, ATTACH_FLAGS, DETACH_FLAGS, UPDATE, DETACH_ALIAS = 8, 13, 160, 161, 174, 392
+# By procedure: what stands before the document in any other call that has one.
 CALLS: Mapping[int, tuple[Part, ...]] = {
-    8: (DOMAIN,),  # DOMAIN_ATTACH_DEVICE
     10: (),  # DOMAIN_CREATE_XML
     11: (),  # DOMAIN_DEFINE_XML
-    13: (DOMAIN,),  # DOMAIN_DETACH_DEVICE
     108: (OPTION, HYPER, OPTION, HYPER),  # DOMAIN_MIGRATE_PREPARE2
     136: (STRING,),  # CONNECT_DOMAIN_XML_TO_NATIVE
     148: (HYPER, OPTION, HYPER),  # DOMAIN_MIGRATE_PREPARE_TUNNEL
-    160: (DOMAIN,),  # DOMAIN_ATTACH_DEVICE_FLAGS
-    161: (DOMAIN,),  # DOMAIN_DETACH_DEVICE_FLAGS
-    174: (DOMAIN,),  # DOMAIN_UPDATE_DEVICE_FLAGS
     185: (DOMAIN,),  # DOMAIN_SNAPSHOT_CREATE_XML
     213: (DOMAIN, MAYBE),  # DOMAIN_MIGRATE_BEGIN3
     214: (COOKIE, OPTION, HYPER, OPTION, HYPER),  # DOMAIN_MIGRATE_PREPARE3
@@ -100,3 +103,25 @@ def _behind(part: Part, payload: bytes, at: int) -> int:
         case _:
             # A domain is its name, its UUID and its number.
             return wire.skip_string(payload, at) + (wire.UUID_BYTES + wire.WORD.size if part is Part.DOMAIN else 0)
+
+
+def error(code: int, domain: int, words: str, text: str) -> bytes:
+    """Return an error as the daemon sends it (struct virNetMessageError).
+
+    `code`, `domain` and `words`, which hold a `%s` for the text, are libvirt's own (libvirt/virterror.h, virerror.c).
+    """
+    text = text[:TEXT_MAX]
+    return b"".join(
+        (
+            wire.WORD.pack(code),
+            wire.WORD.pack(domain),
+            wire.optional((words % text).encode()),
+            wire.WORD.pack(LEVEL_ERROR),
+            wire.optional(None),
+            wire.optional(words.encode()),
+            wire.optional(text.encode()),
+            wire.optional(None),
+            NO_NUMBERS,
+            wire.optional(None),
+        )
+    )

@@ -142,13 +142,6 @@ def test_update_and_detach_what_dumpxml_shows(guest: Guest) -> None:
     assert "<interface" not in through("dumpxml", guest.name).stdout
 
 
-def test_attach_is_refused_until_it_can_be_done(guest: Guest) -> None:
-    XML.write_text("<interface type='physical'><name>lan</name></interface>", encoding="utf-8")
-    done = through("attach-device", guest.name, str(XML), "--config", check=False)
-    assert done.returncode == 1
-    assert "Operation not supported: a physical interface cannot be attached yet; define it, then stop" in done.stderr
-
-
 def test_metadata_of_others_passes(guest: Guest) -> None:
     through("metadata", guest.name, "urn:example", "--key", "e", "--set", "<a>physical</a>", "--config")
     assert "<a>physical</a>" in through("metadata", guest.name, "urn:example", "--config").stdout

@@ -13,16 +13,11 @@ OK, ERROR, CONTINUE = range(3)
 LONGEST = 33554432 + 4
 # The arguments of each procedure: `?` may be missing; `parameters` have documents among others, called so.
 ARGUMENTS = {
-    8: "domain xml",
     10: "xml flags",
     11: "xml",
-    13: "domain xml",
     108: "?string hyper ?string hyper xml",
     136: "string xml flags",
     148: "hyper ?string hyper xml",
-    160: "domain xml flags",
-    161: "domain xml flags",
-    174: "domain xml flags",
     185: "domain xml flags",
     213: "domain ?xml hyper ?string hyper",
     214: "string ?string hyper ?string hyper xml",
@@ -42,6 +37,8 @@ ARGUMENTS = {
     440: "domain parameters:dxml flags",
     441: "parameters:dxml flags",
 }
+# The same of those that are about a single device.
+CHANGES = {8: "domain xml", 13: "domain xml", 160: "domain xml flags", 161: "domain xml flags", 174: "domain xml flags"}
 REPLIES = {14, 135, 186, 235, 388, 412}
 OPTIONAL = sorted(number for number, words in ARGUMENTS.items() if "?xml" in words or ":" in words)
 
@@ -104,7 +101,7 @@ def arguments(procedure: int, document: bytes | None, text: bytes = b"/a file") 
     before, payload = b"", b""
     plain = {"domain": domain(text), "string": string(text), "hyper": bytes(range(8)), "flags": b"\0\0\0\x05"}
     plain["?string"] = struct.pack(">I", bool(text)) + (string(text) if text else b"")
-    for word in ARGUMENTS[procedure].split():
+    for word in (ARGUMENTS | CHANGES)[procedure].split():
         if word.startswith("parameters:"):
             ahead, whole = parameters(word.removeprefix("parameters:"), document, text)
             before, payload = payload + ahead, payload + whole

@@ -29,7 +29,6 @@ def test_the_tables_name_the_same_procedures():
     assert set(protocol.CALLS) == set(remote.ARGUMENTS)
     assert set(protocol.REPLIES) == remote.REPLIES
     assert (protocol.PROGRAM, protocol.VERSION) == (remote.PROGRAM, 1)
-    assert set(protocol.ATTACH) < set(protocol.CALLS)
 
 
 @holds

@@ -69,7 +69,7 @@ class Heard:
                 side, size = chance.randrange(2), chance.choice([1, 5, 28, 100, 1000])
                 piece, rest[side] = rest[side][:size], rest[side][size:]
                 if side:
-                    self.by_client += relay.from_daemon(piece)
+                    self.by_client += relay.from_daemon(piece)[1]
                 else:
                     ahead, back = relay.from_client(piece)
                     self.by_daemon += ahead
@@ -155,7 +155,7 @@ def is_ours(frame: remote.Frame) -> bool:
     """Whether this is an error reply as the relay makes it."""
     if (frame.program, frame.type, frame.status) != (remote.PROGRAM, remote.REPLY, remote.ERROR):
         return False
-    return frame.payload[:8] in (struct.pack(">2I", code, 20) for code in (27, 84))
+    return frame.payload[:8] in (struct.pack(">2I", code, 20) for code in (27, 9))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
