@@ -65,7 +65,7 @@ CALLS: Mapping[int, tuple[Part, ...]] = {
     303: (PARAMETERS,),  # DOMAIN_MIGRATE_PREPARE3_PARAMS
     304: (PARAMETERS,),  # DOMAIN_MIGRATE_PREPARE_TUNNEL3_PARAMS
     305: (DOMAIN, OPTION, PARAMETERS),  # DOMAIN_MIGRATE_PERFORM3_PARAMS
-    309: (),  # DOMAIN_CREATE_XML_WITH_FILES, an ordinary call where there are none
+    309: (),  # DOMAIN_CREATE_XML_WITH_FILES
     350: (),  # DOMAIN_DEFINE_XML_FLAGS
     389: (DOMAIN, MAYBE),  # DOMAIN_MANAGED_SAVE_DEFINE_XML
     411: (DOMAIN,),  # DOMAIN_CHECKPOINT_CREATE_XML
@@ -78,9 +78,8 @@ CALLS: Mapping[int, tuple[Part, ...]] = {
 REPLIES = frozenset({14, 135, 186, 235, 388, 412})
 
 
-def documents_at(parts: tuple[Part, ...], payload: bytes) -> tuple[int, ...]:
-    """Return where in a call its documents begin, in their order. Raises WireError."""
-    at = 0
+def documents_at(parts: tuple[Part, ...], payload: bytes, at: int = 0) -> tuple[int, ...]:
+    """Return where in a call its documents begin, in their order; `at` is where the arguments do. Raises WireError."""
     for part in parts:
         if part is Part.PARAMETERS:
             return tuple(place for field, place in wire.string_parameters(payload, at) if field in FIELDS)

@@ -5,25 +5,27 @@ Bytes in, bytes out: who carries them is no matter. What holds nothing of ours p
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import ModuleType
 
-from libvirt_vepa import protocol, wire
-from libvirt_vepa.errors import HostError, VepaError, WireError, XmlError, not_installed
+from libvirt_vepa import messages, protocol
+from libvirt_vepa.errors import HostError, VepaError, WireError
 from libvirt_vepa.hand import Hand, no_hand
 from libvirt_vepa.jobs import Ask, Errand, Job, Outcome
+from libvirt_vepa.messages import MARK
 from libvirt_vepa.wire import Frames, Header, Message, Status, Type
 
-# In our metadata's namespace and in interfaces of type 'physical'.
-MARK = b"physical"
-ORIGIN = "the document"
-# VIR_ERR_XML_ERROR, VIR_ERR_OPERATION_FAILED and VIR_FROM_DOMAIN of libvirt/virterror.h, with libvirt's words.
-XML_ERROR, FAILED = (27, "XML error: %s"), (9, "operation failed: %s")
-FROM_DOMAIN = 20
 # The serials of our own calls; a client counts from 0 and does not come that far.
 OWN_SERIALS, LAST_SERIAL = 0xC0000000, 0xFFFFFFFF
+# What the daemon and the client get.
+Both = tuple[bytes, bytes]
+
+
+class CutError(WireError):
+    """A side has stopped to follow the protocol."""
+
+    # What the daemon and the client still get.
+    before: Both = b"", b""
 
 
 class Lane:
@@ -34,25 +36,34 @@ class Lane:
         self._handle = handle
         self._due = bytearray()
 
+    @property
+    def waiting(self) -> int:
+        """How many bytes of our own wait for the end of a message."""
+        return len(self._due)
+
+    def passes(self, data: bytes) -> bool:
+        """Tell whether all of this passes as it is; where not, it must be given to `pass_on`."""
+        return not self._due and self._frames.passes(data)
+
     def put(self, message: Message) -> None:
         """Let a message of our own pass as soon as no other is cut in two by it. Raises WireError."""
         self._due += message.encode()
 
-    def pass_on(self, data: bytes) -> bytes:
-        """Return what passes of this. Raises WireError."""
+    def pass_on(self, data: bytes, passed: list[bytes]) -> None:
+        """Append what passes of this. Raises WireError when what stands before the error has been appended."""
         end = self._frames.missing if self._due else 0
-        if not end:
-            return self._passed(data)
-        rest = self._passed(data[:end])
-        return rest + self.due() + self._passed(data[end:])
+        if end:
+            self._pass(data[:end], passed)
+            passed.append(self.due())
+        self._pass(data[end:], passed)
 
-    def _passed(self, data: bytes) -> bytes:
-        pieces = self._frames.feed(data)
-        return b"".join(piece if isinstance(piece, bytes) else self._handle(piece) for piece in pieces)
+    def _pass(self, data: bytes, passed: list[bytes]) -> None:
+        for piece in self._frames.feed(data):
+            passed.append(piece if isinstance(piece, bytes) else self._handle(piece))
 
     def due(self) -> bytes:
         """Return, once, the messages of our own that may pass now."""
-        if self._frames.missing:
+        if not self._due or self._frames.missing:
             return b""
         due = bytes(self._due)
         self._due.clear()
@@ -75,35 +86,58 @@ class Relay:
     """
 
     def __init__(self, open_hand: Callable[[], Hand] = no_hand) -> None:
-        self._ahead = Lane(_is_call_with_document, self._call)
+        self._ahead = Lane(_is_wanted_call, self._call)
         self._back = Lane(self._is_wanted_reply, self._reply)
         self._open_hand = open_hand
         # Jobs that wait for the daemon, by the serial of the call of our own; and for a hand, by its descriptor.
-        self._waiting: dict[int, Running] = {}
+        self._asked: dict[int, Running] = {}
         self._errands: dict[int, Running] = {}
         self._serial = OWN_SERIALS
+        self._lost = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes are kept here."""
+        return self._ahead.waiting + self._back.waiting
 
     @property
     def busy(self) -> bool:
         """Whether a job has begun that has not ended."""
-        return bool(self._waiting or self._errands)
+        return bool(self._asked or self._errands)
 
     @property
     def hands(self) -> tuple[int, ...]:
         """The descriptors that `from_hand` is to be called for when they can be read."""
         return tuple(self._errands)
 
-    def from_client(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return what the daemon gets of this, and what the client gets back at once. Raises WireError."""
-        passed = self._ahead.pass_on(data)
-        return passed + self._ahead.due(), self._back.due()
+    def take_lost(self) -> int:
+        """Return how many of the client's descriptors belong to calls that were refused since the last time."""
+        lost, self._lost = self._lost, 0
+        return lost
 
-    def from_daemon(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return what the daemon is asked for next, and what the client gets of this. Raises WireError."""
-        passed = self._back.pass_on(data)
-        return self._ahead.due(), passed + self._back.due()
+    def from_client(self, data: bytes) -> Both:
+        """Return what the daemon gets of this, and what the client gets back at once. Raises CutError."""
+        if self._ahead.passes(data):
+            return data, self._back.due()
+        ahead: list[bytes] = []
+        try:
+            self._ahead.pass_on(data, ahead)
+        except WireError as error:
+            raise _cut(error, b"".join(ahead), self._back.due()) from error
+        return b"".join((*ahead, self._ahead.due())), self._back.due()
 
-    def from_hand(self, descriptor: int) -> tuple[bytes, bytes]:
+    def from_daemon(self, data: bytes) -> Both:
+        """Return what the daemon is asked for next, and what the client gets of this. Raises CutError."""
+        if self._back.passes(data):
+            return self._ahead.due(), data
+        back: list[bytes] = []
+        try:
+            self._back.pass_on(data, back)
+        except WireError as error:
+            raise _cut(error, self._ahead.due(), b"".join(back)) from error
+        return self._ahead.due(), b"".join((*back, self._back.due()))
+
+    def from_hand(self, descriptor: int) -> Both:
         """Read what a hand says; return what the daemon and the client get then."""
         running = self._errands[descriptor]
         outcome = running.hand.hear() if running.hand else {}
@@ -112,30 +146,34 @@ class Relay:
             self._go_on(running, outcome)
         return self._ahead.due(), self._back.due()
 
-    def _call(self, message: Message) -> bytes:
+    def _call(self, call: Message) -> bytes:
+        """Return what the daemon gets of a call."""
         try:
-            job = _job(message)
+            job = _job(call)
         except VepaError as error:
-            self._back.put(_error(message, error))
+            self._back.put(messages.refusal(call, error))
             return b""
         if job is not None:
-            self._go_on(Running(job, message), None)
+            self._go_on(Running(job, call), None)
             return b""
-        translated = _call(message)
-        if translated.header.type == Type.CALL:
-            return translated.encode()
-        self._back.put(translated)
+        message = messages.stored(call)
+        if message.header.type == call.header.type:
+            return message.encode()
+        self._back.put(message)
+        self._lost += len(call.tail)
         return b""
 
     def _is_wanted_reply(self, header: Header) -> bool:
-        return _is_reply_with_document(header) or (_is(header, Type.REPLY) and header.serial in self._waiting)
+        return messages.gives_document(header) or (header.serial in self._asked and messages.is_reply(header))
 
-    def _reply(self, message: Message) -> bytes:
-        running = self._waiting.pop(message.header.serial, None)
+    def _reply(self, reply: Message) -> bytes:
+        running = self._asked.pop(reply.header.serial, None)
         if running is None:
-            return _reply(message).encode()
-        self._go_on(running, message)
+            return messages.proposed(reply).encode()
+        self._go_on(running, reply)
         return b""
+
+    # -- jobs
 
     def _go_on(self, running: Running, came: Message | Outcome | None) -> None:
         """Let a job go on with what came, until it waits again or answers its call."""
@@ -149,14 +187,14 @@ class Relay:
         except StopIteration as end:
             answer = running.call.reply(end.value.payload, end.value.header.status)
         except VepaError as error:
-            answer = _error(running.call, error)
+            answer = messages.refusal(running.call, error)
         self._back.put(answer)
         if running.hand:
             running.hand.close()
 
     def _ask(self, ask: Ask, running: Running) -> None:
         self._serial = self._serial + 1 if self._serial < LAST_SERIAL else OWN_SERIALS
-        self._waiting[self._serial] = running
+        self._asked[self._serial] = running
         header = Header(protocol.PROGRAM, protocol.VERSION, ask.procedure, Type.CALL, self._serial, Status.OK)
         self._ahead.put(Message(header, ask.payload))
 
@@ -165,87 +203,19 @@ class Relay:
             running.hand = running.hand or self._open_hand()
             running.hand.say(errand)
         except HostError as error:
-            self._go_on(running, {"error": str(error)})
+            self._go_on(running, {"error": error.what, "remedy": error.remedy})
         else:
             self._errands[running.hand.fileno()] = running
 
 
-def _job(message: Message) -> Job | None:
-    """Return the job that a call begins, None for one that only passes. Raises XmlError or HostError."""
-    begin = JOBS.get(message.header.procedure)
-    if begin is None or not any(mark in message.payload for mark in begin.marks):
-        return None
-    try:
-        job: Job | None = getattr(_loaded(begin.module), begin.function)(message)
-    except WireError:
-        # Whoever gets it may understand it, or say what is wrong.
-        return None
-    return job
+def _cut(error: WireError, to_daemon: bytes, to_client: bytes) -> CutError:
+    cut = CutError(error.what, error.remedy, *error.where)
+    cut.before = to_daemon, to_client
+    return cut
 
 
-def _is_call_with_document(header: Header) -> bool:
-    return _is(header, Type.CALL) and (header.procedure in protocol.CALLS or header.procedure in JOBS)
-
-
-def _is_reply_with_document(header: Header) -> bool:
-    # A reply names its procedure, and clients insist on that, so no call need be remembered.
-    return _is(header, Type.REPLY) and header.status == Status.OK and header.procedure in protocol.REPLIES
-
-
-def _is(header: Header, kind: Type) -> bool:
-    return (header.program, header.version, header.type) == (protocol.PROGRAM, protocol.VERSION, kind)
-
-
-def _call(message: Message) -> Message:
-    """Return the call with its document as libvirt stores it, or the reply that says why that cannot be."""
-    parts = protocol.CALLS.get(message.header.procedure)
-    return message if parts is None else _translated(message, parts, _stored)
-
-
-def _reply(message: Message) -> Message:
-    """Return the reply with its document as people write it."""
-    return _translated(message, (), _proposed)
-
-
-def _translated(message: Message, parts: tuple[protocol.Part, ...], into: Callable[[bytes, str], bytes]) -> Message:
-    payload = message.payload
-    try:
-        documents = [(at, wire.string_at(payload, at)) for at in protocol.documents_at(parts, payload)]
-    except WireError:
-        # Whoever gets it may understand it, or say what is wrong.
-        return message
-    try:
-        # From the end, so that those before stay where they are.
-        for at, document in reversed(documents):
-            if MARK in document:
-                payload = wire.with_string(payload, at, into(document, ORIGIN))
-        return Message(message.header, payload)
-    except VepaError as error:
-        return _error(message, error)
-
-
-def _stored(document: bytes, origin: str) -> bytes:
-    stored: bytes = _loaded("translate").to_stored(document, origin)
-    return stored
-
-
-def _proposed(document: bytes, origin: str) -> bytes:
-    proposed: bytes = _loaded("translate").to_proposed(document, origin)
-    return proposed
-
-
-def _loaded(name: str) -> ModuleType:
-    """Load what needs lxml, for the first document that needs it. Raises HostError where that is not installed."""
-    try:
-        return importlib.import_module(f"{__package__}.{name}")
-    except (ImportError, SyntaxError) as error:
-        raise not_installed(error) from error
-
-
-def _error(message: Message, error: VepaError) -> Message:
-    """Return the reply that libvirt would give for an error."""
-    code, words = XML_ERROR if isinstance(error, XmlError | WireError) else FAILED
-    return message.reply(protocol.error(code, FROM_DOMAIN, words, str(error)), Status.ERROR)
+def _is_wanted_call(header: Header) -> bool:
+    return messages.has_document(header) or (header.procedure in JOBS and messages.is_call(header))
 
 
 @dataclass(frozen=True)
@@ -266,3 +236,16 @@ JOBS: Mapping[int, Begin] = {
     protocol.UPDATE: Begin("hotplug", "update", (MARK,)),
     protocol.DETACH_ALIAS: Begin("hotplug", "detach_alias", (b"",)),
 }
+
+
+def _job(call: Message) -> Job | None:
+    """Return the job that a call begins, None for one that only passes. Raises XmlError or HostError."""
+    begin = JOBS.get(call.header.procedure)
+    if begin is None or call.header.with_descriptors or not any(mark in call.payload for mark in begin.marks):
+        return None
+    try:
+        job: Job | None = getattr(messages.loaded(begin.module), begin.function)(call)
+    except WireError:
+        # Whoever gets it may understand it, or say what is wrong.
+        return None
+    return job

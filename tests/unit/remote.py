@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 PROGRAM, QEMU_PROGRAM, KEEPALIVE = 0x20008086, 0x20008087, 0x6B656570
-CALL, REPLY, EVENT, STREAM, CALL_WITH_FDS = range(5)
+CALL, REPLY, EVENT, STREAM, CALL_WITH_FDS, REPLY_WITH_FDS = range(6)
 OK, ERROR, CONTINUE = range(3)
 LONGEST = 33554432 + 4
 # The arguments of each procedure: `?` may be missing; `parameters` have documents among others, called so.
@@ -44,6 +44,8 @@ OPTIONAL = sorted(number for number, words in ARGUMENTS.items() if "?xml" in wor
 
 
 class Frame(NamedTuple):
+    """A message, and behind it one byte for each descriptor that comes with it."""
+
     program: int
     version: int
     procedure: int
@@ -51,9 +53,10 @@ class Frame(NamedTuple):
     serial: int
     status: int
     payload: bytes
+    tail: bytes = b""
 
     def pack(self) -> bytes:
-        return struct.pack(">7I", 28 + len(self.payload), *self[:-1]) + self.payload
+        return struct.pack(">7I", 28 + len(self.payload), *self[:6]) + self.payload + self.tail
 
 
 class Error(NamedTuple):
@@ -78,13 +81,30 @@ def reply(procedure: int, payload: bytes = b"", serial: int = 1, status: int = O
     return Frame(PROGRAM, 1, procedure, REPLY, serial, status, payload)
 
 
+def with_descriptors(frame: Frame, count: int) -> Frame:
+    """Return the call or reply as the one that this many descriptors come with."""
+    kind = {CALL: CALL_WITH_FDS, REPLY: REPLY_WITH_FDS}[frame.type]
+    return frame._replace(type=kind, payload=struct.pack(">I", count) + frame.payload, tail=bytes(count))
+
+
+def descriptors(data: bytes) -> int | None:
+    """Return how many descriptors come with the message that begins there, as far as one can see; None if none may."""
+    if len(data) < 28 or struct.unpack_from(">I", data, 16)[0] not in (CALL_WITH_FDS, REPLY_WITH_FDS):
+        return 0
+    if struct.unpack_from(">I", data)[0] < 32:
+        return None
+    count = int.from_bytes(data[28:32]) if len(data) >= 32 else 0
+    return count if count <= 32 else None
+
+
 def frames(data: bytes) -> Iterator[Frame]:
     """Yield the whole frames that data consists of."""
     while data:
         length, *words = struct.unpack_from(">7I", data)
-        assert 28 <= length <= len(data), (length, len(data))
-        yield Frame(*words, data[28:length])
-        data = data[length:]
+        end = length + (descriptors(data) or 0)
+        assert 28 <= length <= end <= len(data), (length, len(data))
+        yield Frame(*words, data[28:length], data[length:end])
+        data = data[end:]
 
 
 def string(text: bytes) -> bytes:

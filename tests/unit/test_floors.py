@@ -27,10 +27,12 @@ FLOORS = {
         "metadata",
         "wire",
         "protocol",
+        "peer",
+        "listening",
     },
-    3: {"facts", "operations", "jobs", "hand"},
-    4: {"plan", "hotplug"},
-    5: {"apply", "guests", "reconcile", "status", "relay", "enable"},
+    3: {"facts", "operations", "side", "jobs", "hand"},
+    4: {"plan", "messages", "hotplug"},
+    5: {"apply", "guests", "reconcile", "status", "relay", "opening", "pump", "enable"},
     6: {"hook", "cli", "connection", "service", "__main__"},
 }
 # Inside one floor only these, so that there can be no circle.
@@ -48,6 +50,9 @@ NEIGHBOURS = {
     "status": {"apply"},
     "protocol": {"wire"},
     "hand": {"jobs"},
+    "listening": {"peer"},
+    "opening": {"relay"},
+    "pump": {"relay"},
     "__main__": {"cli"},
 }
 OWNERS = {

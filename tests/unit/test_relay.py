@@ -31,7 +31,9 @@ def from_client(relay: Relay, data: bytes, size: int = 2**20) -> tuple[bytes, by
 
 
 def from_daemon(relay: Relay, data: bytes, size: int = 2**20) -> bytes:
-    return b"".join(relay.from_daemon(piece)[1] for piece in remote.cut(data, [size]))
+    both = [relay.from_daemon(piece) for piece in remote.cut(data, [size])]
+    assert not any(ahead for ahead, _ in both)
+    return b"".join(back for _, back in both)
 
 
 def call(procedure: int, document: bytes, serial: int = 1) -> remote.Frame:
@@ -119,7 +121,8 @@ STRANGERS = {
     "an event": remote.call(11, PAYLOAD, 0, remote.EVENT),
     "a stream's data": remote.call(11, PAYLOAD, 3, remote.STREAM)._replace(status=remote.CONTINUE),
     "a stream's end": remote.call(11, b"", 3, remote.STREAM),
-    "a call with files": remote.call(309, PAYLOAD, 3, remote.CALL_WITH_FDS),
+    "a call with files": remote.with_descriptors(remote.call(309, remote.string(OTHER), 3), 2),
+    "a call with no file": remote.with_descriptors(remote.call(344, PAYLOAD, 3), 0),
     "no type known": remote.call(11, PAYLOAD, 3, 77),
     "an ordinary call": remote.call(2),
     "another document": remote.call(41, PAYLOAD),
@@ -133,6 +136,28 @@ def test_what_is_no_call_of_ours_passes_as_it_came(name, size):
     assert from_client(Relay(), data, size) == (data, b"")
 
 
+@CUTS
+def test_a_call_with_files_reaches_the_daemon_in_the_stored_form(size):
+    sent, following = (
+        remote.with_descriptors(call(309, document, 7), 3).pack() + remote.call(2).pack()
+        for document in (DOMAIN, STORED)
+    )
+    relay = Relay()
+    assert from_client(relay, sent, size) == (following, b"")
+    assert relay.take_lost() == 0
+
+
+@CUTS
+def test_the_files_of_a_call_that_is_refused_are_lost(size):
+    wrong = DOMAIN.replace(b"mode='vepa'", b"mode='sideways'")
+    relay, following = Relay(), remote.call(2).pack()
+    ahead, back = from_client(relay, remote.with_descriptors(call(309, wrong, 7), 3).pack() + following, size)
+    assert ahead == following
+    (reply,) = remote.frames(back)
+    assert (reply.type, reply.serial, reply.status, reply.tail) == (remote.REPLY, 7, remote.ERROR, b"")
+    assert (relay.take_lost(), relay.take_lost()) == (3, 0)
+
+
 STORED_PAYLOAD = remote.string(STORED)
 UNTOUCHED = {
     "keepalive": STRANGERS["keepalive"],
@@ -142,6 +167,7 @@ UNTOUCHED = {
     "a stream's data": remote.reply(14, STORED_PAYLOAD, 3, remote.CONTINUE)._replace(type=remote.STREAM),
     "an error": remote.reply(14, STORED_PAYLOAD, 3, remote.ERROR),
     "the reply to another call": remote.reply(43, STORED_PAYLOAD),
+    "a reply with files": remote.with_descriptors(remote.reply(344, STORED_PAYLOAD), 32),
 }
 
 

@@ -18,7 +18,16 @@ from tests.unit.properties import holds
 from tests.unit.refusals import refusal
 
 WORDS = st.integers(0, 2**32 - 1)
-MESSAGES = st.lists(st.builds(remote.Frame, WORDS, WORDS, WORDS, WORDS, WORDS, WORDS, st.binary(max_size=90)))
+
+
+def one(kinds: st.SearchStrategy[int]) -> st.SearchStrategy[remote.Frame]:
+    words = (WORDS, WORDS, WORDS, kinds, WORDS, WORDS, st.binary(max_size=90))
+    return st.tuples(*words).map(lambda values: remote.Frame(*values))
+
+
+PLAIN = one(WORDS.filter(lambda word: word not in (remote.CALL_WITH_FDS, remote.REPLY_WITH_FDS)))
+WITH_DESCRIPTORS = st.builds(remote.with_descriptors, one(st.integers(0, 1)), st.integers(0, 32))
+MESSAGES = st.lists(PLAIN | WITH_DESCRIPTORS)
 SIZES = st.lists(st.integers(1, 150), min_size=1, max_size=20)
 TEXTS = st.binary(max_size=40)
 MEBIBYTE = 1024 * 1024
@@ -37,7 +46,7 @@ def test_what_nobody_wants_passes_at_once_wherever_it_is_cut(messages, sizes):
         for chunk in frames.feed(piece):
             assert isinstance(chunk, bytes) and chunk
             taken += chunk
-        assert given - len(taken) < 28, "no more is held back than the beginning of a header"
+        assert given - len(taken) < 32, "no more is held back than the beginning of a header"
     assert taken == data
     assert frames.missing == 0
 
@@ -53,11 +62,11 @@ def test_what_is_wanted_comes_whole_and_in_its_place(messages, sizes, chosen):
 
     frames = Frames(wanted)
     pieces = [piece for part in remote.cut(packed(messages), sizes) for piece in frames.feed(part)]
-    assert asked == [Header(*message[:-1]) for message in messages], "each is asked about once"
+    assert asked == [Header(*message[:6]) for message in messages], "each is asked about once"
     assert b"".join(piece if isinstance(piece, bytes) else piece.encode() for piece in pieces) == packed(messages)
     whole = [message for number, message in enumerate(messages) if number in chosen]
     assert [piece for piece in pieces if isinstance(piece, Message)] == [
-        Message(Header(*message[:-1]), message.payload) for message in whole
+        Message(Header(*message[:6]), message.payload, message.tail) for message in whole
     ]
 
 
@@ -101,6 +110,19 @@ def test_a_length_that_no_message_has_is_refused_as_soon_as_it_is_there(length, 
     )
     # And it stays refused.
     refused(frames, b"")
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0\0\0", b"\0\0\0\x21", b"\xff" * 8])
+@pytest.mark.parametrize("kind", [remote.CALL_WITH_FDS, remote.REPLY_WITH_FDS])
+def test_a_number_of_descriptors_that_no_message_has_is_refused(kind, payload):
+    # libvirt reads the number whatever the program is.
+    frame = remote.Frame(1, 2, 3, kind, 5, 6, payload).pack()
+    refused(Frames(lambda _header: False), frame)
+    before = remote.call(2).pack()
+    given = []
+    with pytest.raises(WireError):
+        given.extend(Frames(lambda _header: False).feed(before + frame))
+    assert given == [before]
 
 
 def refused(frames: Frames, data: bytes) -> str:
