@@ -27,6 +27,8 @@ ANEW = "connect again, and report this if it happens again"
 # virTypedParameterType of libvirt-common.h: how many bytes a value has, but for a string.
 PARAMETER_STRING = 7
 PARAMETER_BYTES = {1: 4, 2: 4, 3: 8, 4: 8, 5: 8, 6: 4}
+# libvirt 11.3 takes 64 at most where a document is among them; a message could hold millions.
+PARAMETERS_MAX = 1024
 
 
 class Type(IntEnum):
@@ -271,6 +273,8 @@ def string_parameters(payload: bytes, at: int) -> Iterator[tuple[bytes, int]]:
     The list of them begins there. Raises WireError where it is none.
     """
     count = word_at(payload, at)
+    if count > PARAMETERS_MAX:
+        raise WireError(f"{count} parameters are more than libvirt takes", ANEW)
     at += WORD.size
     for _ in range(count):
         field, kind_at = string_at(payload, at), skip_string(payload, at)

@@ -108,6 +108,7 @@ def test_bounds_and_numbers_are_libvirts():
     )
     assert int(constants["REMOTE_STRING_MAX"]) == int(constants["REMOTE_MIGRATE_COOKIE_MAX"]) == wire.STRING_MAX
     assert int(constants["VIR_NET_MESSAGE_MAX"]) + wire.LENGTH_BYTES == wire.MESSAGE_MAX
+    assert all(int(constants[name]) < wire.PARAMETERS_MAX for name in LISTS)
     assert int(constants["REMOTE_PROGRAM"], 16) == protocol.PROGRAM
 
 

@@ -70,6 +70,13 @@ def test_parameters_that_end_early_are_refused(parameters, data):
     refusal(list, wire.string_parameters(payload[: data.draw(st.integers(0, len(payload)))], 0), kind=WireError)
 
 
+def test_more_parameters_than_anybody_means_are_not_looked_at():
+    one = remote.parameter(b"dxml", 7, remote.string(b"<a/>"))
+    most = wire.PARAMETERS_MAX
+    assert len(list(wire.string_parameters(struct.pack(">I", most) + one * most, 0))) == most
+    refusal(list, wire.string_parameters(struct.pack(">I", most + 1) + one * (most + 1), 0), kind=WireError)
+
+
 @pytest.mark.parametrize("kind", [0, 8, 2**32 - 1])
 def test_a_parameter_of_no_known_type_is_refused(kind):
     payload = struct.pack(">I", 1) + remote.parameter(b"dxml", kind, remote.string(b"<a/>"))
