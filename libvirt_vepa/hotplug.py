@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from libvirt_vepa import jobs, metadata, protocol, translate, wire
+from libvirt_vepa import jobs, metadata, protocol, translate, xdr
 from libvirt_vepa.errors import HostError, said_of
 from libvirt_vepa.jobs import Ask, Errand, Job, Outcome
 from libvirt_vepa.model import NAMESPACE
@@ -50,43 +50,43 @@ class Change:
     @classmethod
     def read(cls, call: Message) -> Change:
         """Take a call apart. Raises WireError."""
-        at = wire.skip_string(call.payload, 0) + wire.UUID_BYTES + wire.WORD.size
-        end = wire.skip_string(call.payload, at)
-        return cls(call, call.payload[:at], wire.string_at(call.payload, at), call.payload[end:])
+        at = xdr.skip_string(call.payload, 0) + xdr.UUID_BYTES + xdr.WORD.size
+        end = xdr.skip_string(call.payload, at)
+        return cls(call, call.payload[:at], xdr.string_at(call.payload, at), call.payload[end:])
 
     @property
     def guest(self) -> str:
         """The guest's UUID."""
-        end = len(self.domain) - wire.WORD.size
-        return str(UUID(bytes=self.domain[end - wire.UUID_BYTES : end]))
+        end = len(self.domain) - xdr.WORD.size
+        return str(UUID(bytes=self.domain[end - xdr.UUID_BYTES : end]))
 
     def forward(self, text: bytes) -> Job:
         """Pass the call on with this in its document's place. Raises Refused."""
-        return _must(self.call.header.procedure, self.domain + wire.string(text) + self.flags)
+        return _must(self.call.header.procedure, self.domain + xdr.string(text) + self.flags)
 
     def scopes(self) -> Steps[tuple[int, ...]]:
         """Return what is changed, in the order in which that is safe: CONFIG, LIVE or both. Raises Refused."""
         # A call without flags is the older one, which changes the running guest only.
-        flags = wire.word_at(self.flags, 0) if self.flags else LIVE
+        flags = xdr.word_at(self.flags, 0) if self.flags else LIVE
         if not flags & (LIVE | CONFIG):
             reply = yield from _must(protocol.IS_ACTIVE, self.domain)
-            flags = LIVE if wire.word_at(reply.payload, 0) else CONFIG
+            flags = LIVE if xdr.word_at(reply.payload, 0) else CONFIG
         return tuple(scope for scope in (CONFIG, LIVE) if flags & scope)
 
     def requests(self, scope: int) -> Steps[dict[str, bytes]]:
         """Return the requests in the guest's metadata. Raises Refused."""
-        words = wire.WORD.pack(ELEMENT) + wire.optional(NAMESPACE.encode()) + wire.WORD.pack(scope)
+        words = xdr.WORD.pack(ELEMENT) + xdr.optional(NAMESPACE.encode()) + xdr.WORD.pack(scope)
         reply = yield from jobs.ask(protocol.GET_METADATA, self.domain + words)
         if not jobs.failed(reply):
-            return metadata.read(wire.string_at(reply.payload, 0))
+            return metadata.read(xdr.string_at(reply.payload, 0))
         if jobs.code_of(reply) == NO_METADATA:
             return {}
         raise Refused(reply)
 
     def write(self, scope: int, requests: dict[str, bytes]) -> Job:
         """Put these requests into the guest's metadata. Raises Refused."""
-        words = wire.WORD.pack(ELEMENT) + wire.optional(metadata.write(requests))
-        words += wire.optional(metadata.KEY.encode()) + wire.optional(NAMESPACE.encode()) + wire.WORD.pack(scope)
+        words = xdr.WORD.pack(ELEMENT) + xdr.optional(metadata.write(requests))
+        words += xdr.optional(metadata.KEY.encode()) + xdr.optional(NAMESPACE.encode()) + xdr.WORD.pack(scope)
         return _must(protocol.SET_METADATA, self.domain + words)
 
     def put(self, scope: int, alias: str, request: bytes | None) -> Steps[bytes | None]:
@@ -204,8 +204,8 @@ def _detach(change: Change, device: bytes, name: str) -> Job:
 
 def _tidy(change: Change) -> Steps[None]:
     """Drop the requests of the persistent guest that have no interface any more. Raises Refused."""
-    reply = yield from _must(protocol.GET_XML, change.domain + wire.WORD.pack(INACTIVE))
-    there, needed = metadata.kept(wire.string_at(reply.payload, 0))
+    reply = yield from _must(protocol.GET_XML, change.domain + xdr.WORD.pack(INACTIVE))
+    there, needed = metadata.kept(xdr.string_at(reply.payload, 0))
     if there != needed:
         yield from change.write(CONFIG, needed)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from libvirt_vepa import definitions, nics, protocol, wire
+from libvirt_vepa import definitions, nics, protocol, xdr
 from libvirt_vepa.errors import HostError, TakenError, VepaError, XmlError, printable
 from libvirt_vepa.jobs import Job, ask, code_of, failed
 from libvirt_vepa.messages import FAILED, MARK, ORIGIN, XML_ERROR
@@ -16,7 +16,8 @@ from libvirt_vepa.model import MacAddress
 from libvirt_vepa.nics import Nic
 from libvirt_vepa.protocol import Interface
 from libvirt_vepa.state import Store
-from libvirt_vepa.wire import WORD, Message, Status
+from libvirt_vepa.wire import Message, Status
+from libvirt_vepa.xdr import WORD
 
 # VIR_FROM_INTERFACE of libvirt/virterror.h; VIR_ERR_NO_SUPPORT, VIR_ERR_SYSTEM_ERROR and VIR_FROM_RPC.
 DOMAIN = 26
@@ -62,10 +63,10 @@ def _call(message: Message, shape: str) -> Call:
     texts, words, at = [], [], 0
     for kind in shape:
         if kind == "s":
-            texts.append(wire.string_at(message.payload, at))
-            at = wire.skip_string(message.payload, at)
+            texts.append(xdr.string_at(message.payload, at))
+            at = xdr.skip_string(message.payload, at)
         else:
-            words.append(wire.word_at(message.payload, at))
+            words.append(xdr.word_at(message.payload, at))
             at += WORD.size
     return Call(message, tuple(texts), tuple(words))
 
@@ -98,7 +99,7 @@ def _has_no_driver(reply: Message) -> bool:
 
     A daemon of its own for them (virtinterfaced) is asked by virtqemud, and may not run.
     """
-    code, domain = code_of(reply), wire.word_at(reply.payload, WORD.size)
+    code, domain = code_of(reply), xdr.word_at(reply.payload, WORD.size)
     return code == NO_SUPPORT or (code, domain) == (SYSTEM_ERROR, FROM_RPC)
 
 
@@ -117,14 +118,14 @@ def _names(call: Call) -> Job:
     reply = yield from ask(listing, WORD.pack(protocol.INTERFACES_MAX))
     if _is_error(reply):
         return reply
-    theirs = () if failed(reply) else wire.strings_at(reply.payload, WORD.size, wire.word_at(reply.payload, 0))
+    theirs = () if failed(reply) else xdr.strings_at(reply.payload, WORD.size, xdr.word_at(reply.payload, 0))
     own = nics.defined()
     taken = {each.name for each in own}
     names = [*(each.name for each in own if each.active == active), *(name for name in theirs if name not in taken)]
     if not call.words:
         return call.message.reply(WORD.pack(len(names)))
     most = min(call.words[0], protocol.INTERFACES_MAX)
-    return call.message.reply(wire.array([wire.string(name) for name in names[:most]]))
+    return call.message.reply(xdr.array([xdr.string(name) for name in names[:most]]))
 
 
 def _all(call: Call) -> Job:
@@ -143,7 +144,7 @@ def _all(call: Call) -> Job:
         raise HostError(
             f"there are more than the {protocol.INTERFACES_MAX} interfaces that libvirt lists", "list fewer"
         )
-    return call.message.reply(wire.array(both if needed else ()) + WORD.pack(len(both)))
+    return call.message.reply(xdr.array(both if needed else ()) + WORD.pack(len(both)))
 
 
 def _is_asked_for(own: Nic, flags: int) -> bool:
@@ -194,7 +195,7 @@ def _named(call: Call) -> Job:
 
 
 def _describe(call: Call, own: Nic) -> Message:
-    return call.message.reply(wire.string(definitions.dump(own.definition)))
+    return call.message.reply(xdr.string(definitions.dump(own.definition)))
 
 
 def _is_active(call: Call, own: Nic) -> Message:

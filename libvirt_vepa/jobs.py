@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from libvirt_vepa import wire
+from libvirt_vepa import xdr
 from libvirt_vepa.wire import Message, Status
 
 
@@ -57,4 +57,4 @@ def failed(reply: Message) -> bool:
 
 def code_of(reply: Message) -> int:
     """Return the number of the daemon's error (virErrorNumber in libvirt/virterror.h). Raises WireError."""
-    return wire.word_at(reply.payload, 0)
+    return xdr.word_at(reply.payload, 0)

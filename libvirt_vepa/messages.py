@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
 
-from libvirt_vepa import protocol, wire
+from libvirt_vepa import protocol, xdr
 from libvirt_vepa.errors import VepaError, WireError, XmlError, not_installed
 from libvirt_vepa.wire import Header, Message, Status, Type
 
@@ -58,17 +58,18 @@ def proposed(reply: Message) -> Message:
 
 
 def _translated(message: Message, parts: tuple[protocol.Part, ...], into: Callable[[bytes, str], bytes]) -> Message:
-    payload = message.payload
+    payload, begin = message.payload, xdr.WORD.size if message.header.with_descriptors else 0
     try:
-        at = protocol.document_at(parts, payload, wire.WORD.size if message.header.with_descriptors else 0)
-        document = b"" if at is None else wire.string_at(payload, at)
+        documents = [(at, xdr.string_at(payload, at)) for at in protocol.documents_at(parts, payload, begin)]
     except WireError:
         # Whoever gets it may understand it, or say what is wrong.
         return message
-    if at is None or MARK not in document:
-        return message
     try:
-        return replace(message, payload=wire.with_string(payload, at, into(document, ORIGIN)))
+        # From the end, so that those before stay where they are.
+        for at, document in reversed(documents):
+            if MARK in document:
+                payload = xdr.with_string(payload, at, into(document, ORIGIN))
+        return replace(message, payload=payload)
     except VepaError as error:
         return refusal(message, error)
 

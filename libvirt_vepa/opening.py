@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from libvirt_vepa import protocol, wire
+from libvirt_vepa import protocol, wire, xdr
 from libvirt_vepa.errors import HostError, WireError
 from libvirt_vepa.hand import no_hand, open_hand
 from libvirt_vepa.messages import error_reply
@@ -57,11 +57,11 @@ def _await_opening(source: int, sink: int) -> Message:
 def _answer(procedure: int) -> bytes:
     if procedure == protocol.AUTH_LIST:
         # One way, which is none: this process is the user's own.
-        return wire.WORD.pack(1) + wire.WORD.pack(protocol.AUTHENTICATION_NONE)
+        return xdr.WORD.pack(1) + xdr.WORD.pack(protocol.AUTHENTICATION_NONE)
     if procedure == protocol.FEATURE:
         # Only keepalive is asked for that early, and every daemon has it.
-        return wire.WORD.pack(1)
-    raise WireError(f"procedure {procedure} is called before the connection is open", wire.ANEW)
+        return xdr.WORD.pack(1)
+    raise WireError(f"procedure {procedure} is called before the connection is open", xdr.ANEW)
 
 
 def _read(receive: Callable[[int], bytes]) -> Message:
@@ -69,11 +69,11 @@ def _read(receive: Callable[[int], bytes]) -> Message:
     frames = wire.Frames(lambda _header: True)
     missing = wire.FRAME.size
     head = _exactly(receive, missing)
-    length = wire.word_at(head, 0)
+    length = xdr.word_at(head, 0)
     for piece in frames.feed(head + _exactly(receive, max(0, min(length, wire.MESSAGE_MAX) - missing))):
         if isinstance(piece, Message):
             return piece
-    raise WireError("a message has ended too early", wire.ANEW)
+    raise WireError("a message has ended too early", xdr.ANEW)
 
 
 def _exactly(receive: Callable[[int], bytes], size: int) -> bytes:
@@ -120,13 +120,13 @@ def _in_use(folder: Path, kind: str) -> Path:
 
 
 def _is_session(opening: Message) -> bool:
-    name = wire.string_at(opening.payload, wire.WORD.size) if wire.word_at(opening.payload, 0) else b""
+    name = xdr.string_at(opening.payload, xdr.WORD.size) if xdr.word_at(opening.payload, 0) else b""
     return urlsplit(name.decode(errors="replace")).path == "/session"
 
 
 def _is_read_only(opening: Message) -> bool:
     """Tell whether the client wants to look only: its flags are the call's last word."""
-    return bool(wire.word_at(opening.payload, len(opening.payload) - wire.WORD.size) & protocol.READ_ONLY)
+    return bool(xdr.word_at(opening.payload, len(opening.payload) - xdr.WORD.size) & protocol.READ_ONLY)
 
 
 def _runtime() -> Path:
@@ -138,7 +138,7 @@ def _runtime() -> Path:
 def _authenticate(daemon: socket.socket) -> None:
     """Pass the daemon's own check of who this is, as far as that needs no password."""
     reply = _ask(daemon, protocol.AUTH_LIST)
-    ways = [wire.word_at(reply.payload, at) for at in range(wire.WORD.size, len(reply.payload), wire.WORD.size)]
+    ways = [xdr.word_at(reply.payload, at) for at in range(xdr.WORD.size, len(reply.payload), xdr.WORD.size)]
     if protocol.AUTHENTICATION_NONE in ways:
         return
     if protocol.AUTHENTICATION_POLKIT not in ways:

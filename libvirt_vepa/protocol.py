@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum, IntEnum, auto
 
-from libvirt_vepa import wire
+from libvirt_vepa import xdr
 
 # REMOTE_PROGRAM and its only version.
 PROGRAM, VERSION = 0x20008086, 1
@@ -25,13 +25,24 @@ TEXT_MAX = 4096
 class Part(Enum):
     """What stands before, or instead of, a document."""
 
+    # A string, or bytes, which look the same.
     STRING = auto()
+    # A string that may be missing.
+    OPTION = auto()
     DOMAIN = auto()
+    # A number of eight bytes.
+    HYPER = auto()
     # The document itself may be missing.
     MAYBE = auto()
+    # The documents are values among typed parameters.
+    PARAMETERS = auto()
 
 
-DOMAIN, STRING, MAYBE = Part.DOMAIN, Part.STRING, Part.MAYBE
+STRING, OPTION, DOMAIN, HYPER, MAYBE, PARAMETERS = Part
+# What one host's libvirt tells the other's about a migration; it stays between them.
+COOKIE = STRING
+# VIR_MIGRATE_PARAM_DEST_XML, VIR_MIGRATE_PARAM_PERSIST_XML and VIR_DOMAIN_SAVE_PARAM_DXML of libvirt-domain.h.
+FIELDS = frozenset({b"destination_xml", b"persistent_xml", b"dxml"})
 # Calls with a guest and a device, or its alias: DOMAIN_ATTACH_DEVICE, DOMAIN_DETACH_DEVICE, the same two with
 # _FLAGS, DOMAIN_UPDATE_DEVICE_FLAGS, DOMAIN_DETACH_DEVICE_ALIAS.
 ATTACH, DETACH, ATTACH_FLAGS, DETACH_FLAGS, UPDATE, DETACH_ALIAS = 8, 13, 160, 161, 174, 392
@@ -39,19 +50,31 @@ ATTACH, DETACH, ATTACH_FLAGS, DETACH_FLAGS, UPDATE, DETACH_ALIAS = 8, 13, 160, 1
 CALLS: Mapping[int, tuple[Part, ...]] = {
     10: (),  # DOMAIN_CREATE_XML
     11: (),  # DOMAIN_DEFINE_XML
+    108: (OPTION, HYPER, OPTION, HYPER),  # DOMAIN_MIGRATE_PREPARE2
     136: (STRING,),  # CONNECT_DOMAIN_XML_TO_NATIVE
+    148: (HYPER, OPTION, HYPER),  # DOMAIN_MIGRATE_PREPARE_TUNNEL
     185: (DOMAIN,),  # DOMAIN_SNAPSHOT_CREATE_XML
+    213: (DOMAIN, MAYBE),  # DOMAIN_MIGRATE_BEGIN3
+    214: (COOKIE, OPTION, HYPER, OPTION, HYPER),  # DOMAIN_MIGRATE_PREPARE3
+    215: (COOKIE, HYPER, OPTION, HYPER),  # DOMAIN_MIGRATE_PREPARE_TUNNEL3
+    216: (DOMAIN, MAYBE),  # DOMAIN_MIGRATE_PERFORM3
     232: (DOMAIN, STRING, MAYBE),  # DOMAIN_SAVE_FLAGS
     233: (STRING, MAYBE),  # DOMAIN_RESTORE_FLAGS
     236: (STRING,),  # DOMAIN_SAVE_IMAGE_DEFINE_XML
+    302: (DOMAIN, PARAMETERS),  # DOMAIN_MIGRATE_BEGIN3_PARAMS
+    303: (PARAMETERS,),  # DOMAIN_MIGRATE_PREPARE3_PARAMS
+    304: (PARAMETERS,),  # DOMAIN_MIGRATE_PREPARE_TUNNEL3_PARAMS
+    305: (DOMAIN, OPTION, PARAMETERS),  # DOMAIN_MIGRATE_PERFORM3_PARAMS
     309: (),  # DOMAIN_CREATE_XML_WITH_FILES
     350: (),  # DOMAIN_DEFINE_XML_FLAGS
     389: (DOMAIN, MAYBE),  # DOMAIN_MANAGED_SAVE_DEFINE_XML
     411: (DOMAIN,),  # DOMAIN_CHECKPOINT_CREATE_XML
+    440: (DOMAIN, PARAMETERS),  # DOMAIN_SAVE_PARAMS
+    441: (PARAMETERS,),  # DOMAIN_RESTORE_PARAMS
 }
 # Procedures whose reply is a document: DOMAIN_GET_XML_DESC, CONNECT_DOMAIN_XML_FROM_NATIVE,
 # DOMAIN_SNAPSHOT_GET_XML_DESC, DOMAIN_SAVE_IMAGE_GET_XML_DESC, DOMAIN_MANAGED_SAVE_GET_XML_DESC,
-# DOMAIN_CHECKPOINT_GET_XML_DESC.
+# DOMAIN_CHECKPOINT_GET_XML_DESC. Not those of migration: what they say is for the other host's libvirt.
 REPLIES = frozenset({14, 135, 186, 235, 388, 412})
 
 
@@ -74,36 +97,48 @@ class Interface(IntEnum):
 
 
 # What a read-only connection may not do: the daemon says so by itself.
-WRITES = frozenset({Interface.DEFINE, Interface.UNDEFINE, Interface.START, Interface.STOP})
+WRITES = frozenset(
+    {Interface.DEFINE, Interface.UNDEFINE, Interface.START, Interface.STOP}
+    | {ATTACH, DETACH, ATTACH_FLAGS, DETACH_FLAGS, UPDATE, DETACH_ALIAS}
+)
 # REMOTE_INTERFACE_LIST_MAX.
 INTERFACES_MAX = 16384
 
 
-def document_at(parts: tuple[Part, ...], payload: bytes, at: int = 0) -> int | None:
-    """Return where in a call its document begins, None where there is none; `at` is where the arguments do.
-
-    Raises WireError.
-    """
+def documents_at(parts: tuple[Part, ...], payload: bytes, at: int = 0) -> tuple[int, ...]:
+    """Return where in a call its documents begin, in their order; `at` is where the arguments do. Raises WireError."""
     for part in parts:
-        if part is Part.MAYBE:
-            if not wire.word_at(payload, at):
-                return None
-            at += wire.WORD.size
-        else:
-            at = wire.skip_string(payload, at)
+        if part is Part.PARAMETERS:
+            return tuple(place for field, place in xdr.string_parameters(payload, at) if field in FIELDS)
+        if part is Part.MAYBE and not xdr.word_at(payload, at):
+            return ()
+        at = _behind(part, payload, at)
+    return (at,)
+
+
+def _behind(part: Part, payload: bytes, at: int) -> int:
+    """Return where what follows a part begins; what follows the word that a document is there is that document."""
+    match part:
+        case Part.HYPER:
+            return at + xdr.HYPER_BYTES
+        case Part.MAYBE:
+            return at + xdr.WORD.size
+        case Part.OPTION:
+            there = xdr.word_at(payload, at)
+            return xdr.skip_string(payload, at + xdr.WORD.size) if there else at + xdr.WORD.size
+        case _:
             # A domain is its name, its UUID and its number.
-            at += wire.UUID_BYTES + wire.WORD.size if part is Part.DOMAIN else 0
-    return at
+            return xdr.skip_string(payload, at) + (xdr.UUID_BYTES + xdr.WORD.size if part is Part.DOMAIN else 0)
 
 
 def interface(name: bytes, mac: bytes) -> bytes:
     """Return a remote_nonnull_interface."""
-    return wire.string(name) + wire.string(mac)
+    return xdr.string(name) + xdr.string(mac)
 
 
 def interfaces_at(payload: bytes) -> tuple[tuple[bytes, bytes], ...]:
     """Return name and MAC of each interface in the array that a payload begins with. Raises WireError."""
-    texts = wire.strings_at(payload, wire.WORD.size, 2 * wire.word_at(payload, 0))
+    texts = xdr.strings_at(payload, xdr.WORD.size, 2 * xdr.word_at(payload, 0))
     return tuple(zip(texts[::2], texts[1::2], strict=True))
 
 
@@ -115,15 +150,15 @@ def error(code: int, domain: int, words: str, text: str) -> bytes:
     text = text[:TEXT_MAX]
     return b"".join(
         (
-            wire.WORD.pack(code),
-            wire.WORD.pack(domain),
-            wire.optional((words % text).encode()),
-            wire.WORD.pack(LEVEL_ERROR),
-            wire.optional(None),
-            wire.optional(words.encode()),
-            wire.optional(text.encode()),
-            wire.optional(None),
+            xdr.WORD.pack(code),
+            xdr.WORD.pack(domain),
+            xdr.optional((words % text).encode()),
+            xdr.WORD.pack(LEVEL_ERROR),
+            xdr.optional(None),
+            xdr.optional(words.encode()),
+            xdr.optional(text.encode()),
+            xdr.optional(None),
             NO_NUMBERS,
-            wire.optional(None),
+            xdr.optional(None),
         )
     )

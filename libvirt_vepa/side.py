@@ -7,7 +7,7 @@ import socket
 from array import array
 from collections import deque
 
-from libvirt_vepa import wire
+from libvirt_vepa import wire, xdr
 from libvirt_vepa.errors import WireError
 from libvirt_vepa.wire import Frames, Message
 
@@ -127,7 +127,7 @@ class LocalSide(Side):
         first = self._sent + len(self._pending) + len(data) - len(message.tail)
         for number in range(len(message.tail)):
             if not self._other._arrived:
-                raise WireError("a message came without its descriptors", wire.ANEW)
+                raise WireError("a message came without its descriptors", xdr.ANEW)
             self._outgoing.append((first + number, self._other._arrived.popleft()))
         return data
 
@@ -139,7 +139,7 @@ class LocalSide(Side):
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 self._arrived.extend(array("i", value))
         if len(self._arrived) > DESCRIPTORS:
-            raise WireError(f"{len(self._arrived)} descriptors came without a message", wire.ANEW)
+            raise WireError(f"{len(self._arrived)} descriptors came without a message", xdr.ANEW)
         return data
 
     def _write(self, data: bytes | bytearray) -> int:

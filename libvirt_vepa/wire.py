@@ -1,28 +1,22 @@
-"""libvirt's own wire: messages, and the few XDR types that stand around an XML document.
-
-Facts: virnetprotocol.x of libvirt for the frame and its bounds, RFC 4506 for XDR.
-"""
+"""libvirt's own wire: the messages that go over it (virnetprotocol.x of libvirt)."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
 from libvirt_vepa.errors import WireError
+from libvirt_vepa.xdr import ANEW, WORD, word_at
 
 # VIR_NET_MESSAGE_MAX does not count the length word that begins a message.
 LENGTH_BYTES = 4
 MESSAGE_MAX = 32 * 1024 * 1024 + LENGTH_BYTES
-STRING_MAX = 4 * 1024 * 1024
-UUID_BYTES = 16
 # VIR_NET_MESSAGE_NUM_FDS_MAX.
 DESCRIPTORS_MAX = 32
 FRAME = struct.Struct(">7I")
-WORD = struct.Struct(">I")
-ANEW = "connect again, and report this if it happens again"
 
 
 class Type(IntEnum):
@@ -212,64 +206,3 @@ def descriptors(payload: bytes) -> int:
     if count > DESCRIPTORS_MAX:
         raise WireError(f"a message with {count} descriptors is none of libvirt's", ANEW)
     return count
-
-
-# -- XDR
-
-
-def skip_string(payload: bytes, at: int) -> int:
-    """Return where what follows a string begins. Raises WireError where the payload is too short for it."""
-    return _span(payload, at)[1]
-
-
-def string_at(payload: bytes, at: int) -> bytes:
-    """Return the string that begins there. Raises WireError where the payload is too short for it."""
-    return payload[at + WORD.size : _span(payload, at)[0]]
-
-
-def _span(payload: bytes, at: int) -> tuple[int, int]:
-    """Return where a string's bytes end, and where what follows begins: strings are filled up to four bytes."""
-    length = word_at(payload, at)
-    end = at + WORD.size + length
-    filled = end + -length % WORD.size
-    if length > STRING_MAX or filled > len(payload):
-        raise WireError(f"a string of {length} bytes does not fit into its message", ANEW)
-    return end, filled
-
-
-def strings_at(payload: bytes, at: int, count: int) -> tuple[bytes, ...]:
-    """Return strings that stand one after the other. Raises WireError where the payload is too short for them."""
-    found = []
-    for _ in range(count):
-        found.append(string_at(payload, at))
-        at = skip_string(payload, at)
-    return tuple(found)
-
-
-def word_at(payload: bytes | bytearray, at: int) -> int:
-    """Return the number that stands there. Raises WireError where the payload has ended."""
-    if len(payload) - at < WORD.size:
-        raise WireError("a message has ended too early", ANEW)
-    return int(WORD.unpack_from(payload, at)[0])
-
-
-def with_string(payload: bytes, at: int, text: bytes) -> bytes:
-    """Return the payload with another string in the place of the one that begins there. Raises WireError."""
-    return payload[:at] + string(text) + payload[skip_string(payload, at) :]
-
-
-def string(text: bytes) -> bytes:
-    """Return a string as XDR. Raises WireError where libvirt would not take one that long."""
-    if len(text) > STRING_MAX:
-        raise WireError("the translated document is longer than the 4 MiB that libvirt takes", "make it smaller")
-    return WORD.pack(len(text)) + text + b"\0" * (-len(text) % WORD.size)
-
-
-def array(items: Sequence[bytes]) -> bytes:
-    """Return an array of what is XDR already."""
-    return WORD.pack(len(items)) + b"".join(items)
-
-
-def optional(text: bytes | None) -> bytes:
-    """Return a string that may be missing, as XDR."""
-    return WORD.pack(0) if text is None else WORD.pack(1) + string(text)

@@ -11,24 +11,36 @@ PROGRAM, QEMU_PROGRAM, KEEPALIVE = 0x20008086, 0x20008087, 0x6B656570
 CALL, REPLY, EVENT, STREAM, CALL_WITH_FDS, REPLY_WITH_FDS = range(6)
 OK, ERROR, CONTINUE = range(3)
 LONGEST = 33554432 + 4
-# The arguments of each procedure: `?` may be missing.
+# The arguments of each procedure: `?` may be missing; `parameters` have documents among others, called so.
 ARGUMENTS = {
     10: "xml flags",
     11: "xml",
+    108: "?string hyper ?string hyper xml",
     136: "string xml flags",
+    148: "hyper ?string hyper xml",
     185: "domain xml flags",
+    213: "domain ?xml hyper ?string hyper",
+    214: "string ?string hyper ?string hyper xml",
+    215: "string hyper ?string hyper xml",
+    216: "domain ?xml string ?string ?string hyper ?string hyper",
     232: "domain string ?xml flags",
     233: "string ?xml flags",
     236: "string xml flags",
+    302: "domain parameters:destination_xml flags",
+    303: "parameters:destination_xml string flags",
+    304: "parameters:persistent_xml string flags",
+    305: "domain ?string parameters:persistent_xml string flags",
     309: "xml flags",
     350: "xml flags",
     389: "domain ?xml flags",
     411: "domain xml flags",
+    440: "domain parameters:dxml flags",
+    441: "parameters:dxml flags",
 }
 # The same of those that are about a single device.
 CHANGES = {8: "domain xml", 13: "domain xml", 160: "domain xml flags", 161: "domain xml flags", 174: "domain xml flags"}
 REPLIES = {14, 135, 186, 235, 388, 412}
-OPTIONAL = sorted(number for number, words in ARGUMENTS.items() if "?xml" in words)
+OPTIONAL = sorted(number for number, words in ARGUMENTS.items() if "?xml" in words or ":" in words)
 
 
 class Frame(NamedTuple):
@@ -107,14 +119,35 @@ def domain(name: bytes = b"web") -> bytes:
 def arguments(procedure: int, document: bytes | None, text: bytes = b"/a file") -> tuple[bytes, bytes]:
     """Return what stands before the document (and the word that tells it is there), and the whole payload."""
     before, payload = b"", b""
+    plain = {"domain": domain(text), "string": string(text), "hyper": bytes(range(8)), "flags": b"\0\0\0\x05"}
+    plain["?string"] = struct.pack(">I", bool(text)) + (string(text) if text else b"")
     for word in (ARGUMENTS | CHANGES)[procedure].split():
-        if word.endswith("xml"):
+        if word.startswith("parameters:"):
+            ahead, whole = parameters(word.removeprefix("parameters:"), document, text)
+            before, payload = payload + ahead, payload + whole
+        elif word.endswith("xml"):
             payload += b"" if word == "xml" else struct.pack(">I", document is not None)
             before = payload
             payload += b"" if document is None else string(document)
         else:
-            payload += {"domain": domain(text), "string": string(text), "flags": b"\0\0\0\x05"}[word]
+            payload += plain[word]
     return before, payload
+
+
+def parameters(name: str, document: bytes | None, text: bytes) -> tuple[bytes, bytes]:
+    """Return typed parameters of all seven types, a document among them if given, and what stands before that."""
+    values = (b"\0\0\0\x01", b"\0\0\0\x02", bytes(8), bytes(range(8)), bytes(8), b"\0\0\0\x01")
+    others = [parameter(b"bandwidth", number, value) for number, value in enumerate(values, 1)]
+    before, after = b"".join(others[:4]) + parameter(b"uri", 7, string(text)), b"".join(others[4:])
+    if document is None:
+        return b"", struct.pack(">I", 7) + before + after
+    before = struct.pack(">I", 8) + before + parameter(name.encode(), 7, b"")
+    return before, before + string(document) + after
+
+
+def parameter(field: bytes, kind: int, value: bytes) -> bytes:
+    """remote_typed_param."""
+    return string(field) + struct.pack(">I", kind) + value
 
 
 def error(payload: bytes) -> Error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 
@@ -62,6 +63,29 @@ def test_a_reply_reaches_the_client_in_the_proposed_form(procedure, size):
     answer = remote.reply(procedure, remote.string(STORED) + b"more", 9)
     assert from_daemon(relay, answer.pack(), size) == answer._replace(payload=remote.string(proposed) + b"more").pack()
     assert b"<name>lan</name>" in proposed
+
+
+def parameters(one: bytes, other: bytes) -> bytes:
+    """Return parameters with two documents, and with ones that only look like documents of ours."""
+    strings = {b"uri": DOMAIN, b"destination_xml": one, b"physical": DOMAIN, b"persistent_xml": other}
+    listed = [remote.parameter(field, 7, remote.string(value)) for field, value in strings.items()]
+    return struct.pack(">I", len(listed)) + b"".join(listed)
+
+
+@CUTS
+@pytest.mark.parametrize("pair", [(DOMAIN, DOMAIN), (DOMAIN, OTHER), (OTHER, DOMAIN), (STORED, DOMAIN)])
+def test_each_document_of_a_call_is_translated_and_a_cookie_is_not(pair, size):
+    cookie = remote.string(DOMAIN) + b"flag"
+    stored = [translate.to_stored(document, "a document") for document in pair]
+    call = remote.call(303, parameters(*pair) + cookie, 7)
+    sent = from_client(Relay(), call.pack(), size)
+    assert sent == (call._replace(payload=parameters(*stored) + cookie).pack(), b"")
+
+
+@pytest.mark.parametrize("procedure", [213, 302])
+def test_what_the_source_of_a_migration_says_is_for_the_other_host(procedure):
+    data = remote.reply(procedure, remote.string(b"cookie") + remote.string(STORED)).pack()
+    assert from_daemon(Relay(), data) == data
 
 
 @pytest.mark.parametrize("document", [OTHER, STORED, b"", b"<a/>", b"no XML at all", b"\0\xff" * 50])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libvirt_vepa import wire
+from libvirt_vepa import wire, xdr
 from libvirt_vepa.errors import WireError
 from libvirt_vepa.wire import Frames, Header, Message
 from tests.unit import remote
@@ -106,7 +106,7 @@ def test_the_longest_message_that_is_wanted_comes_whole():
 def test_a_length_that_no_message_has_is_refused_as_soon_as_it_is_there(length, rest):
     frames = Frames(lambda _header: True)
     assert refused(frames, struct.pack(">I", length) + rest) == (
-        f"a message of {length} bytes is none of libvirt's; {wire.ANEW}"
+        f"a message of {length} bytes is none of libvirt's; {xdr.ANEW}"
     )
     # And it stays refused.
     refused(frames, b"")
@@ -148,24 +148,24 @@ def test_a_reply_has_the_serial_of_its_call():
 @holds
 @given(TEXTS, TEXTS, TEXTS)
 def test_a_string_is_read_as_it_was_written(before, text, after):
-    assert wire.string(text) == remote.string(text)
+    assert xdr.string(text) == remote.string(text)
     payload = before + remote.string(text) + after
-    assert wire.string_at(payload, len(before)) == text
-    assert payload[wire.skip_string(payload, len(before)) :] == after
+    assert xdr.string_at(payload, len(before)) == text
+    assert payload[xdr.skip_string(payload, len(before)) :] == after
 
 
 @holds
 @given(TEXTS, TEXTS, TEXTS, TEXTS)
 def test_another_string_in_its_place_leaves_the_rest_as_it_was(before, text, other, after):
-    payload = wire.with_string(before + remote.string(text) + after, len(before), other)
+    payload = xdr.with_string(before + remote.string(text) + after, len(before), other)
     assert payload == before + remote.string(other) + after
 
 
 @given(TEXTS)
 @holds
 def test_a_string_that_may_be_missing(text):
-    assert wire.optional(text) == struct.pack(">I", 1) + remote.string(text)
-    assert wire.optional(None) == bytes(4)
+    assert xdr.optional(text) == struct.pack(">I", 1) + remote.string(text)
+    assert xdr.optional(None) == bytes(4)
 
 
 @holds
@@ -173,28 +173,28 @@ def test_a_string_that_may_be_missing(text):
 def test_a_string_that_has_ended_too_early_is_refused(text, data: Any):
     whole = remote.string(text)
     payload = whole[: data.draw(st.integers(0, len(whole) - 1))]
-    for read in (wire.skip_string, wire.string_at, lambda *where: wire.with_string(*where, b"other")):
+    for read in (xdr.skip_string, xdr.string_at, lambda *where: xdr.with_string(*where, b"other")):
         refusal(read, payload, 0, kind=WireError)
 
 
 @pytest.mark.parametrize("at", [0, 1, 4, 100])
 def test_a_number_that_is_not_there_is_refused(at):
-    refusal(wire.word_at, b"\0\0\0"[:at], at, kind=WireError)
+    refusal(xdr.word_at, b"\0\0\0"[:at], at, kind=WireError)
 
 
 def test_a_string_may_be_as_long_as_libvirt_takes_and_no_longer():
     longest = bytes(4 * MEBIBYTE)
-    assert wire.string_at(wire.string(longest), 0) == longest
-    assert "4 MiB" in refusal(wire.string, longest + b"\0", kind=WireError)
-    refusal(wire.string_at, struct.pack(">I", len(longest) + 1) + longest + bytes(4), 0, kind=WireError)
+    assert xdr.string_at(xdr.string(longest), 0) == longest
+    assert "4 MiB" in refusal(xdr.string, longest + b"\0", kind=WireError)
+    refusal(xdr.string_at, struct.pack(">I", len(longest) + 1) + longest + bytes(4), 0, kind=WireError)
 
 
 @holds
 @given(st.lists(TEXTS), TEXTS)
 def test_an_array_holds_its_strings(texts, more):
-    payload = wire.array([wire.string(text) for text in texts])
+    payload = xdr.array([xdr.string(text) for text in texts])
     assert payload == struct.pack(">I", len(texts)) + b"".join(remote.string(text) for text in texts)
-    assert wire.strings_at(payload + more, 4, len(texts)) == tuple(texts)
+    assert xdr.strings_at(payload + more, 4, len(texts)) == tuple(texts)
 
 
 @holds
@@ -202,4 +202,4 @@ def test_an_array_holds_its_strings(texts, more):
 def test_strings_that_are_not_all_there_are_refused(texts, data):
     payload = b"".join(remote.string(text) for text in texts)
     short = payload[: data.draw(st.integers(0, len(payload) - 1))]
-    refusal(wire.strings_at, short, 0, len(texts), kind=WireError)
+    refusal(xdr.strings_at, short, 0, len(texts), kind=WireError)
