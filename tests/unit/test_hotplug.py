@@ -1,0 +1,264 @@
+"""Attach, detach and update as the daemon and the hand see them, with each of their answers an error once."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Callable
+
+import pytest
+from lxml import etree
+
+from libvirt_vepa import protocol
+from libvirt_vepa.hand import Hand, no_hand
+from libvirt_vepa.model import NAMESPACE
+from libvirt_vepa.relay import OWN_SERIALS, Relay
+from tests.unit import remote
+
+LIVE, CONFIG = 1, 2
+MAC, ALIAS = "52:54:00:aa:bb:cc", "ua-physical-525400aabbcc"
+INTERFACE = f"""<interface type='physical'>
+  <name>lan</name><type>macvtap</type><target mode='vepa'/><mac address='{MAC}'/>
+</interface>""".encode()
+OTHERS = b"<interface alias='ua-mine' name='dmz' type='tap'/>"
+REFUSED = struct.pack(">2I", 38, 10) + b"the daemon's own words"
+NO_METADATA = struct.pack(">2I", 80, 20)
+
+
+class Daemon:
+    """Answers what is asked of it; `fails` is the number of the call of ours that it refuses."""
+
+    def __init__(self, active: bool = True, fails: int = 0, requests: dict[int, bytes | None] | None = None) -> None:
+        self.active, self.fails = active, fails
+        self.requests: dict[int, bytes | None] = requests or {LIVE: None, CONFIG: None}
+        self.heard: list[str] = []
+        self.interfaces: dict[int, bytes] = {}
+
+    def answer(self, call: remote.Frame) -> remote.Frame:
+        payload, status = self._answer(call)
+        if len(self.heard) == self.fails:
+            payload, status = REFUSED, remote.ERROR
+        return remote.reply(call.procedure, payload, call.serial, status)
+
+    def _answer(self, call: remote.Frame) -> tuple[bytes, int]:
+        assert call.payload.startswith(remote.domain())
+        rest, fine = call.payload[len(remote.domain()) :], len(self.heard) + 1 != self.fails
+        match call.procedure:
+            case protocol.IS_ACTIVE:
+                self.heard.append("active?")
+                return struct.pack(">I", self.active), remote.OK
+            case protocol.GET_METADATA:
+                (scope,) = struct.unpack(">I", rest[-4:])
+                self.heard.append(f"get {scope}")
+                found = self.requests[scope]
+                return (NO_METADATA, remote.ERROR) if found is None else (remote.string(found), remote.OK)
+            case protocol.SET_METADATA:
+                (scope,) = struct.unpack(">I", rest[-4:])
+                self.heard.append(f"set {scope}")
+                if fine:
+                    self.requests[scope] = _option(rest, 4)
+                return b"", remote.OK
+            case protocol.GET_XML:
+                self.heard.append("xml")
+                return remote.string(self._xml()), remote.OK
+            case _:
+                self.heard.append(f"call {call.procedure}")
+                length = struct.unpack_from(">I", rest)[0]
+                self.interfaces[0] = rest[4 : 4 + length]
+                return b"", remote.OK
+
+    def _xml(self) -> bytes:
+        wrapper = self.requests[CONFIG] or b"<interfaces/>"
+        wrapper = wrapper.replace(b"<interfaces", f"<interfaces xmlns='{NAMESPACE}'".encode(), 1)
+        return b"<domain><metadata>" + wrapper + b"</metadata><devices/></domain>"
+
+
+def _option(payload: bytes, at: int) -> bytes | None:
+    there, length = struct.unpack_from(">2I", payload, at)
+    return payload[at + 8 : at + 8 + length] if there else None
+
+
+class Helper:
+    """The other side of a hand; `fails` is the number of the errand that it refuses."""
+
+    def __init__(self, fails: int = 0) -> None:
+        self.fails, self.heard = fails, []
+        self.near, self.far = socket.socketpair()
+
+    def open(self) -> Hand:
+        return Hand(self.near)
+
+    def answer(self) -> None:
+        said = json.loads(self.far.recv(1 << 20))
+        self.heard.append(said)
+        outcome = {"error": "it cannot be", "remedy": "help it"} if len(self.heard) == self.fails else {}
+        self.far.sendall(json.dumps(outcome).encode() + b"\n")
+
+
+def run(
+    call: remote.Frame, daemon: Daemon, open_hand: Callable[[], Hand], helper: Helper | None = None
+) -> remote.Frame:
+    """Let a relay serve one call to its end; return the client's reply."""
+    relay = Relay(open_hand)
+    ahead, back = relay.from_client(call.pack())
+    while not back:
+        if relay.hands:
+            assert helper and not ahead
+            helper.answer()
+            ahead, back = relay.from_hand(relay.hands[0])
+        else:
+            (asked,) = remote.frames(ahead)
+            assert asked.serial > OWN_SERIALS
+            ahead, back = relay.from_daemon(daemon.answer(asked).pack())
+    assert not ahead and not relay.busy
+    (reply,) = remote.frames(back)
+    assert reply[:5] == (remote.PROGRAM, 1, call.procedure, remote.REPLY, call.serial)
+    return reply
+
+
+def change(procedure: int, document: bytes = INTERFACE, flags: int = LIVE | CONFIG) -> remote.Frame:
+    payload = remote.domain() + remote.string(document) + struct.pack(">I", flags)
+    return remote.call(procedure, payload, 7)
+
+
+def aliases(wrapper: bytes | None) -> list[str]:
+    return [] if wrapper is None else [child.get("alias", "") for child in etree.fromstring(wrapper)]
+
+
+def test_an_attach_writes_the_request_has_the_device_made_and_attaches():
+    daemon, helper = Daemon(), Helper()
+    reply = run(change(160), daemon, helper.open, helper)
+    assert (reply.status, reply.payload) == (remote.OK, b"")
+    assert daemon.heard == ["get 2", "set 2", "get 1", "set 1", "call 160"]
+    assert [said["do"] for said in helper.heard] == ["begin", "attach", "keep"]
+    assert helper.heard[0]["guest"] == "00010203-0405-0607-0809-0a0b0c0d0e0f"
+    assert daemon.interfaces[0].decode() == helper.heard[1]["interface"]
+    assert b"<interface type='ethernet'>" in daemon.interfaces[0] and b"managed='no'" in daemon.interfaces[0]
+    for scope in (LIVE, CONFIG):
+        (request,) = etree.fromstring(daemon.requests[scope])
+        assert dict(request.attrib) == {"alias": ALIAS, "name": "lan", "type": "macvtap", "mode": "vepa"}
+        assert b"urn:" not in daemon.requests[scope]
+
+
+@pytest.mark.parametrize(
+    ("flags", "active", "heard", "errands"),
+    [
+        (CONFIG, True, ["get 2", "set 2", "call 160"], 0),
+        (LIVE, True, ["get 1", "set 1", "call 160"], 3),
+        (0, False, ["active?", "get 2", "set 2", "call 160"], 0),
+        (0, True, ["active?", "get 1", "set 1", "call 160"], 3),
+    ],
+)
+def test_only_what_is_meant_is_changed(flags, active, heard, errands):
+    daemon, helper = Daemon(active), Helper()
+    assert run(change(160, flags=flags), daemon, helper.open, helper).status == remote.OK
+    assert (daemon.heard, len(helper.heard)) == (heard, errands)
+
+
+def test_the_older_call_is_about_the_running_guest():
+    daemon, helper = Daemon(), Helper()
+    call = remote.call(8, remote.domain() + remote.string(INTERFACE), 7)
+    assert run(call, daemon, helper.open, helper).status == remote.OK
+    assert daemon.heard == ["get 1", "set 1", "call 8"]
+
+
+@pytest.mark.parametrize("before", [None, b"<interfaces>" + OTHERS + b"</interfaces>"])
+@pytest.mark.parametrize("fails", range(1, 6))
+def test_whatever_the_daemon_refuses_leaves_what_was_there(fails, before):
+    daemon, helper = Daemon(fails=fails, requests={LIVE: before, CONFIG: before}), Helper()
+    reply = run(change(160), daemon, helper.open, helper)
+    assert (reply.status, reply.payload) == (remote.ERROR, REFUSED)
+    assert [aliases(daemon.requests[scope]) for scope in (LIVE, CONFIG)] == [aliases(before)] * 2
+    assert "keep" not in [said["do"] for said in helper.heard]
+    assert fails < 5 or [said["do"] for said in helper.heard] == ["begin", "attach", "undo"]
+
+
+@pytest.mark.parametrize("fails", [1, 2])
+def test_whatever_the_hand_refuses_leaves_what_was_there(fails):
+    daemon, helper = Daemon(), Helper(fails)
+    reply = run(change(160), daemon, helper.open, helper)
+    assert remote.error(reply.payload).message == b"operation failed: it cannot be; help it"
+    assert not any(map(aliases, daemon.requests.values()))
+    assert not any(word.startswith("call") for word in daemon.heard)
+
+
+def test_a_request_of_that_name_that_was_there_comes_back():
+    stale = f"<interfaces><interface alias='{ALIAS}' name='old' type='tap'/></interfaces>".encode()
+    daemon, helper = Daemon(fails=5, requests={LIVE: stale, CONFIG: stale}), Helper()
+    assert run(change(160), daemon, helper.open, helper).status == remote.ERROR
+    for scope in (LIVE, CONFIG):
+        assert [child.get("name") for child in etree.fromstring(daemon.requests[scope])] == ["old"]
+
+
+def test_without_a_hand_nothing_is_changed():
+    daemon = Daemon()
+    reply = run(change(160), daemon, no_hand)
+    assert b"a session's guest cannot have a NIC of the host" in (remote.error(reply.payload).message or b"")
+    assert daemon.heard == []
+
+
+def test_a_hand_that_goes_is_an_error():
+    helper = Helper()
+    relay = Relay(helper.open)
+    relay.from_client(change(160).pack())
+    helper.far.close()
+    ahead, back = relay.from_hand(relay.hands[0])
+    (reply,) = remote.frames(back)
+    assert ahead == b"" and b"libvirt-vepad has gone" in (remote.error(reply.payload).message or b"")
+
+
+@pytest.mark.parametrize("procedure", [13, 161, 392])
+def test_a_detach_lets_the_device_go_afterwards(procedure):
+    had = f"<interfaces><interface alias='{ALIAS}' name='lan' type='macvtap'/></interfaces>".encode()
+    daemon, helper = Daemon(requests={LIVE: had, CONFIG: had}), Helper()
+    call = change(procedure, ALIAS.encode() if procedure == 392 else INTERFACE)
+    if procedure == 13:
+        call = call._replace(payload=call.payload[:-4])
+    assert run(call, daemon, helper.open, helper).status == remote.OK
+    config = [] if procedure == 13 else ["xml", "set 2"]
+    assert daemon.heard == ["get 1", f"call {procedure}", *config]
+    assert [said["do"] for said in helper.heard] == ["begin", "settle"] and helper.heard[1]["name"] == ALIAS
+
+
+def test_a_detach_from_a_guest_without_requests_needs_no_hand():
+    daemon = Daemon()
+    assert run(change(161), daemon, no_hand).status == remote.OK
+    assert daemon.heard == ["get 1", "call 161", "xml"]
+
+
+def test_a_detach_that_is_refused_lets_nothing_go():
+    had = f"<interfaces><interface alias='{ALIAS}' name='lan' type='macvtap'/></interfaces>".encode()
+    daemon, helper = Daemon(fails=2, requests={LIVE: had, CONFIG: had}), Helper()
+    assert run(change(161), daemon, helper.open, helper).payload == REFUSED
+    assert [said["do"] for said in helper.heard] == ["begin"] and aliases(daemon.requests[CONFIG]) == [ALIAS]
+
+
+def test_an_update_writes_what_it_changes_and_takes_it_back():
+    had = f"<interfaces><interface alias='{ALIAS}' name='lan' type='macvtap' mode='pepa'/></interfaces>".encode()
+    daemon = Daemon(requests={LIVE: had, CONFIG: had})
+    assert run(change(174, flags=CONFIG), daemon, no_hand).status == remote.OK
+    assert daemon.heard == ["get 2", "set 2", "call 174"] and b"vepa" in (daemon.requests[CONFIG] or b"")
+    daemon = Daemon(fails=3, requests={LIVE: had, CONFIG: had})
+    assert run(change(174, flags=CONFIG), daemon, no_hand).payload == REFUSED
+    assert b"pepa" in (daemon.requests[CONFIG] or b"")
+
+
+def test_an_update_of_a_running_guest_cannot_change_the_request():
+    had = f"<interfaces><interface alias='{ALIAS}' name='lan' type='macvtap' mode='pepa'/></interfaces>".encode()
+    daemon = Daemon(requests={LIVE: had, CONFIG: had})
+    reply = run(change(174), daemon, no_hand)
+    assert b"cannot change while the guest runs; detach it" in (remote.error(reply.payload).message or b"")
+    assert daemon.heard == ["get 1"]
+
+
+@pytest.mark.parametrize("size", [1, 30, 300])
+def test_calls_of_our_own_do_not_cut_into_what_the_client_is_saying(size):
+    relay, daemon = Relay(no_hand), Daemon()
+    stream = remote.call(211, b"d" * 700, 9, remote.STREAM)._replace(status=remote.CONTINUE)
+    (asked,) = remote.frames(relay.from_client(change(160, flags=CONFIG).pack())[0])
+    ahead = relay.from_client(stream.pack()[:size])[0]
+    ahead += relay.from_daemon(daemon.answer(asked).pack())[0]
+    ahead += relay.from_client(stream.pack()[size:])[0]
+    frames = list(remote.frames(ahead))
+    assert stream in frames and {frame.procedure for frame in frames} == {211, protocol.SET_METADATA}
