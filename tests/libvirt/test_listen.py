@@ -22,6 +22,7 @@ from tests.lab.shell import run
 
 Make = Callable[[int], Guest]
 SOCKET = Path("/run/libvirt-vepa-sock")
+LOG = Path("/run/listen.log")
 URI = f"qemu:///system?socket={SOCKET}"
 SECONDS = 10
 GROUP = "vepatest"
@@ -44,7 +45,7 @@ def wait_for(what: str, condition: Callable[[], bool], process: subprocess.Popen
     """Return when something is true that nothing tells of."""
     deadline = time.monotonic() + SECONDS
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, LOG.read_text()
         assert time.monotonic() < deadline, f"not in {SECONDS} seconds: {what}"
         os.sched_yield()
 
@@ -57,20 +58,30 @@ def listens() -> bool:
 def end(process: subprocess.Popen[str]) -> str:
     """Ask it to end, and return what it has said."""
     process.terminate()
-    said = process.communicate(timeout=SECONDS)[1]
-    assert process.returncode == 0, said
-    return said
+    assert process.wait(SECONDS) == 0, LOG.read_text()
+    return LOG.read_text()
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """Return what it has said, which has failed by itself."""
+    assert process.wait(SECONDS) == 1
+    return LOG.read_text()
+
+
+def begin(*command: str, passed: tuple[int, ...] = ()) -> subprocess.Popen[str]:
+    # No pipe: the connections have it too, and may go on.
+    with LOG.open("w") as log:
+        return subprocess.Popen(command, stderr=log, text=True, pass_fds=passed)
 
 
 @contextmanager
 def started(*arguments: str, before: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
-    command = (*before, CONNECTION, "--listen", *(arguments or (str(SOCKET),)))
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = begin(*before, CONNECTION, "--listen", *(arguments or (str(SOCKET),)))
     try:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 @pytest.fixture
@@ -278,7 +289,7 @@ def test_a_user_reaches_their_own_daemon(listening: subprocess.Popen[str], guest
 @pytest.mark.usefixtures("libvirtd")
 def test_who_is_not_root_serves_only_themselves() -> None:
     with started("/run/user-sock", before=as_user()) as process:
-        assert "cannot listen on /run/user-sock: Permission denied; run the command as root" in process.communicate()[1]
+        assert "cannot listen on /run/user-sock: Permission denied; run the command as root" in ended(process)
     folder = Path("/run/theirs")
     folder.mkdir(exist_ok=True)
     os.chown(folder, USER, USER)
@@ -311,7 +322,7 @@ def test_a_socket_that_nobody_listens_on_is_replaced(libvirtd: Daemon) -> None:
     with started() as process:
         wait_for("it listens", listens, process)
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.wait()
     assert SOCKET.is_socket()
     with started() as process:
         wait_for("it listens", listens, process)
@@ -322,7 +333,7 @@ def test_a_socket_that_nobody_listens_on_is_replaced(libvirtd: Daemon) -> None:
 @pytest.mark.usefixtures("listening")
 def test_two_do_not_listen_on_one() -> None:
     with started() as process:
-        said = process.communicate(timeout=SECONDS)[1]
+        said = ended(process)
     assert said == (
         f"libvirt-vepa-connect: cannot listen on {SOCKET}: somebody else does; stop that one, or name another path\n"
     )
@@ -341,8 +352,8 @@ def test_two_do_not_listen_on_one() -> None:
 def test_a_path_that_cannot_be(path: str, why: str) -> None:
     Path("/run/a-file").touch()
     with started(path) as process:
-        said = process.communicate(timeout=SECONDS)[1]
-    assert (process.returncode, said) == (1, f"libvirt-vepa-connect: cannot listen on {path}: {why}\n")
+        said = ended(process)
+    assert said == f"libvirt-vepa-connect: cannot listen on {path}: {why}\n"
     assert Path("/run/a-file").is_file()
 
 
@@ -360,7 +371,7 @@ def passed_on(end: socket.socket, count: str = "1", pid: str = "$$") -> subproce
     """Start it with a socket as sd_listen_fds(3) has it."""
     number = end.fileno()
     command = f"exec 3<&{number}; LISTEN_PID={pid} LISTEN_FDS={count} exec {CONNECTION} --listen"
-    return subprocess.Popen(("bash", "-c", command), stderr=subprocess.PIPE, text=True, pass_fds=(number,))
+    return begin("bash", "-c", command, passed=(number,))
 
 
 @pytest.fixture
@@ -390,13 +401,13 @@ def test_a_connection_is_passed_on(listener: socket.socket, guest_of: Make) -> N
     process = passed_on(connection)
     connection.close()
     assert client.communicate(timeout=SECONDS) == ("", "\n") or client.returncode == 0
-    assert (process.communicate(timeout=SECONDS)[1], process.returncode) == ("", 0)
+    assert (process.wait(SECONDS), LOG.read_text()) == (0, "")
 
 
 @pytest.mark.parametrize(("count", "pid"), [("1", "1"), ("2", "$$"), ("", "$$"), ("0", "$$")])
 def test_no_socket_is_passed_on(listener: socket.socket, count: str, pid: str) -> None:
     process = passed_on(listener, count, pid)
-    said = process.communicate(timeout=SECONDS)[1]
+    said = ended(process)
     assert said == (
         "libvirt-vepa-connect: no socket was passed on; name the path to listen on, or start the systemd unit\n"
     )
@@ -405,5 +416,5 @@ def test_no_socket_is_passed_on(listener: socket.socket, count: str, pid: str) -
 def test_what_is_passed_on_is_no_socket(libvirtd: Daemon) -> None:
     with open("/dev/null") as null, socket.socket() as other:
         for each, why in ((null, "no socket: Socket operation on non-socket"), (other, "no Unix stream socket")):
-            said = passed_on(each).communicate(timeout=SECONDS)[1]
+            said = ended(passed_on(each))
             assert said == f"libvirt-vepa-connect: what was passed on is {why}; mend the systemd unit\n"
