@@ -278,7 +278,10 @@ def test_a_user_reaches_their_own_daemon(listening: subprocess.Popen[str], guest
     guest.ask("vepa")
     uri = f"qemu:///session?socket={SOCKET}"
     with session_daemon(runtime, user):
-        run(*user, *PLAIN, uri, "define", "/dev/stdin", stdin=guest.xml)
+        # A pipe of root's cannot be opened by its name.
+        xml = home / "guest.xml"
+        xml.write_text(guest.xml, encoding="utf-8")
+        run(*user, *PLAIN, uri, "define", str(xml))
         assert "<interface type='physical'>" in run(*user, *PLAIN, uri, "dumpxml", guest.name).stdout
         assert guest.name in run(*user, *PLAIN, "qemu:///session", "list", "--all", "--name").stdout
         run(*user, *PLAIN, uri, "undefine", guest.name)
