@@ -27,14 +27,16 @@ class Side:
         self.sink = sink
         # It takes nothing more; what it has said is still to be read.
         self.gone = False
-        self._pending = bytearray()
+        # Pieces as they came, so that nothing is copied while it waits.
+        self._pending: deque[memoryview] = deque()
+        self._kept = 0
         for descriptor in {source, sink}:
             os.set_blocking(descriptor, False)
 
     @property
     def waiting(self) -> int:
         """How many bytes it has not taken yet."""
-        return len(self._pending)
+        return self._kept
 
     def read(self) -> bytes | None:
         """Return what has come: nothing where it has ended, None where there was nothing to read after all."""
@@ -51,13 +53,20 @@ class Side:
         if written == len(data):
             return True
         if not self.gone:
-            self._pending += data[written:]
+            self._pending.append(memoryview(data)[written:])
+            self._kept += len(data) - written
         return False
 
     def flush(self) -> None:
         """Write as much as is taken at once of what was kept."""
-        written = self._written(self._pending)
-        del self._pending[:written]
+        while self._pending:
+            first = self._pending[0]
+            written = self._written(first)
+            self._kept -= written
+            if written < len(first):
+                self._pending[0] = first[written:]
+                return
+            self._pending.popleft()
 
     def drop(self, count: int) -> None:
         """Close as many of the descriptors that have come from it; there are none here."""
@@ -65,7 +74,7 @@ class Side:
     def close(self) -> None:
         """Close what cannot be delivered any more; the side itself belongs to the caller."""
 
-    def _written(self, data: bytes | bytearray) -> int:
+    def _written(self, data: bytes | memoryview) -> int:
         """Return how much of this was written."""
         try:
             return 0 if self.gone else self._write(data)
@@ -78,7 +87,7 @@ class Side:
     def _read(self) -> bytes:
         return os.read(self.source, CHUNK)
 
-    def _write(self, data: bytes | bytearray) -> int:
+    def _write(self, data: bytes | memoryview) -> int:
         return os.write(self.sink, data)
 
 
@@ -124,7 +133,7 @@ class LocalSide(Side):
 
     def _attach(self, message: Message) -> bytes:
         data = message.encode()
-        first = self._sent + len(self._pending) + len(data) - len(message.tail)
+        first = self._sent + self._kept + len(data) - len(message.tail)
         for number in range(len(message.tail)):
             if not self._other._arrived:
                 raise WireError("a message came without its descriptors", xdr.ANEW)
@@ -142,15 +151,15 @@ class LocalSide(Side):
             raise WireError(f"{len(self._arrived)} descriptors came without a message", xdr.ANEW)
         return data
 
-    def _write(self, data: bytes | bytearray) -> int:
+    def _write(self, data: bytes | memoryview) -> int:
         if not self._outgoing:
             written = super()._write(data)
         elif room := self._outgoing[0][0] - self._sent:
-            written = super()._write(bytes(data[:room]))
+            written = super()._write(memoryview(data)[:room])
         else:
             descriptor = self._outgoing[0][1]
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [descriptor]))]
-            written = self._end.sendmsg([bytes(data[:1])], rights)
+            written = self._end.sendmsg([data[:1]], rights)
             self._outgoing.popleft()
             os.close(descriptor)
         self._sent += written

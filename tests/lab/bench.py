@@ -1,10 +1,11 @@
-"""`make bench`: what the hook costs, in one run, as ratios of medians.
+"""`make bench`: what the hook and the connection cost, in one run, as ratios of medians.
 
 Runs inside the lab. Each thing and what it is compared with take turns, so that a slow moment hits both.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,12 @@ from tests.lab.shell import run
 
 RUNS = 30
 CALLS = 10_000
+# A gigabyte takes a second or two.
+VOLUME_RUNS = 7
+MEBIBYTE, GIBIBYTE = 2**20, 2**30
+GIBIBYTE_EIGHTH = GIBIBYTE // 8
+# In memory, in the lab.
+POOL, COPY = Path("/run/bench-pool"), Path("/run/bench-copy/one")
 PLAIN = "qemu:///system"
 CONNECTION = "qemu+ext:///system?command=/usr/bin/libvirt-vepa-connect"
 HOOK = "/etc/libvirt/hooks/qemu.d/libvirt-vepa"
@@ -114,8 +121,68 @@ def _connection() -> None:
     ours, plain = libvirt.open(CONNECTION), libvirt.open(PLAIN)
     _compare(f"{CALLS // RUNS} small calls : the plain socket", _calls(ours), _calls(plain))
     _compare("open and close a connection : plain", _opens(CONNECTION), _opens(PLAIN))
+    for kind, guest in (("no request", _large(3, False)), ("a request", _large(4, True))):
+        _compare(f"dumpxml of 1 MiB, {kind} : plain", _dumpxml(ours, guest), _dumpxml(plain, guest))
+    _volumes(ours)
     for each in (ours, plain):
         each.close()
+
+
+def _large(number: int, asks: bool) -> Guest:
+    """Define a guest whose XML is 1 MiB long."""
+    guest = Guest(number)
+    if asks:
+        guest.ask("vepa")
+    text = f"</uuid><description>{'x' * MEBIBYTE}</description>"
+    virsh("define", "/dev/stdin", stdin=stored(guest).replace("</uuid>", text))
+    return guest
+
+
+def _dumpxml(connection: libvirt.virConnect, guest: Guest) -> Action:
+    return connection.lookupByName(guest.name).XMLDesc
+
+
+def _volumes(ours: libvirt.virConnect) -> None:
+    """Upload and download 1 GiB in a folder in memory, and look at what the connection's process takes meanwhile."""
+    for folder in (POOL, COPY.parent):
+        folder.mkdir(exist_ok=True)
+    with COPY.open("wb") as file:
+        for _ in range(GIBIBYTE // MEBIBYTE):
+            file.write(os.urandom(MEBIBYTE))
+    virsh("pool-create-as", "bench", "dir", "--target", str(POOL))
+    virsh("vol-create-as", "bench", "one", str(GIBIBYTE))
+    for word in ("upload", "download"):
+        _compare(f"vol-{word} of 1 GiB : plain", _volume(CONNECTION, word), _volume(PLAIN, word), VOLUME_RUNS)
+    _memory(ours)
+    virsh("pool-destroy", "bench")
+
+
+def _volume(uri: str, word: str) -> Action:
+    return lambda: run("virsh", "-q", "-c", uri, f"vol-{word}", "one", str(COPY), "--pool", "bench")
+
+
+def _memory(ours: libvirt.virConnect) -> None:
+    pid = _relay()
+    stream, taken, seen = ours.newStream(), 0, [_resident(pid)]
+    ours.storageVolLookupByPath(str(POOL / "one")).download(stream, 0, GIBIBYTE, 0)
+    while data := stream.recv(256 * 1024):
+        if taken // GIBIBYTE_EIGHTH != (taken := taken + len(data)) // GIBIBYTE_EIGHTH:
+            seen.append(_resident(pid))
+    stream.finish()
+    seen.append(_resident(pid))
+    print(f"\nKiB of the connection's process, before, eight times during and after 1 GiB: {' '.join(map(str, seen))}")
+
+
+def _relay() -> int:
+    """Return the connection's process that this one has started."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()
+    (found,) = (pid for pid in children if b"libvirt-vepa-connect" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return int(found)
+
+
+def _resident(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 def _calls(connection: libvirt.virConnect) -> Action:
@@ -156,9 +223,9 @@ def _time(action: Action) -> float:
     return time.perf_counter() - begin
 
 
-def _compare(name: str, one: Action, other: Action) -> None:
+def _compare(name: str, one: Action, other: Action, runs: int = RUNS) -> None:
     one(), other()
-    taken = [(_time(one), _time(other)) for _ in range(RUNS)]
+    taken = [(_time(one), _time(other)) for _ in range(runs)]
     _report(name, [mine for mine, _ in taken], [theirs for _, theirs in taken])
 
 
