@@ -23,7 +23,8 @@ from tests.libvirt.conftest import as_user
 
 Make = Callable[[int], Guest]
 SOCKET = Path("/run/libvirt-vepa-sock")
-LOG = Path("/run/listen.log")
+# What each of them says, by its process.
+LOGS: dict[int, Path] = {}
 URI = f"qemu:///system?socket={SOCKET}"
 SECONDS = 10
 PLAIN = ("env", "-u", "LIBVIRT_DEFAULT_URI", "virsh", "-q", "-c")
@@ -37,7 +38,7 @@ def wait_for(what: str, condition: Callable[[], bool], process: subprocess.Popen
     """Return when something is true that nothing tells of."""
     deadline = time.monotonic() + SECONDS
     while not condition():
-        assert process.poll() is None, LOG.read_text()
+        assert process.poll() is None, LOGS[process.pid].read_text()
         assert time.monotonic() < deadline, f"not in {SECONDS} seconds: {what}"
         os.sched_yield()
 
@@ -50,20 +51,23 @@ def listens(path: Path = SOCKET) -> bool:
 def end(process: subprocess.Popen[str]) -> str:
     """Ask it to end, and return what it has said."""
     process.terminate()
-    assert process.wait(SECONDS) == 0, LOG.read_text()
-    return LOG.read_text()
+    assert process.wait(SECONDS) == 0, LOGS[process.pid].read_text()
+    return LOGS[process.pid].read_text()
 
 
 def ended(process: subprocess.Popen[str]) -> str:
     """Return what it has said, which has failed by itself."""
     assert process.wait(SECONDS) == 1
-    return LOG.read_text()
+    return LOGS[process.pid].read_text()
 
 
 def begin(*command: str, passed: tuple[int, ...] = ()) -> subprocess.Popen[str]:
     # No pipe: the connections have it too, and may go on.
-    with LOG.open("w") as log:
-        return subprocess.Popen(command, stderr=log, text=True, pass_fds=passed)
+    path = Path(f"/run/listen-{len(LOGS)}.log")
+    with path.open("w") as log:
+        process = subprocess.Popen(command, stderr=log, text=True, pass_fds=passed)
+    LOGS[process.pid] = path
+    return process
 
 
 @contextmanager
@@ -375,7 +379,7 @@ def test_a_connection_is_passed_on(listener: socket.socket) -> None:
     process = passed_on(connection)
     connection.close()
     assert (client.communicate(timeout=SECONDS)[1], client.returncode) == ("", 0)
-    assert (process.wait(SECONDS), LOG.read_text()) == (0, "")
+    assert (process.wait(SECONDS), LOGS[process.pid].read_text()) == (0, "")
 
 
 @pytest.mark.parametrize(("count", "pid"), [("1", "1"), ("2", "$$"), ("", "$$"), ("0", "$$")])
