@@ -26,6 +26,15 @@ PROPOSAL = """\
 <mode='vepa|pepa|bridge'/>
 </interface>
 """
+MORE = "/run/more.xml"
+REQUEST = """\
+<interface type='physical'>
+  <name>lan</name>
+  <target mode='bridge'/>
+  <mac address='52:54:00:00:99:01'/>
+  <model type='virtio'/>
+</interface>
+"""
 # What each mode gives: guest to guest and guest to host, without and with a reflecting switch.
 EXPECTED = {
     ("vepa", False): (False, False),
@@ -110,6 +119,7 @@ def _try(mode: str, guests: list[Guest], wire: Nic) -> dict[tuple[str, bool], Ce
         found[mode, reflecting] = cell
     if first:
         show("libvirt-vepa", "status")
+        _attach(guests[0])
     for guest in guests:
         guest.destroy()
     return found
@@ -124,6 +134,16 @@ def _define(guest: Guest, talk: bool) -> None:
     _show_interface(guest.xml)
     show("libvirt-vepa", "plan", request)
     show("virsh", "define", request)
+
+
+def _attach(guest: Guest) -> None:
+    say("A guest that runs gets another one, and gives it back")
+    Path(MORE).write_text(REQUEST, encoding="utf-8")
+    show("cat", MORE)
+    show("virsh", "attach-device", guest.name, MORE)
+    show("libvirt-vepa", "status")
+    show("virsh", "detach-device", guest.name, MORE)
+    show("libvirt-vepa", "status")
 
 
 def _show_interface(xml: str) -> None:
