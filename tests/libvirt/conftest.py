@@ -120,3 +120,36 @@ def grouped(libvirtd: Daemon) -> Iterator[int]:
 def as_user(*groups: int) -> tuple[str, ...]:
     rights = f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"
     return ("setpriv", f"--reuid={USER}", f"--regid={USER}", rights, "env", "HOME=/run")
+
+
+@pytest.fixture(scope="module")
+def plant(libvirtd: Daemon) -> Iterator[tuple[Guest, list[str]]]:
+    """A guest for all tests of a module, and how libvirt describes it where no test has changed it."""
+    with nic("eth1") as found:
+        found.give(f"{HOST_ADDRESS}/24")
+        define_nic("lan", "eth1")
+        guest = Guest(1)
+        guest.ask("vepa")
+        yield guest, []
+        guest.hang_up()
+        virsh("destroy", guest.name, check=False)
+        virsh("undefine", guest.name, check=False)
+
+
+@pytest.fixture
+def running(plant: tuple[Guest, list[str]]) -> Guest:
+    """A guest with one interface of ours that drives its own buses; it starts anew where a test has changed it."""
+    guest, described = plant
+    if not described or described != _description(guest):
+        guest.hang_up()
+        virsh("destroy", guest.name, check=False)
+        define(guest)
+        guest.start()
+        guest.wait()
+        described[:] = _description(guest)
+    return guest
+
+
+def _description(guest: Guest) -> list[str]:
+    """Return what libvirt says of a guest, how it is and how it will be."""
+    return [virsh("dumpxml", guest.name, *more, check=False).stdout for more in ((), ("--inactive",))]

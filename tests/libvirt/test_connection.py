@@ -245,3 +245,15 @@ def test_without_a_daemon_it_says_so(libvirtd: Daemon) -> None:
     done = through("list", check=False)
     libvirtd.start()
     assert "cannot connect to /run/libvirt/libvirt-sock: No such file" in done.stderr
+
+
+def test_modular_daemons_have_another_socket(guest: Guest) -> None:
+    folder = Path("/run/libvirt")
+    for name in ("sock", "sock-ro"):
+        (folder / f"libvirt-{name}").rename(folder / f"virtqemud-{name}")
+    try:
+        assert through("domstate", guest.name).stdout.strip() == "shut off"
+        assert "read only" in through("-r", "undefine", guest.name, check=False).stderr
+    finally:
+        for name in ("sock", "sock-ro"):
+            (folder / f"virtqemud-{name}").rename(folder / f"libvirt-{name}")

@@ -1,4 +1,4 @@
-"""Attach, detach and update of a physical interface, live and in the configuration, with real guests."""
+"""Attach and detach a physical interface, live and in the configuration, with a real guest that goes on running."""
 
 from __future__ import annotations
 
@@ -6,73 +6,18 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.lab.daemon import virsh
 from tests.lab.guest import Guest
 from tests.lab.hook import state_files
-from tests.lab.shell import ip_json, link, run
+from tests.lab.shell import link, run
 from tests.libvirt import test_connection
-from tests.libvirt.conftest import gone, nothing_left
-from tests.libvirt.test_connection import URI, relays, squeezed, through
-
-Make = Callable[[int], Guest]
-MAC, DEVICE = "52:54:00:00:99:01", "vp525400009901"
-REQUEST = f"<name>lan</name><type>macvtap</type><target mode='bridge'/><mac address='{MAC}'/>"
-INTERFACE = f"<interface type='physical'>{REQUEST}<model type='virtio'/></interface>"
-
-
-def file(text: str = INTERFACE) -> str:
-    path = Path("/run/hotplug.xml")
-    path.write_text(text, encoding="utf-8")
-    return str(path)
-
-
-def change(command: str, guest: Guest, *options: str, text: str = INTERFACE, check: bool = True) -> str:
-    """Run attach-device, detach-device or update-device through the connection; return all it says."""
-    done = through(command, guest.name, file(text), *options, check=check)
-    assert check or done.returncode == 1
-    return done.stdout + done.stderr
-
-
-def links() -> set[str]:
-    return {found["ifname"] for found in ip_json("link")}
-
-
-def hands() -> list[str]:
-    """Return the processes that make and remove devices for a connection."""
-    paths = Path("/proc").glob("[0-9]*/cmdline")
-    return [path.parent.name for path in paths if b"libvirt_vepa.service" in test_connection.text(path)]
-
-
-def shown(guest: Guest, *options: str) -> str:
-    return squeezed(through("dumpxml", guest.name, *options).stdout)
-
-
-def stored(guest: Guest, *options: str) -> str:
-    return virsh("dumpxml", guest.name, *options).stdout
-
-
-@pytest.fixture
-def guest(guest_of: Make) -> Guest:
-    """A guest that is defined, with one interface of ours."""
-    found = guest_of(1)
-    found.ask("vepa")
-    through("define", "/dev/stdin", stdin=found.xml)
-    return found
-
-
-@pytest.fixture
-def running(guest: Guest) -> Guest:
-    """The same, and it runs and drives its own buses."""
-    guest.start()
-    guest.wait()
-    return guest
+from tests.libvirt.conftest import gone
+from tests.libvirt.plugging import DEVICE, INTERFACE, MAC, REQUEST, change, file, hands, links, shown, stored, unchanged
+from tests.libvirt.test_connection import URI, relays, through
 
 
 def test_live(running: Guest) -> None:
@@ -85,8 +30,6 @@ def test_live(running: Guest) -> None:
         change("detach-device", running, "--live")
     assert REQUEST not in shown(running) and "009901" not in stored(running)
     assert link(running.device)
-    running.destroy()
-    assert nothing_left(running)
 
 
 def test_config_touches_no_device(running: Guest) -> None:
@@ -115,37 +58,11 @@ def test_what_is_meant_without_a_word_follows_libvirt(running: Guest, options: t
     assert link(DEVICE) is None and REQUEST not in shown(running)
 
 
-def test_a_guest_that_does_not_run(guest: Guest) -> None:
-    assert "domain is not running" in change("attach-device", guest, "--live", check=False)
-    change("attach-device", guest, "--current")
-    assert REQUEST in shown(guest)
-    virsh("start", guest.name)
-    assert link(DEVICE)
-
-
-def test_a_guest_that_had_none(guest_of: Make) -> None:
-    guest = guest_of(2)
-    through("define", "/dev/stdin", stdin=guest.xml)
-    virsh("start", guest.name)
-    change("attach-device", guest)
-    assert link(DEVICE)
-    virsh("destroy", guest.name)
-    assert nothing_left(guest) and link(DEVICE) is None
-
-
 def test_a_mac_and_a_model_may_be_left_out(running: Guest) -> None:
     change("attach-device", running, text="<interface type='physical'>\n<name>lan</name>\n</interface>")
     found = re.findall(r"<mac address='(.*?)'/>", shown(running))
     (mac,) = set(found) - {running.mac}
     assert link("vp" + mac.replace(":", ""))
-
-
-def unchanged(guest: Guest, *command: str, **more: Any) -> str:
-    """Return what is said to a change that fails; nothing of the guest or the host may be another then."""
-    before = stored(guest), stored(guest, "--inactive"), state_files(), links()
-    said = change(*command[:1], guest, *command[1:], check=False, **more)
-    assert (stored(guest), stored(guest, "--inactive"), state_files(), links()) == before
-    return said
 
 
 def test_what_cannot_be_had_is_refused_and_nothing_stays(running: Guest) -> None:
@@ -163,20 +80,6 @@ def test_what_libvirt_refuses_takes_the_device_back(running: Guest) -> None:
     assert "no-such-model" in unchanged(running, "attach-device", "--live", "--config", text=wrong)
     wrong = INTERFACE.replace("<model", "<address type='pci' domain='0' bus='0' slot='0x1' function='1'/><model")
     assert unchanged(running, "attach-device", "--live", text=wrong)
-
-
-def test_an_update_changes_the_request_too(guest: Guest) -> None:
-    mine = INTERFACE.replace(MAC, guest.mac)
-    change("update-device", guest, "--config", text=mine.replace("bridge", "pepa"))
-    assert "<target mode='pepa'/>" in shown(guest)
-    virsh("start", guest.name)
-    found = link(guest.device)
-    assert found and found["linkinfo"]["info_data"]["mode"] == "private"
-    said = unchanged(guest, "update-device", "--live", text=mine)
-    assert "name, type and mode of an interface cannot change while the guest runs; detach it" in said
-    down = mine.replace("bridge", "pepa").replace("<model", "<link state='down'/><model")
-    change("update-device", guest, "--live", "--config", text=down)
-    assert "<link state='down'/>" in shown(guest) and "<link state='down'/>" in shown(guest, "--inactive")
 
 
 @pytest.mark.parametrize(
@@ -198,29 +101,6 @@ def test_the_stored_form_is_detached_too(running: Guest) -> None:
     with gone(DEVICE):
         change("detach-device", running, text=f"<interface type='ethernet'><mac address='{MAC}'/></interface>")
     assert "009901" not in stored(running)
-
-
-def test_a_guest_that_takes_its_time(guest: Guest) -> None:
-    """libvirt reports success after five seconds; the device must stay until the guest has let it go."""
-    guest.start()
-    guest.wait()
-    change("attach-device", guest)
-    virsh("suspend", guest.name)
-    change("detach-device", guest)
-    assert link(DEVICE) and REQUEST in shown(guest)
-    with gone(DEVICE):
-        virsh("resume", guest.name)
-    guest.destroy()
-    assert nothing_left(guest)
-
-
-def test_a_guest_that_ends_instead(running: Guest) -> None:
-    change("attach-device", running)
-    virsh("suspend", running.name)
-    change("detach-device", running)
-    with gone(DEVICE):
-        virsh("destroy", running.name)
-    assert nothing_left(running)
 
 
 def test_devices_of_others_pass(running: Guest) -> None:

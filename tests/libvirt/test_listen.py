@@ -171,7 +171,6 @@ def test_a_disk_is_what_was_passed_on(guest_of: Make) -> None:
     guest = guest_of(1)
     guest.add_disk()
     guest.interfaces = guest.interfaces.replace("<source file=", "<source fdgroup='mine' file=")
-    guest.interfaces = guest.interfaces.replace("<driver name='qemu'", "<driver name='qemu' cache='none'")
     virsh("define", "/dev/stdin", stdin=guest.xml)
     words = f"dom-fd-associate {guest.name} mine 5; start {guest.name}; domstate {guest.name}"
     done = run("sh", "-c", f"exec virsh -q -c '{URI}' '{words}' 5<>{DISK}")

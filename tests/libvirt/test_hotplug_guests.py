@@ -1,0 +1,81 @@
+"""Hotplug with guests that do not run, that start with what they were given, and that end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.lab.daemon import virsh
+from tests.lab.guest import Guest
+from tests.lab.shell import link
+from tests.libvirt.conftest import gone, nothing_left
+from tests.libvirt.plugging import DEVICE, INTERFACE, MAC, REQUEST, change, shown, unchanged
+from tests.libvirt.test_connection import through
+
+Make = Callable[[int], Guest]
+
+
+@pytest.fixture
+def guest(guest_of: Make) -> Guest:
+    """A guest that is defined, with one interface of ours."""
+    found = guest_of(1)
+    found.ask("vepa")
+    through("define", "/dev/stdin", stdin=found.xml)
+    return found
+
+
+def test_a_guest_that_does_not_run(guest: Guest) -> None:
+    assert "domain is not running" in change("attach-device", guest, "--live", check=False)
+    change("attach-device", guest, "--current")
+    assert REQUEST in shown(guest)
+    virsh("start", guest.name)
+    assert link(DEVICE)
+
+
+def test_a_guest_that_had_none(guest_of: Make) -> None:
+    guest = guest_of(2)
+    through("define", "/dev/stdin", stdin=guest.xml)
+    virsh("start", guest.name)
+    change("attach-device", guest)
+    assert link(DEVICE)
+    virsh("destroy", guest.name)
+    assert nothing_left(guest) and link(DEVICE) is None
+
+
+def test_an_update_changes_the_request_too(guest: Guest) -> None:
+    mine = INTERFACE.replace(MAC, guest.mac)
+    change("update-device", guest, "--config", text=mine.replace("bridge", "pepa"))
+    assert "<target mode='pepa'/>" in shown(guest)
+    virsh("start", guest.name)
+    found = link(guest.device)
+    assert found and found["linkinfo"]["info_data"]["mode"] == "private"
+    said = unchanged(guest, "update-device", "--live", text=mine)
+    assert "name, type and mode of an interface cannot change while the guest runs; detach it" in said
+    down = mine.replace("bridge", "pepa").replace("<model", "<link state='down'/><model")
+    change("update-device", guest, "--live", "--config", text=down)
+    assert "<link state='down'/>" in shown(guest) and "<link state='down'/>" in shown(guest, "--inactive")
+
+
+def test_a_guest_that_takes_its_time(guest: Guest) -> None:
+    """libvirt reports success after five seconds; the device must stay until the guest has let it go."""
+    guest.start()
+    guest.wait()
+    change("attach-device", guest)
+    virsh("suspend", guest.name)
+    change("detach-device", guest)
+    assert link(DEVICE) and REQUEST in shown(guest)
+    with gone(DEVICE):
+        virsh("resume", guest.name)
+    guest.destroy()
+    assert nothing_left(guest)
+
+
+def test_a_guest_that_ends_instead(guest: Guest) -> None:
+    virsh("start", guest.name)
+    change("attach-device", guest)
+    # It has no kernel yet that could give it back.
+    change("detach-device", guest)
+    with gone(DEVICE):
+        virsh("destroy", guest.name)
+    assert nothing_left(guest)
