@@ -1,6 +1,8 @@
 #!/usr/bin/perl
 # A client of libvirt's Perl binding: defines the guest whose XML is on its standard input, starts it, ends it and
 # removes it; prints what it is told, the guest's XML, and each event of its life.
+#
+#     events.pl URI [WRONG], where WRONG is XML that cannot be defined
 use strict;
 use warnings;
 use Sys::Virt;
@@ -37,5 +39,7 @@ $guest->undefine();
 wait_for(Sys::Virt::Domain::EVENT_UNDEFINED);
 $connection->domain_event_deregister_any($listener);
 Sys::Virt::Event::remove_timeout($timer);
-eval { $connection->define_domain("<domain><devices><interface type='physical'><nam>") };
-print "error: ", $@->code, " ", $@->domain, " ", $@->message, "\n";
+if (@ARGV > 1) {
+    eval { $connection->define_domain($ARGV[1]) };
+    print "error: ", $@->code, " ", $@->domain, " ", $@->message, "\n";
+}

@@ -82,3 +82,10 @@ def test_of_a_guest(command: str, running: Guest) -> None:
     name, *options = command.split()
     past, through = answers(name, running.name, *options)
     assert past == through
+
+
+def test_root_has_no_session_of_its_own() -> None:
+    past, through = (virsh("-c", uri.replace("/system", "/session"), "uri", check=False) for uri in BOTH)
+    assert (past.returncode, past.stdout) == (through.returncode, through.stdout) == (1, "")
+    assert "unexpected QEMU URI path '/session', try qemu:///system" in past.stderr
+    assert past.stderr == through.stderr
