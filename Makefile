@@ -6,6 +6,8 @@ PYTHON  = /usr/bin/python3
 LIBRARY = $(PREFIX)/lib/python3/dist-packages
 DATA    = $(PREFIX)/share/libvirt-vepa
 BIN     = $(PREFIX)/bin
+SBIN    = $(PREFIX)/sbin
+UNITS   = $(PREFIX)/lib/systemd/system
 MAN     = $(PREFIX)/share/man/man8
 HOOKS   = /etc/libvirt/hooks/qemu.d
 HOOK    = $(HOOKS)/libvirt-vepa
@@ -16,7 +18,11 @@ SHEBANG = -e '1s|/usr/bin/python3|$(PYTHON)|'
 ifneq ($(PREFIX) $(PYTHON),/usr /usr/bin/python3)
 WHERE = -e 's|^LIBRARY = None .*|LIBRARY = "$(LIBRARY)"|'
 endif
-FILLED = sed $(SHEBANG) $(WHERE)
+FILLED = sed $(SHEBANG) $(WHERE) -e 's|=/usr/\(s\?bin\)/|=$(PREFIX)/\1/|'
+
+PROGRAMS = $(BIN)/libvirt-vepa $(BIN)/libvirt-vepa-connect $(SBIN)/libvirt-vepad
+SERVICES = $(foreach service,libvirt-vepad libvirt-vepa-connect,$(UNITS)/$(service).socket $(UNITS)/$(service)@.service)
+PAGES = $(MAN)/libvirt-vepa.8 $(MAN)/libvirt-vepa-connect.8
 
 .PHONY: all install uninstall demo check bench lint clean
 
@@ -24,14 +30,14 @@ all:
 	@echo 'Nothing to build. See `make demo`, `make check`, `make install`.'
 
 install:
-	install -d $(DESTDIR)$(LIBRARY)/libvirt_vepa $(DESTDIR)$(DATA) $(DESTDIR)$(BIN) $(DESTDIR)$(MAN) \
-	    $(DESTDIR)$(HOOKS) $(DESTDIR)/etc/libvirt/vepa
+	install -d $(addprefix $(DESTDIR),$(LIBRARY)/libvirt_vepa $(DATA) $(BIN) $(SBIN) $(UNITS) $(MAN) $(HOOKS) /etc/libvirt/vepa)
 	install -m 644 libvirt_vepa/*.py $(DESTDIR)$(LIBRARY)/libvirt_vepa
 	install -m 644 xslt/*.xsl xslt/*.rng $(DESTDIR)$(DATA)
-	install -m 644 packaging/libvirt-vepa.8 $(DESTDIR)$(MAN)
-	for command in libvirt-vepa libvirt-vepa-connect; do \
-	    $(FILLED) packaging/$$command >$(DESTDIR)$(BIN)/$$command && chmod 755 $(DESTDIR)$(BIN)/$$command || exit 1; \
+	install -m 644 $(addprefix packaging/,$(notdir $(PAGES))) $(DESTDIR)$(MAN)
+	for file in $(PROGRAMS) $(SERVICES); do \
+	    $(FILLED) packaging/$${file##*/} >$(DESTDIR)$$file || exit 1; \
 	done
+	chmod 755 $(addprefix $(DESTDIR),$(PROGRAMS))
 	# libvirt runs every executable file in the folder, so it appears there whole or not at all.
 	$(FILLED) hooks/qemu >$(DESTDIR)$(HOOKS)/../.libvirt-vepa && chmod 755 $(DESTDIR)$(HOOKS)/../.libvirt-vepa
 	mv $(DESTDIR)$(HOOKS)/../.libvirt-vepa $(DESTDIR)$(HOOK)
@@ -40,15 +46,17 @@ ifeq ($(DESTDIR),)
 	@$(PYTHON) -c 'import libvirt, lxml, pyroute2' 2>/dev/null || \
 	    echo 'Still missing: apt-get install python3-lxml python3-pyroute2 python3-libvirt'
 	@echo 'Where this is the first hook of this host: systemctl reload libvirtd (or virtqemud).'
+	@echo 'Where users who are not root attach devices: systemctl enable --now libvirt-vepad.socket'
 endif
 
 uninstall:
 ifeq ($(DESTDIR),)
 	# Or virsh would go on looking for what is gone. Users must do that for themselves.
 	-@if [ -x $(BIN)/libvirt-vepa ]; then $(BIN)/libvirt-vepa disable; fi
+	-@if [ -d /run/systemd/system ]; then systemctl -q disable --now libvirt-vepa-connect.socket libvirt-vepad.socket; fi
 endif
 	rm -rf $(DESTDIR)$(LIBRARY)/libvirt_vepa $(DESTDIR)$(DATA)
-	rm -f $(DESTDIR)$(BIN)/libvirt-vepa $(DESTDIR)$(BIN)/libvirt-vepa-connect $(DESTDIR)$(HOOK) $(DESTDIR)$(MAN)/libvirt-vepa.8
+	rm -f $(addprefix $(DESTDIR),$(PROGRAMS) $(SERVICES) $(HOOK) $(PAGES))
 	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(HOOKS) $(DESTDIR)/etc/libvirt/vepa
 
 demo:

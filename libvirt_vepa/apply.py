@@ -7,21 +7,23 @@ this process, everything that was done can be found and undone.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 from libvirt_vepa.errors import KernelError, StateError, VepaError
+from libvirt_vepa.journal import Journal, bare
 from libvirt_vepa.model import Guest
 from libvirt_vepa.operations import Host, Operation, from_record
 from libvirt_vepa.plan import Plan
-from libvirt_vepa.state import Journal
 
 
-def run(guest: Guest, plan: Plan, host: Host) -> None:
+def run(guest: Guest, plan: Plan, host: Host, before: Journal | None = None) -> None:
     """Apply a plan and read back that it holds. The caller has locked the guest and its NICs.
 
-    Raises what the failing step raised, after everything was undone.
+    `before` is the journal of a guest that runs and is given more. Raises what the failing step
+    raised, after everything was undone.
     """
-    records = tuple(operation.record() for operation in plan.operations)
-    journal = host.store.save(Journal(guest.uuid, guest.name, plan.uses, records))
+    made = Journal(guest.uuid, guest.name, plan.uses, plan.records())
+    host.store.save(before.joined(made) if before else made)
     done: list[Operation] = []
     try:
         for operation in plan.operations:
@@ -32,7 +34,7 @@ def run(guest: Guest, plan: Plan, host: Host) -> None:
         # A step that failed has done nothing: what is in its way may be another's. Nor does what
         # cannot be undone, or written down, hide why it had to be; the journal still tells of it.
         with suppress(StateError):
-            _undo(journal, tuple(done), host)
+            _undo(made, tuple(done), host, before)
         raise
 
 
@@ -41,21 +43,26 @@ def steps(journal: Journal) -> tuple[Operation, ...]:
     return tuple(from_record(record) for record in journal.operations)
 
 
-def undo(journal: Journal, host: Host) -> tuple[VepaError, ...]:
-    """Undo everything that a journal holds and remove it. The caller has locked the guest and its NICs.
+def undo(journal: Journal, host: Host, rest: Journal | None = None) -> tuple[VepaError, ...]:
+    """Undo everything that a journal holds and leave `rest` in its place, or nothing.
 
-    One failure does not keep the rest from being undone. Returns what failed; then the journal
-    stays, with only that, for `reconcile`.
+    The caller has locked the guest and its NICs. One failure does not keep the rest from being
+    undone. Returns what failed; that stays in the journal too, for `reconcile`.
     """
-    return _undo(journal, steps(journal), host)
+    return _undo(journal, steps(journal), host, rest)
 
 
-def _undo(journal: Journal, operations: tuple[Operation, ...], host: Host) -> tuple[VepaError, ...]:
-    """Undo these; what fails is all that the journal keeps, or what never was done could be undone later."""
+def _undo(
+    journal: Journal, operations: tuple[Operation, ...], host: Host, rest: Journal | None
+) -> tuple[VepaError, ...]:
+    """Undo these; of the journal only what fails is kept, or what never was done could be undone later."""
     failed = _undo_all(operations, host)
-    if failed:
-        left = tuple(operation.record() for operation, _ in reversed(failed))
-        host.store.save(Journal(journal.uuid, journal.guest, journal.uses, left))
+    stuck = {bare(operation.record()) for operation, _ in failed}
+    records = tuple(record for record in journal.operations if bare(record) in stuck)
+    left = replace(journal, operations=records) if records else None
+    kept = rest.joined(left) if rest and left else rest or left
+    if kept:
+        host.store.save(kept)
     else:
         host.store.forget(journal.uuid)
     return tuple(error for _, error in failed)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TextIO
 
 from libvirt_vepa import definitions, documents, domain, translate
-from libvirt_vepa.errors import HostError, TakenError, VepaError, printable
+from libvirt_vepa.errors import HostError, VepaError, printable
 from libvirt_vepa.model import Guest
 from libvirt_vepa.state import Store
 
@@ -151,14 +151,7 @@ def _dump(options: argparse.Namespace) -> int:
 
 
 def _undefine(options: argparse.Namespace) -> int:
-    store = Store()
-    for uuid in store.guests():
-        journal = store.load(uuid)
-        if journal and any(use.name == options.name for use in journal.uses):
-            raise TakenError(
-                f"'{options.name}' is in use by guest '{journal.guest}'",
-                "stop that guest first; if it is gone, run 'libvirt-vepa reconcile'",
-            )
+    Store().must_be_unused(options.name)
     definitions.undefine(options.name)
     print(f"Interface {options.name} undefined\n")
     return DONE

@@ -34,7 +34,7 @@ def read(data: bytes, origin: str) -> HostInterface:
     tree = documents.parse(data, origin)
     root = tree.getroot()
     with _at(root, origin):
-        if root.tag != "interface" or root.get("type") != "physical":
+        if not _is_physical(root):
             raise XmlError(
                 "this is not the definition of a physical interface", "begin with <interface type='physical'>"
             )
@@ -49,6 +49,15 @@ def read(data: bytes, origin: str) -> HostInterface:
     )
     documents.validate(tree, SCHEMA, origin)
     return host
+
+
+def is_physical(data: bytes, origin: str) -> bool:
+    """Tell whether a document defines a physical interface, rightly or not. Raises XmlError where it is no XML."""
+    return _is_physical(documents.parse(data, origin).getroot())
+
+
+def _is_physical(root: etree._Element) -> bool:
+    return bool(root.tag == "interface" and root.get("type") == "physical")
 
 
 def _clear_text(root: etree._Element, origin: str) -> None:
@@ -181,23 +190,29 @@ def load(name: str, directory: Path | None = None) -> HostInterface:
 
 
 def load_all(directory: Path | None = None) -> tuple[tuple[str, HostInterface | VepaError], ...]:
-    """Return every name that has a file, in order, with its definition or with what is wrong with it.
+    """Return every name that has a file, in order, with its definition or with what is wrong with it."""
+    folder = directory or DIRECTORY
+    return tuple((name, load_or_error(name, folder)) for name in names(folder))
+
+
+def names(directory: Path | None = None) -> tuple[str, ...]:
+    """Return every name that has a file, in order. Raises HostError where the folder cannot be read.
 
     Hidden files and what does not end in `.xml` (an editor's backups) are nobody's definitions.
     """
     folder = directory or DIRECTORY
     with files.told(f"read {folder}"):
         try:
-            names = sorted(path.name for path in folder.iterdir() if path.is_file())
+            found = sorted(path.name for path in folder.iterdir() if path.is_file())
         except FileNotFoundError:
             return ()
-    ours = [name.removesuffix(".xml") for name in names if name.endswith(".xml") and not name.startswith(".")]
-    return tuple((name, _load_or_error(name, folder)) for name in ours)
+    return tuple(name.removesuffix(".xml") for name in found if name.endswith(".xml") and not name.startswith("."))
 
 
-def _load_or_error(name: str, folder: Path) -> HostInterface | VepaError:
+def load_or_error(name: str, directory: Path | None = None) -> HostInterface | VepaError:
+    """Return the definition of that name, or what is wrong with it."""
     try:
-        return load(name, folder)
+        return load(name, directory)
     except VepaError as error:
         return error
 

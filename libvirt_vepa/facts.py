@@ -31,7 +31,7 @@ class Facts:
     """What is known of the host when a plan is made; what is not there is not in the mappings.
 
     `definitions` by name, `nics` and `bridges` by device, `devices` and `leases` by the name of the guest's device,
-    `macs` by the address. What the guest itself holds from an earlier start is left out.
+    `macs` by the address. What a guest that starts itself holds from an earlier start is left out.
     """
 
     definitions: dict[str, HostInterface]
@@ -54,20 +54,26 @@ def load_definitions(guest: Guest, directory: Path) -> dict[str, HostInterface]:
     return found
 
 
-def observe(guest: Guest, named: dict[str, HostInterface], netlink: Netlink, store: Store) -> Facts:
-    """Look at the NICs and devices that a guest's requests mention; changes nothing."""
+def observe(
+    guest: Guest, named: dict[str, HostInterface], netlink: Netlink, store: Store, *, running: bool = False
+) -> Facts:
+    """Look at the NICs and devices that a guest's requests mention; changes nothing.
+
+    What a `running` guest holds already is in use, as any other's is.
+    """
     nics = {host.device: _nic(host.device, netlink) for host in named.values()}
     bridges = {host.bridge: netlink.find(host.bridge) for host in named.values() if host.bridge}
     journal = store.load(guest.uuid) if guest.uuid else None
-    own = {use.device for use in journal.uses} if journal else set()
+    own = {use.device for use in journal.uses} if journal and not running else set()
+    own_uuid = "" if running else guest.uuid
     devices = {request.device: netlink.find(request.device) for request in guest.requests if request.device not in own}
     return Facts(
         definitions=named,
         nics={name: nic for name, nic in nics.items() if nic},
         bridges={name: link for name, link in bridges.items() if link},
         devices={name: link for name, link in devices.items() if link},
-        leases=_foreign(guest, "device", {request.device for request in guest.requests}, store),
-        macs=_foreign(guest, "mac", {str(request.mac) for request in guest.requests}, store),
+        leases=_held(own_uuid, "device", {request.device for request in guest.requests}, store),
+        macs=_held(own_uuid, "mac", {str(request.mac) for request in guest.requests}, store),
     )
 
 
@@ -87,7 +93,7 @@ def _passthru(device: str, netlink: Netlink) -> str:
     return ""
 
 
-def _foreign(guest: Guest, kind: str, keys: set[str], store: Store) -> dict[str, Lease]:
-    """Return who holds these, where that is not the guest itself."""
+def _held(but_by: str, kind: str, keys: set[str], store: Store) -> dict[str, Lease]:
+    """Return who holds these, where that is not the guest with that UUID."""
     holders = {key: store.holder(kind, key) for key in keys}
-    return {key: lease for key, lease in holders.items() if lease is not None and lease.uuid != guest.uuid}
+    return {key: lease for key, lease in holders.items() if lease is not None and lease.uuid != but_by}

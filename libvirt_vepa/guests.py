@@ -11,10 +11,11 @@ from pathlib import Path
 
 from libvirt_vepa import apply, definitions, facts, plan
 from libvirt_vepa.errors import StateError, VepaError, said_of
+from libvirt_vepa.journal import Journal
 from libvirt_vepa.model import Guest, HostInterface
 from libvirt_vepa.netlink import Netlink
 from libvirt_vepa.operations import Host, Operation
-from libvirt_vepa.state import Journal, Store
+from libvirt_vepa.state import Store
 
 
 @contextmanager
@@ -48,8 +49,34 @@ def begin(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> 
                 apply.run(guest, _plan(guest, named, host), host)
 
 
-def _plan(guest: Guest, named: dict[str, HostInterface], host: Host) -> plan.Plan:
-    return plan.make(guest, facts.observe(guest, named, host.netlink, host.store))
+def _plan(guest: Guest, named: dict[str, HostInterface], host: Host, *, running: bool = False) -> plan.Plan:
+    return plan.make(guest, facts.observe(guest, named, host.netlink, host.store, running=running))
+
+
+def attach(more: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> None:
+    """Make the devices of a guest that runs for `more`, those of its requests that are new; all or none.
+
+    Raises VepaError, with the guest named.
+    """
+    holder = f"the attaching to {more.where}"
+    with said_of(more.where):
+        named = facts.load_definitions(more, directory)
+        nics = tuple({definition.device for definition in named.values()})
+        with host.store.lock_guest(more.uuid, holder), host.store.lock_nics(nics, holder):
+            made = _plan(more, named, host, running=True)
+            apply.run(more, made, host, host.store.load(more.uuid))
+
+
+def detach(uuid: str, alias: str, host: Host) -> tuple[VepaError, ...]:
+    """Put back what was done for one interface of a guest, if anything; returns what could not be."""
+    holder = f"the detaching from guest {uuid}"
+    with host.store.lock_guest(uuid, holder):
+        journal = host.store.load(uuid)
+        if journal is None:
+            return ()
+        rest, part = journal.parted(alias)
+        with host.store.lock_nics(part.nics, holder):
+            return apply.undo(part, host, rest) if part.uses else ()
 
 
 def check(guest: Guest, host: Host) -> None:

@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 
 from libvirt_vepa import sysfs
 from libvirt_vepa.errors import NewerStateError, TakenError
+from libvirt_vepa.journal import INTERFACES, Record
 from libvirt_vepa.model import MacAddress
 from libvirt_vepa.netlink import Link, Netlink
-from libvirt_vepa.state import Lease, Record, Store
+from libvirt_vepa.state import Lease, Store
 
 NODE_SECONDS = 10.0
 
@@ -275,6 +276,7 @@ KNOWN = {
 def from_record(record: Mapping[str, Any]) -> Operation:
     """Return the operation that `record` made; NewerStateError where this version does not know it."""
     values = dict(record) if isinstance(record, dict) else {}
+    values.pop(INTERFACES, None)
     kind = KNOWN.get(str(values.pop("operation", "")))
     if kind is None or set(values) != {field.name for field in fields(kind)}:
         raise NewerStateError(

@@ -6,11 +6,12 @@ Pure: everything is judged here, before anything is touched. What follows from t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from libvirt_vepa.errors import HostError, TakenError
 from libvirt_vepa.facts import Facts, Nic
+from libvirt_vepa.journal import INTERFACES, Record, Use
 from libvirt_vepa.model import Guest, GuestType, HostInterface, HostType, Mode, Request
 from libvirt_vepa.netlink import Link
 from libvirt_vepa.operations import (
@@ -25,7 +26,6 @@ from libvirt_vepa.operations import (
     TakeLease,
     taken,
 )
-from libvirt_vepa.state import Use
 
 # MAX_TAP_QUEUES of linux/if_tun.h and linux/if_macvlan.h; ETH_MIN_MTU of linux/if_ether.h.
 MAX_QUEUES = 256
@@ -35,10 +35,22 @@ OTHER_NAME = "choose another name in <target dev=…/>"
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done for a guest, in order, and which NICs its interfaces stand on."""
+    """What will be done for a guest, in order, and which NICs its interfaces stand on.
+
+    `interfaces` are the aliases of those that need an operation; what is missing there is for the whole guest.
+    """
 
     operations: tuple[Operation, ...]
     uses: tuple[Use, ...]
+    interfaces: Mapping[Operation, tuple[str, ...]] = field(default_factory=dict)
+
+    def records(self) -> tuple[Record, ...]:
+        """Return the operations as the journal holds them."""
+        return tuple(self._record(operation) for operation in self.operations)
+
+    def _record(self, operation: Operation) -> Record:
+        aliases = self.interfaces.get(operation)
+        return {**operation.record(), **({INTERFACES: list(aliases)} if aliases else {})}
 
 
 def make(guest: Guest, facts: Facts) -> Plan:
@@ -46,18 +58,19 @@ def make(guest: Guest, facts: Facts) -> Plan:
 
     Raises HostError or TakenError, with the interface named, where the host cannot give what is asked.
     """
-    steps: dict[Operation, None] = {}
+    steps: dict[Operation, tuple[str, ...]] = {}
     uses: list[Use] = []
     for request in guest.requests:
         try:
             if any(other.device == request.device for other in uses):
                 raise TakenError(f"device {request.device} is another interface's of this guest", OTHER_NAME)
             use = _use(request, facts)
-            steps.update(dict.fromkeys(_operations(guest, request, use, facts)))
+            for operation in _operations(guest, request, use, facts):
+                steps[operation] = tuple(dict.fromkeys((*steps.get(operation, ()), request.alias)))
         except (HostError, TakenError) as error:
             raise error.within(request.where) from error
         uses.append(use)
-    return Plan(tuple(steps), tuple(uses))
+    return Plan(tuple(steps), tuple(uses), steps)
 
 
 def _use(request: Request, facts: Facts) -> Use:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from libvirt_vepa import apply
 from libvirt_vepa.errors import NewerStateError, StateError, VepaError
+from libvirt_vepa.journal import Journal
 from libvirt_vepa.model import MacAddress
 from libvirt_vepa.operations import CreateMacvtap, CreateTap, Host, Operation, TakeLease
-from libvirt_vepa.state import Journal, Lease
+from libvirt_vepa.state import Lease
 
 HOLDER = "'libvirt-vepa reconcile'"
 

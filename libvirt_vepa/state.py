@@ -13,14 +13,14 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from libvirt_vepa import locks
-from libvirt_vepa.errors import HostError, NewerStateError, StateError, remedy_for
+from libvirt_vepa.errors import HostError, NewerStateError, StateError, TakenError, remedy_for
+from libvirt_vepa.journal import Journal, Use
 
 ROOT = Path("/run/libvirt/vepa")
 VERSION = 1
@@ -28,39 +28,6 @@ LOCK_SECONDS = 30.0
 ATTEMPTS = 100
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TEMPORARY = ".new"
-
-Record = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Use:
-    """Which NIC one interface of a guest stands on: the request's alias, its definition's name, its device."""
-
-    alias: str
-    name: str
-    device: str
-    nic: str
-    mode: str
-
-
-@dataclass(frozen=True)
-class Journal:
-    """What was done, or was about to be done, for one guest.
-
-    `operations` are records of operations in the order they are applied. `written` (ns since
-    the epoch) tells two journals of one guest apart.
-    """
-
-    uuid: str
-    guest: str
-    uses: tuple[Use, ...]
-    operations: tuple[Record, ...]
-    written: int = 0
-
-    @property
-    def nics(self) -> tuple[str, ...]:
-        """The NICs that the guest stands on, each once, in the order in which they are locked."""
-        return tuple(sorted({use.nic for use in self.uses}))
 
 
 @dataclass(frozen=True)
@@ -91,6 +58,10 @@ class Store:
     def lock_guest(self, uuid: str, holder: str) -> AbstractContextManager[None]:
         """Hold a guest: one hook or command at a time works on it."""
         return locks.held(self._locks, (f"guest-{_checked(uuid)}",), holder, LOCK_SECONDS)
+
+    def lock_hotplug(self, uuid: str, holder: str) -> AbstractContextManager[None]:
+        """Hold what interfaces a guest has while it runs; always before the guest, which is held for less long."""
+        return locks.held(self._locks, (f"hotplug-{_checked(uuid)}",), holder, LOCK_SECONDS)
 
     def lock_nics(self, nics: tuple[str, ...], holder: str) -> AbstractContextManager[None]:
         """Hold NICs; always after the guest, and in alphabetical order."""
@@ -141,6 +112,16 @@ class Store:
         """Return the UUIDs of all guests that have a journal, or the beginning of one."""
         found = {path.name.partition(".")[0] for path in _entries(self._guests)}
         return tuple(sorted(uuid for uuid in found if UUID_PATTERN.fullmatch(uuid)))
+
+    def must_be_unused(self, name: str) -> None:
+        """Raise TakenError where a guest stands on the NIC of that name."""
+        for uuid in self.guests():
+            journal = self.load(uuid)
+            if journal and any(use.name == name for use in journal.uses):
+                raise TakenError(
+                    f"'{name}' is in use by guest '{journal.guest}'",
+                    "stop that guest first; if it is gone, run 'libvirt-vepa reconcile'",
+                )
 
     # -- leases
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from libvirt_vepa import apply
 from libvirt_vepa.errors import VepaError
+from libvirt_vepa.journal import Use
 from libvirt_vepa.operations import Host
-from libvirt_vepa.state import Use
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,6 @@ def _guest(uuid: str, host: Host) -> list[InterfaceStatus]:
     journal = host.store.load(uuid)
     if journal is None:
         return []
-    steps = apply.steps(journal)
-    rows = []
-    for use in journal.uses:
-        mine = tuple(
-            step for step in steps if use.device in (getattr(step, "device", None), getattr(step, "key", None))
-        )
-        rows.append(InterfaceStatus(journal.guest, uuid, use, apply.verify(mine, host)))
-    return rows
+    # A journal's parts leave out what its interfaces share, such as a NIC that is put up.
+    parts = [(use, journal.parted(use.alias)[1]) for use in journal.uses]
+    return [InterfaceStatus(journal.guest, uuid, use, apply.verify(apply.steps(part), host)) for use, part in parts]

@@ -60,6 +60,16 @@ def uppers(device: str) -> Iterator[str]:
         return
 
 
+def address(device: str) -> str:
+    """Return a device's MAC, nothing where there is no such device."""
+    return read(NET / device / "address") or ""
+
+
+def is_running(device: str) -> bool:
+    """Tell whether a device is there, up, and has a carrier."""
+    return read(NET / device / "operstate") == "up"
+
+
 @contextmanager
 def new_tap(device: str, multi_queue: bool) -> Iterator[None]:
     """Create a tap that stays if the block ends well; after an error, or a kill, the kernel removes it by itself.

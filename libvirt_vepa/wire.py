@@ -1,32 +1,34 @@
-"""libvirt's own wire: messages, and the few XDR types that stand around an XML document.
-
-Facts: virnetprotocol.x of libvirt for the frame and its bounds, RFC 4506 for XDR.
-"""
+"""libvirt's own wire: the messages that go over it (virnetprotocol.x of libvirt)."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from libvirt_vepa.errors import WireError
+from libvirt_vepa.xdr import ANEW, WORD, word_at
 
 # VIR_NET_MESSAGE_MAX does not count the length word that begins a message.
 LENGTH_BYTES = 4
 MESSAGE_MAX = 32 * 1024 * 1024 + LENGTH_BYTES
-STRING_MAX = 4 * 1024 * 1024
-UUID_BYTES = 16
+# VIR_NET_MESSAGE_NUM_FDS_MAX.
+DESCRIPTORS_MAX = 32
 FRAME = struct.Struct(">7I")
-WORD = struct.Struct(">I")
-ANEW = "connect again, and report this if it happens again"
 
 
 class Type(IntEnum):
-    """What a message is (virNetMessageType); the ones that carry descriptors are left out, as none do here."""
+    """What a message is (virNetMessageType)."""
 
     CALL = 0
     REPLY = 1
+    CALL_WITH_DESCRIPTORS = 4
+    REPLY_WITH_DESCRIPTORS = 5
+
+
+WITH_DESCRIPTORS = frozenset({Type.CALL_WITH_DESCRIPTORS, Type.REPLY_WITH_DESCRIPTORS})
 
 
 class Status(IntEnum):
@@ -36,8 +38,7 @@ class Status(IntEnum):
     ERROR = 1
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """Everything that stands before a message's payload, but for its length."""
 
     program: int
@@ -47,13 +48,19 @@ class Header:
     serial: int
     status: int
 
+    @property
+    def with_descriptors(self) -> bool:
+        """Whether the payload begins with a number, and that many bytes follow, a descriptor with each."""
+        return self.type in WITH_DESCRIPTORS
+
 
 @dataclass(frozen=True)
 class Message:
-    """A whole message."""
+    """A whole message; `tail` are the bytes behind it that carry its descriptors (virNetSocketSendFD)."""
 
     header: Header
     payload: bytes
+    tail: bytes = b""
 
     def __post_init__(self) -> None:
         """Raise WireError where it is too long."""
@@ -62,13 +69,11 @@ class Message:
 
     def encode(self) -> bytes:
         """Return the message as it goes over the wire."""
-        head, length = self.header, FRAME.size + len(self.payload)
-        words = (length, head.program, head.version, head.procedure, head.type, head.serial, head.status)
-        return FRAME.pack(*words) + self.payload
+        return FRAME.pack(FRAME.size + len(self.payload), *self.header) + self.payload + self.tail
 
     def reply(self, payload: bytes, status: Status = Status.OK) -> Message:
         """Return the reply to this call."""
-        return Message(replace(self.header, type=Type.REPLY, status=status), payload)
+        return Message(self.header._replace(type=Type.REPLY, status=status), payload)
 
 
 class Frames:
@@ -89,92 +94,115 @@ class Frames:
         """How many bytes of a message that has begun to pass are still to come: what may not be cut into."""
         return self._passing
 
-    def feed(self, data: bytes) -> Iterator[bytes | Message]:
-        """Yield chunks to pass on and messages that were wanted, in order. Raises WireError for what is no message."""
-        held, begin, end = self._held, 0, 0
-        held += data
+    def feed(self, data: bytes) -> Iterable[bytes | Message]:
+        """Return chunks to pass on and messages that were wanted, in order; must be used up before the next call.
+
+        Raises WireError for what is no message, when everything before that has been given.
+        """
+        return (data,) if self.passes(data) else self._cut(data)
+
+    def passes(self, data: bytes) -> bool:
+        """Tell whether all of this passes as it is: the rest of what passes, or one whole message that nobody wants.
+
+        That is nearly everything. Where it is not, the data must be given to `feed`.
+        """
+        if self._held or self._header:
+            return False
+        if self._passing:
+            fits = len(data) <= self._passing
+            self._passing -= len(data) if fits else 0
+            return fits
+        if len(data) < FRAME.size:
+            return not data
+        words = FRAME.unpack_from(data)
+        if words[0] != len(data) or words[4] in WITH_DESCRIPTORS:
+            return False
+        return not self._is_wanted(Header._make(words[1:]))
+
+    def _is_wanted(self, header: Header) -> bool:
+        self._header = header if self._wanted(header) else None
+        return self._header is not None
+
+    def _cut(self, data: bytes) -> Iterator[bytes | Message]:
+        there, begin = self._joined(data), 0
         try:
             while True:
-                step = min(self._passing, len(held) - end)
-                self._passing -= step
-                end += step
-                length = 0 if self._passing else self._length(end)
-                if not length:
-                    break
-                if self._header is None:
-                    self._passing = length
-                elif len(held) - end < length:
-                    break
-                else:
-                    if end > begin:
-                        yield bytes(held[begin:end])
-                    yield Message(self._header, bytes(held[end + FRAME.size : end + length]))
-                    self._header = None
-                    begin = end = end + length
-            if end > begin:
-                yield bytes(held[begin:end])
+                end = self._passed(there, begin)
+                if end > begin:
+                    yield bytes(there[begin:end])
+                    begin = end
+                    continue
+                length = self._length(there, begin)
+                if self._header is None or len(there) - begin < length:
+                    return
+                yield self._whole(self._header, there, begin, length)
+                self._header = None
+                begin += length
         finally:
-            del held[:end]
+            self._keep(there, begin)
 
-    def _length(self, at: int) -> int:
-        """Return the length of the message that begins there, 0 where its header is not complete; see who wants it."""
-        there = len(self._held) - at
-        if there < WORD.size:
+    def _passed(self, there: bytes | bytearray, at: int) -> int:
+        """Return the end of what nobody wants from there on."""
+        while True:
+            step = min(self._passing, len(there) - at)
+            self._passing -= step
+            at += step
+            if self._passing:
+                return at
+            try:
+                self._passing = self._length(there, at)
+            except WireError:  # it is raised again when what stands before it has been given
+                return at
+            if self._header is not None:
+                self._passing = 0
+            if not self._passing:
+                return at
+
+    def _joined(self, data: bytes) -> bytes | bytearray:
+        """Return what is there now; only what has begun already must be put together."""
+        if not self._held:
+            return data
+        self._held += data
+        return self._held
+
+    def _keep(self, there: bytes | bytearray, at: int) -> None:
+        if there is self._held:
+            del self._held[:at]
+        else:
+            self._held += there[at:]
+
+    def _length(self, there: bytes | bytearray, at: int) -> int:
+        """Return the length, with its tail, of the message that begins there; see who wants it.
+
+        It is 0 where what says so is not complete.
+        """
+        rest = len(there) - at
+        if rest < WORD.size:
             return 0
         # As soon as it is there: whoever sends a bad one may send nothing more.
-        length = word_at(self._held, at)
+        length = word_at(there, at)
         if not FRAME.size <= length <= MESSAGE_MAX:
             raise WireError(f"a message of {length} bytes is none of libvirt's", ANEW)
-        if there < FRAME.size:
+        if rest < FRAME.size:
             return 0
+        header = self._header or Header._make(FRAME.unpack_from(there, at)[1:])
+        if header.with_descriptors:
+            if rest < FRAME.size + WORD.size <= length:
+                return 0
+            length += descriptors(bytes(there[at + FRAME.size : at + min(length, FRAME.size + WORD.size)]))
         if self._header is None:
-            header = Header(*FRAME.unpack_from(self._held, at)[1:])
-            self._header = header if self._wanted(header) else None
+            self._is_wanted(header)
         return length
 
-
-# -- XDR
-
-
-def skip_string(payload: bytes, at: int) -> int:
-    """Return where what follows a string begins. Raises WireError where the payload is too short for it."""
-    return _span(payload, at)[1]
+    @staticmethod
+    def _whole(header: Header, there: bytes | bytearray, at: int, length: int) -> Message:
+        size = word_at(there, at)
+        return Message(header, bytes(there[at + FRAME.size : at + size]), bytes(there[at + size : at + length]))
 
 
-def string_at(payload: bytes, at: int) -> bytes:
-    """Return the string that begins there. Raises WireError where the payload is too short for it."""
-    return payload[at + WORD.size : _span(payload, at)[0]]
-
-
-def _span(payload: bytes, at: int) -> tuple[int, int]:
-    """Return where a string's bytes end, and where what follows begins: strings are filled up to four bytes."""
-    length = word_at(payload, at)
-    end = at + WORD.size + length
-    filled = end + -length % WORD.size
-    if length > STRING_MAX or filled > len(payload):
-        raise WireError(f"a string of {length} bytes does not fit into its message", ANEW)
-    return end, filled
-
-
-def word_at(payload: bytes | bytearray, at: int) -> int:
-    """Return the number that stands there. Raises WireError where the payload has ended."""
-    if len(payload) - at < WORD.size:
-        raise WireError("a message has ended too early", ANEW)
-    return int(WORD.unpack_from(payload, at)[0])
-
-
-def with_string(payload: bytes, at: int, text: bytes) -> bytes:
-    """Return the payload with another string in the place of the one that begins there. Raises WireError."""
-    return payload[:at] + string(text) + payload[skip_string(payload, at) :]
-
-
-def string(text: bytes) -> bytes:
-    """Return a string as XDR. Raises WireError where libvirt would not take one that long."""
-    if len(text) > STRING_MAX:
-        raise WireError("the translated document is longer than the 4 MiB that libvirt takes", "make it smaller")
-    return WORD.pack(len(text)) + text + b"\0" * (-len(text) % WORD.size)
-
-
-def optional(text: bytes | None) -> bytes:
-    """Return a string that may be missing, as XDR."""
-    return WORD.pack(0) if text is None else WORD.pack(1) + string(text)
+def descriptors(payload: bytes) -> int:
+    """Return how many come with a message that has such a payload. Raises WireError where that cannot be."""
+    count = word_at(payload, 0)
+    if count > DESCRIPTORS_MAX:
+        raise WireError(f"a message with {count} descriptors is none of libvirt's", ANEW)
+    return count

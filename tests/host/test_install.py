@@ -16,6 +16,7 @@ COMMAND = "/usr/bin/libvirt-vepa"
 LIBRARY = "/usr/lib/python3/dist-packages/libvirt_vepa"
 CLIENTS = Path("/etc/libvirt/libvirt.conf")
 DATA = "/usr/share/libvirt-vepa"
+UNITS = [f"/usr/lib/systemd/system/libvirt-vepa-connect{kind}" for kind in (".socket", "@.service")]
 COMMANDS = (
     "iface-define",
     "iface-list",
@@ -76,8 +77,16 @@ def test_the_command_explains_itself(host: Any) -> None:
     assert [name for name in COMMANDS if name not in done.stdout] == []
 
 
-def test_the_manual_page_is_there(host: Any) -> None:
-    assert host.file("/usr/share/man/man8/libvirt-vepa.8").mode == 0o644
+@pytest.mark.parametrize("name", ["libvirt-vepa.8", "libvirt-vepa-connect.8"])
+def test_the_manual_pages_are_there(host: Any, name: str) -> None:
+    assert host.file(f"/usr/share/man/man8/{name}").mode == 0o644
+
+
+def test_the_units_are_as_systemd_wants_them(host: Any) -> None:
+    assert all(host.file(unit).mode == 0o644 for unit in UNITS)
+    if host.exists("systemd-analyze"):
+        done = host.run(f"systemd-analyze verify {UNITS[0]} {UNITS[1].replace('@', '@0')}")
+        assert (done.rc, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("prefix", ["/usr", "/usr/local", "/opt/vepa"])

@@ -7,7 +7,7 @@ import select
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from tests.lab.shell import run
@@ -76,18 +76,23 @@ def daemon() -> Iterator[Daemon]:
         _end(logger)
 
 
-@contextmanager
-def session_daemon(runtime: Path, through: Sequence[str]) -> Iterator[None]:
+def session_daemon(runtime: Path, through: Sequence[str]) -> AbstractContextManager[None]:
     """Run a user's libvirtd, by the command that becomes this user; `runtime` is their XDG_RUNTIME_DIR."""
+    return another_daemon(runtime / "libvirt/libvirtd.pid", through)
+
+
+@contextmanager
+def another_daemon(pid_file: Path, through: Sequence[str]) -> Iterator[None]:
+    """Run a libvirtd beside the lab's own, by the command that becomes its user or enters its host."""
     # A daemon looks at the lab's variable too, when a client leaves the URI to it.
     run(*through, "env", "-u", "LIBVIRT_DEFAULT_URI", "libvirtd", "-d")
     try:
         yield
     finally:
-        _end(_pid(f"{runtime}/libvirt/libvirtd.pid"))
+        _end(_pid(pid_file))
 
 
-def _pid(file: str) -> int:
+def _pid(file: str | Path) -> int:
     return int(Path(file).read_text(encoding="ascii"))
 
 

@@ -6,6 +6,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +14,20 @@ from tests.lab.daemon import Daemon, daemon, virsh
 from tests.lab.guest import Guest, define
 from tests.lab.hook import define_nic, state_files
 from tests.lab.network import Nic, nic
+from tests.lab.person import USER
 from tests.lab.shell import link, run
 
 HOST_ADDRESS = "10.77.0.100"
 EVENT_SECONDS = 30
+GROUP = "vepatest"
+# Who may use the daemon is a matter of the socket's group, as where there is no polkit.
+LIBVIRTD_CONF = f"""\
+unix_sock_group = "{GROUP}"
+unix_sock_ro_perms = "0770"
+unix_sock_rw_perms = "0770"
+auth_unix_ro = "none"
+auth_unix_rw = "none"
+"""
 
 
 def nothing_left(guest: Guest) -> bool:
@@ -89,3 +100,23 @@ class Eventually:
 
 def gone(device: str) -> Eventually:
     return Eventually(f"{device} has gone", lambda: link(device) is None)
+
+
+@pytest.fixture
+def grouped(libvirtd: Daemon) -> Iterator[int]:
+    """A daemon that serves root and a group only; the group's number."""
+    run("groupadd", "-f", GROUP)
+    libvirtd.stop()
+    file = Path("/etc/libvirt/libvirtd.conf")
+    before = file.read_bytes() if file.exists() else b""
+    file.write_text(LIBVIRTD_CONF, encoding="ascii")
+    libvirtd.start()
+    yield int(run("getent", "group", GROUP).stdout.split(":")[2])
+    libvirtd.stop()
+    file.write_bytes(before)
+    libvirtd.start()
+
+
+def as_user(*groups: int) -> tuple[str, ...]:
+    rights = f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"
+    return ("setpriv", f"--reuid={USER}", f"--regid={USER}", rights, "env", "HOME=/run")

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "libvirt_vepa"
 FLOORS = {
     0: {"errors"},
-    1: {"model", "files"},
+    1: {"model", "files", "journal"},
     2: {
         "documents",
         "repair",
@@ -24,13 +24,17 @@ FLOORS = {
         "locks",
         "state",
         "daemon",
+        "metadata",
         "wire",
+        "xdr",
         "protocol",
+        "peer",
+        "listening",
     },
-    3: {"facts", "operations"},
-    4: {"plan"},
-    5: {"apply", "guests", "reconcile", "status", "relay", "enable"},
-    6: {"hook", "cli", "connection", "__main__"},
+    3: {"facts", "operations", "side", "jobs", "hand", "nics"},
+    4: {"plan", "messages", "hotplug"},
+    5: {"apply", "guests", "reconcile", "status", "relay", "interfaces", "opening", "pump", "enable"},
+    6: {"hook", "cli", "connection", "service", "__main__"},
 }
 # Inside one floor only these, so that there can be no circle.
 NEIGHBOURS = {
@@ -38,17 +42,24 @@ NEIGHBOURS = {
     "definitions": {"documents"},
     "domain": {"documents"},
     "translate": {"documents", "asked"},
+    "metadata": {"documents"},
+    "daemon": {"metadata"},
     "asked": {"documents"},
     "state": {"locks"},
     "guests": {"apply"},
     "reconcile": {"apply"},
     "status": {"apply"},
-    "protocol": {"wire"},
+    "protocol": {"wire", "xdr"},
+    "wire": {"xdr"},
+    "hand": {"jobs"},
+    "listening": {"peer"},
+    "opening": {"relay"},
+    "pump": {"relay"},
     "__main__": {"cli"},
 }
 OWNERS = {
     "pyroute2": {"netlink"},
-    "lxml": {"documents", "definitions", "domain", "translate", "asked"},
+    "lxml": {"documents", "definitions", "domain", "translate", "asked", "metadata"},
     "libvirt": {"daemon"},
 }
 PATHS = {"/sys/": {"sysfs"}, "/run/libvirt/vepa": {"state"}}

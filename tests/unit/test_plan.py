@@ -10,6 +10,7 @@ import pytest
 from libvirt_vepa import plan
 from libvirt_vepa.errors import HostError, TakenError
 from libvirt_vepa.facts import Facts, Nic
+from libvirt_vepa.journal import Use
 from libvirt_vepa.model import Guest, GuestType, HostInterface, HostType, MacAddress, Mode, Request, derived_device
 from libvirt_vepa.netlink import Link
 from libvirt_vepa.operations import (
@@ -23,7 +24,6 @@ from libvirt_vepa.operations import (
     TakeLease,
     from_record,
 )
-from libvirt_vepa.state import Use
 
 UUID = "11111111-2222-3333-4444-555555555555"
 MAC = MacAddress.parse("52:54:00:aa:bb:cc")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libvirt_vepa import protocol, wire
+from libvirt_vepa import protocol, xdr
 from libvirt_vepa.errors import WireError
 from tests.unit import remote
 from tests.unit.properties import holds
@@ -14,27 +16,32 @@ from tests.unit.refusals import refusal
 
 PROCEDURES = st.sampled_from(sorted(remote.ARGUMENTS))
 TEXTS = st.binary(max_size=30)
+# Type and value of a typed parameter that is no string.
+NUMBERS = st.one_of(
+    st.tuples(st.sampled_from([1, 2, 6]), st.binary(min_size=4, max_size=4)),
+    st.tuples(st.sampled_from([3, 4, 5]), st.binary(min_size=8, max_size=8)),
+)
+STRINGS = st.tuples(st.just(7), TEXTS.map(remote.string))
+PARAMETERS = st.lists(st.tuples(TEXTS, st.one_of(NUMBERS, STRINGS)), max_size=8)
 
 
 def test_the_tables_name_the_same_procedures():
     assert set(protocol.CALLS) == set(remote.ARGUMENTS)
     assert set(protocol.REPLIES) == remote.REPLIES
     assert (protocol.PROGRAM, protocol.VERSION) == (remote.PROGRAM, 1)
-    assert set(protocol.ATTACH) < set(protocol.CALLS)
 
 
 @holds
 @given(PROCEDURES, TEXTS, TEXTS)
 def test_a_document_is_found_where_it_was_put(procedure, document, text):
     before, payload = remote.arguments(procedure, document, text)
-    at = protocol.document_at(protocol.CALLS[procedure], payload)
-    assert at == len(before)
-    assert wire.string_at(payload, at) == document
+    assert protocol.documents_at(protocol.CALLS[procedure], payload) == (len(before),)
+    assert xdr.string_at(payload, len(before)) == document
 
 
 @pytest.mark.parametrize("procedure", remote.OPTIONAL)
 def test_a_document_may_be_missing(procedure):
-    assert protocol.document_at(protocol.CALLS[procedure], remote.arguments(procedure, None)[1]) is None
+    assert protocol.documents_at(protocol.CALLS[procedure], remote.arguments(procedure, None)[1]) == ()
 
 
 @holds
@@ -45,7 +52,37 @@ def test_arguments_that_end_before_the_document_are_refused(procedure, text, dat
     refusal(_document, procedure, short, kind=WireError)
 
 
+@holds
+@given(PARAMETERS, TEXTS)
+def test_every_string_among_parameters_is_found(parameters, before):
+    payload, expected = before + struct.pack(">I", len(parameters)), []
+    for field, (kind, value) in parameters:
+        payload += remote.parameter(field, kind, value)
+        expected += [(field, len(payload) - len(value))] if kind == 7 else []
+    assert list(xdr.string_parameters(payload + b"more", len(before))) == expected
+
+
+@holds
+@given(PARAMETERS, st.data())
+def test_parameters_that_end_early_are_refused(parameters, data):
+    whole = b"".join(remote.parameter(field, kind, value) for field, (kind, value) in parameters)
+    payload = struct.pack(">I", len(parameters) + 1) + whole
+    refusal(list, xdr.string_parameters(payload[: data.draw(st.integers(0, len(payload)))], 0), kind=WireError)
+
+
+def test_more_parameters_than_anybody_means_are_not_looked_at():
+    one = remote.parameter(b"dxml", 7, remote.string(b"<a/>"))
+    most = xdr.PARAMETERS_MAX
+    assert len(list(xdr.string_parameters(struct.pack(">I", most) + one * most, 0))) == most
+    refusal(list, xdr.string_parameters(struct.pack(">I", most + 1) + one * (most + 1), 0), kind=WireError)
+
+
+@pytest.mark.parametrize("kind", [0, 8, 2**32 - 1])
+def test_a_parameter_of_no_known_type_is_refused(kind):
+    payload = struct.pack(">I", 1) + remote.parameter(b"dxml", kind, remote.string(b"<a/>"))
+    refusal(list, xdr.string_parameters(payload, 0), kind=WireError)
+
+
 def _document(procedure: int, payload: bytes) -> bytes:
-    at = protocol.document_at(protocol.CALLS[procedure], payload)
-    assert at is not None
-    return wire.string_at(payload, at)
+    (at,) = protocol.documents_at(protocol.CALLS[procedure], payload)
+    return xdr.string_at(payload, at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 
@@ -20,9 +21,7 @@ DOMAIN = f"<domain type='kvm'>\n<name>web</name>\n<devices>{REQUEST}</devices>\n
 SNAPSHOT = b"<domainsnapshot><name>s</name>" + DOMAIN + b"</domainsnapshot>"
 STORED = translate.to_stored(DOMAIN, "a document")
 OTHER = b"<domain type='kvm'><name>web</name><title>physical</title><devices/></domain>"
-DEVICES, ATTACH = {13, 161, 174}, {8, 160}
-DOCUMENTS = {number: DEVICE if number in DEVICES else DOMAIN for number in remote.ARGUMENTS if number not in ATTACH}
-DOCUMENTS[185] = SNAPSHOT
+DOCUMENTS = dict.fromkeys(remote.ARGUMENTS, DOMAIN) | {185: SNAPSHOT}
 CUTS = pytest.mark.parametrize("size", [1, 27, 300, 2**20])
 
 
@@ -32,7 +31,9 @@ def from_client(relay: Relay, data: bytes, size: int = 2**20) -> tuple[bytes, by
 
 
 def from_daemon(relay: Relay, data: bytes, size: int = 2**20) -> bytes:
-    return b"".join(relay.from_daemon(piece) for piece in remote.cut(data, [size]))
+    both = [relay.from_daemon(piece) for piece in remote.cut(data, [size])]
+    assert not any(ahead for ahead, _ in both)
+    return b"".join(back for _, back in both)
 
 
 def call(procedure: int, document: bytes, serial: int = 1) -> remote.Frame:
@@ -64,8 +65,31 @@ def test_a_reply_reaches_the_client_in_the_proposed_form(procedure, size):
     assert b"<name>lan</name>" in proposed
 
 
+def parameters(one: bytes, other: bytes) -> bytes:
+    """Return parameters with two documents, and with ones that only look like documents of ours."""
+    strings = {b"uri": DOMAIN, b"destination_xml": one, b"physical": DOMAIN, b"persistent_xml": other}
+    listed = [remote.parameter(field, 7, remote.string(value)) for field, value in strings.items()]
+    return struct.pack(">I", len(listed)) + b"".join(listed)
+
+
+@CUTS
+@pytest.mark.parametrize("pair", [(DOMAIN, DOMAIN), (DOMAIN, OTHER), (OTHER, DOMAIN), (STORED, DOMAIN)])
+def test_each_document_of_a_call_is_translated_and_a_cookie_is_not(pair, size):
+    cookie = remote.string(DOMAIN) + b"flag"
+    stored = [translate.to_stored(document, "a document") for document in pair]
+    call = remote.call(303, parameters(*pair) + cookie, 7)
+    sent = from_client(Relay(), call.pack(), size)
+    assert sent == (call._replace(payload=parameters(*stored) + cookie).pack(), b"")
+
+
+@pytest.mark.parametrize("procedure", [213, 302])
+def test_what_the_source_of_a_migration_says_is_for_the_other_host(procedure):
+    data = remote.reply(procedure, remote.string(b"cookie") + remote.string(STORED)).pack()
+    assert from_daemon(Relay(), data) == data
+
+
 @pytest.mark.parametrize("document", [OTHER, STORED, b"", b"<a/>", b"no XML at all", b"\0\xff" * 50])
-@pytest.mark.parametrize("procedure", sorted(remote.ARGUMENTS))
+@pytest.mark.parametrize("procedure", sorted(remote.ARGUMENTS | remote.CHANGES))
 def test_a_call_with_nothing_of_ours_passes_as_it_came(procedure, document):
     data = call(procedure, document).pack()
     assert from_client(Relay(), data) == (data, b"")
@@ -97,7 +121,8 @@ STRANGERS = {
     "an event": remote.call(11, PAYLOAD, 0, remote.EVENT),
     "a stream's data": remote.call(11, PAYLOAD, 3, remote.STREAM)._replace(status=remote.CONTINUE),
     "a stream's end": remote.call(11, b"", 3, remote.STREAM),
-    "a call with files": remote.call(309, PAYLOAD, 3, remote.CALL_WITH_FDS),
+    "a call with files": remote.with_descriptors(remote.call(309, remote.string(OTHER), 3), 2),
+    "a call with no file": remote.with_descriptors(remote.call(344, PAYLOAD, 3), 0),
     "no type known": remote.call(11, PAYLOAD, 3, 77),
     "an ordinary call": remote.call(2),
     "another document": remote.call(41, PAYLOAD),
@@ -111,6 +136,28 @@ def test_what_is_no_call_of_ours_passes_as_it_came(name, size):
     assert from_client(Relay(), data, size) == (data, b"")
 
 
+@CUTS
+def test_a_call_with_files_reaches_the_daemon_in_the_stored_form(size):
+    sent, following = (
+        remote.with_descriptors(call(309, document, 7), 3).pack() + remote.call(2).pack()
+        for document in (DOMAIN, STORED)
+    )
+    relay = Relay()
+    assert from_client(relay, sent, size) == (following, b"")
+    assert relay.take_lost() == 0
+
+
+@CUTS
+def test_the_files_of_a_call_that_is_refused_are_lost(size):
+    wrong = DOMAIN.replace(b"mode='vepa'", b"mode='sideways'")
+    relay, following = Relay(), remote.call(2).pack()
+    ahead, back = from_client(relay, remote.with_descriptors(call(309, wrong, 7), 3).pack() + following, size)
+    assert ahead == following
+    (reply,) = remote.frames(back)
+    assert (reply.type, reply.serial, reply.status, reply.tail) == (remote.REPLY, 7, remote.ERROR, b"")
+    assert (relay.take_lost(), relay.take_lost()) == (3, 0)
+
+
 STORED_PAYLOAD = remote.string(STORED)
 UNTOUCHED = {
     "keepalive": STRANGERS["keepalive"],
@@ -120,6 +167,7 @@ UNTOUCHED = {
     "a stream's data": remote.reply(14, STORED_PAYLOAD, 3, remote.CONTINUE)._replace(type=remote.STREAM),
     "an error": remote.reply(14, STORED_PAYLOAD, 3, remote.ERROR),
     "the reply to another call": remote.reply(43, STORED_PAYLOAD),
+    "a reply with files": remote.with_descriptors(remote.reply(344, STORED_PAYLOAD), 32),
 }
 
 

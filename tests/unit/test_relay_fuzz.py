@@ -9,8 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from libvirt_vepa.errors import WireError
-from libvirt_vepa.relay import Relay
+from libvirt_vepa.relay import CutError, Relay
 from tests.unit import remote
 from tests.unit.test_relay import DEVICE, DOMAIN, OTHER, SNAPSHOT, STORED, STRANGERS, UNTOUCHED, call
 from tests.unit.test_relay_hostile import NEWER, WRONG
@@ -68,14 +67,14 @@ class Heard:
             while any(rest):
                 side, size = chance.randrange(2), chance.choice([1, 5, 28, 100, 1000])
                 piece, rest[side] = rest[side][:size], rest[side][size:]
-                if side:
-                    self.by_client += relay.from_daemon(piece)
-                else:
-                    ahead, back = relay.from_client(piece)
-                    self.by_daemon += ahead
-                    self.by_client += back
-        except WireError as error:
+                self._hear(*(relay.from_daemon if side else relay.from_client)(piece))
+        except CutError as error:
+            self._hear(*error.before)
             self.refused = str(error)
+
+    def _hear(self, to_daemon: bytes, to_client: bytes) -> None:
+        self.by_daemon += to_daemon
+        self.by_client += to_client
 
 
 def split(data: bytes) -> tuple[list[remote.Frame], bytes, bool]:
@@ -85,6 +84,10 @@ def split(data: bytes) -> tuple[list[remote.Frame], bytes, bool]:
         length = struct.unpack_from(">I", data)[0]
         if not 28 <= length <= remote.LONGEST:
             return whole, data, False
+        count = remote.descriptors(data)
+        if count is None:
+            return whole, data, False
+        length += count
         if len(data) < length:
             break
         whole += remote.frames(data[:length])
@@ -142,7 +145,7 @@ def like(frame: remote.Frame, other: remote.Frame) -> bool:
 
 
 def is_call(frame: remote.Frame) -> bool:
-    ours = (frame.program, frame.version, frame.type) == (remote.PROGRAM, 1, remote.CALL)
+    ours = (frame.program, frame.version) == (remote.PROGRAM, 1) and frame.type in (remote.CALL, remote.CALL_WITH_FDS)
     return ours and frame.procedure in remote.ARGUMENTS and b"physical" in frame.payload
 
 
@@ -155,7 +158,7 @@ def is_ours(frame: remote.Frame) -> bool:
     """Whether this is an error reply as the relay makes it."""
     if (frame.program, frame.type, frame.status) != (remote.PROGRAM, remote.REPLY, remote.ERROR):
         return False
-    return frame.payload[:8] in (struct.pack(">2I", code, 20) for code in (27, 84))
+    return frame.payload[:8] in (struct.pack(">2I", code, 20) for code in (27, 9))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -10,8 +10,9 @@ import pytest
 
 from libvirt_vepa import apply
 from libvirt_vepa.errors import HostError, NewerStateError, StateError
+from libvirt_vepa.journal import Journal, Use
 from libvirt_vepa.operations import SetUp, TakeLease
-from libvirt_vepa.state import Journal, Lease, Store, Use
+from libvirt_vepa.state import Lease, Store
 
 UUID = "11111111-2222-3333-4444-555555555555"
 OTHER = "99999999-2222-3333-4444-555555555555"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libvirt_vepa import wire
+from libvirt_vepa import wire, xdr
 from libvirt_vepa.errors import WireError
 from libvirt_vepa.wire import Frames, Header, Message
 from tests.unit import remote
@@ -18,7 +18,16 @@ from tests.unit.properties import holds
 from tests.unit.refusals import refusal
 
 WORDS = st.integers(0, 2**32 - 1)
-MESSAGES = st.lists(st.builds(remote.Frame, WORDS, WORDS, WORDS, WORDS, WORDS, WORDS, st.binary(max_size=90)))
+
+
+def one(kinds: st.SearchStrategy[int]) -> st.SearchStrategy[remote.Frame]:
+    words = (WORDS, WORDS, WORDS, kinds, WORDS, WORDS, st.binary(max_size=90))
+    return st.tuples(*words).map(lambda values: remote.Frame(*values))
+
+
+PLAIN = one(WORDS.filter(lambda word: word not in (remote.CALL_WITH_FDS, remote.REPLY_WITH_FDS)))
+WITH_DESCRIPTORS = st.builds(remote.with_descriptors, one(st.integers(0, 1)), st.integers(0, 32))
+MESSAGES = st.lists(PLAIN | WITH_DESCRIPTORS)
 SIZES = st.lists(st.integers(1, 150), min_size=1, max_size=20)
 TEXTS = st.binary(max_size=40)
 MEBIBYTE = 1024 * 1024
@@ -37,7 +46,7 @@ def test_what_nobody_wants_passes_at_once_wherever_it_is_cut(messages, sizes):
         for chunk in frames.feed(piece):
             assert isinstance(chunk, bytes) and chunk
             taken += chunk
-        assert given - len(taken) < 28, "no more is held back than the beginning of a header"
+        assert given - len(taken) < 32, "no more is held back than the beginning of a header"
     assert taken == data
     assert frames.missing == 0
 
@@ -53,11 +62,11 @@ def test_what_is_wanted_comes_whole_and_in_its_place(messages, sizes, chosen):
 
     frames = Frames(wanted)
     pieces = [piece for part in remote.cut(packed(messages), sizes) for piece in frames.feed(part)]
-    assert asked == [Header(*message[:-1]) for message in messages], "each is asked about once"
+    assert asked == [Header(*message[:6]) for message in messages], "each is asked about once"
     assert b"".join(piece if isinstance(piece, bytes) else piece.encode() for piece in pieces) == packed(messages)
     whole = [message for number, message in enumerate(messages) if number in chosen]
     assert [piece for piece in pieces if isinstance(piece, Message)] == [
-        Message(Header(*message[:-1]), message.payload) for message in whole
+        Message(Header(*message[:6]), message.payload, message.tail) for message in whole
     ]
 
 
@@ -97,10 +106,23 @@ def test_the_longest_message_that_is_wanted_comes_whole():
 def test_a_length_that_no_message_has_is_refused_as_soon_as_it_is_there(length, rest):
     frames = Frames(lambda _header: True)
     assert refused(frames, struct.pack(">I", length) + rest) == (
-        f"a message of {length} bytes is none of libvirt's; {wire.ANEW}"
+        f"a message of {length} bytes is none of libvirt's; {xdr.ANEW}"
     )
     # And it stays refused.
     refused(frames, b"")
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0\0\0", b"\0\0\0\x21", b"\xff" * 8])
+@pytest.mark.parametrize("kind", [remote.CALL_WITH_FDS, remote.REPLY_WITH_FDS])
+def test_a_number_of_descriptors_that_no_message_has_is_refused(kind, payload):
+    # libvirt reads the number whatever the program is.
+    frame = remote.Frame(1, 2, 3, kind, 5, 6, payload).pack()
+    refused(Frames(lambda _header: False), frame)
+    before = remote.call(2).pack()
+    given = []
+    with pytest.raises(WireError):
+        given.extend(Frames(lambda _header: False).feed(before + frame))
+    assert given == [before]
 
 
 def refused(frames: Frames, data: bytes) -> str:
@@ -126,24 +148,24 @@ def test_a_reply_has_the_serial_of_its_call():
 @holds
 @given(TEXTS, TEXTS, TEXTS)
 def test_a_string_is_read_as_it_was_written(before, text, after):
-    assert wire.string(text) == remote.string(text)
+    assert xdr.string(text) == remote.string(text)
     payload = before + remote.string(text) + after
-    assert wire.string_at(payload, len(before)) == text
-    assert payload[wire.skip_string(payload, len(before)) :] == after
+    assert xdr.string_at(payload, len(before)) == text
+    assert payload[xdr.skip_string(payload, len(before)) :] == after
 
 
 @holds
 @given(TEXTS, TEXTS, TEXTS, TEXTS)
 def test_another_string_in_its_place_leaves_the_rest_as_it_was(before, text, other, after):
-    payload = wire.with_string(before + remote.string(text) + after, len(before), other)
+    payload = xdr.with_string(before + remote.string(text) + after, len(before), other)
     assert payload == before + remote.string(other) + after
 
 
 @given(TEXTS)
 @holds
 def test_a_string_that_may_be_missing(text):
-    assert wire.optional(text) == struct.pack(">I", 1) + remote.string(text)
-    assert wire.optional(None) == bytes(4)
+    assert xdr.optional(text) == struct.pack(">I", 1) + remote.string(text)
+    assert xdr.optional(None) == bytes(4)
 
 
 @holds
@@ -151,17 +173,33 @@ def test_a_string_that_may_be_missing(text):
 def test_a_string_that_has_ended_too_early_is_refused(text, data: Any):
     whole = remote.string(text)
     payload = whole[: data.draw(st.integers(0, len(whole) - 1))]
-    for read in (wire.skip_string, wire.string_at, lambda *where: wire.with_string(*where, b"other")):
+    for read in (xdr.skip_string, xdr.string_at, lambda *where: xdr.with_string(*where, b"other")):
         refusal(read, payload, 0, kind=WireError)
 
 
 @pytest.mark.parametrize("at", [0, 1, 4, 100])
 def test_a_number_that_is_not_there_is_refused(at):
-    refusal(wire.word_at, b"\0\0\0"[:at], at, kind=WireError)
+    refusal(xdr.word_at, b"\0\0\0"[:at], at, kind=WireError)
 
 
 def test_a_string_may_be_as_long_as_libvirt_takes_and_no_longer():
     longest = bytes(4 * MEBIBYTE)
-    assert wire.string_at(wire.string(longest), 0) == longest
-    assert "4 MiB" in refusal(wire.string, longest + b"\0", kind=WireError)
-    refusal(wire.string_at, struct.pack(">I", len(longest) + 1) + longest + bytes(4), 0, kind=WireError)
+    assert xdr.string_at(xdr.string(longest), 0) == longest
+    assert "4 MiB" in refusal(xdr.string, longest + b"\0", kind=WireError)
+    refusal(xdr.string_at, struct.pack(">I", len(longest) + 1) + longest + bytes(4), 0, kind=WireError)
+
+
+@holds
+@given(st.lists(TEXTS), TEXTS)
+def test_an_array_holds_its_strings(texts, more):
+    payload = xdr.array([xdr.string(text) for text in texts])
+    assert payload == struct.pack(">I", len(texts)) + b"".join(remote.string(text) for text in texts)
+    assert xdr.strings_at(payload + more, 4, len(texts)) == tuple(texts)
+
+
+@holds
+@given(st.lists(TEXTS, min_size=1), st.data())
+def test_strings_that_are_not_all_there_are_refused(texts, data):
+    payload = b"".join(remote.string(text) for text in texts)
+    short = payload[: data.draw(st.integers(0, len(payload) - 1))]
+    refusal(xdr.strings_at, short, 0, len(texts), kind=WireError)

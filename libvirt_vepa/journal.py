@@ -1,0 +1,73 @@
+"""What was done for one guest, as values: the journal that `state` keeps on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+INTERFACES = "interfaces"
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Use:
+    """Which NIC one interface of a guest stands on: the request's alias, its definition's name, its device."""
+
+    alias: str
+    name: str
+    device: str
+    nic: str
+    mode: str
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What was done, or was about to be done, for one guest.
+
+    `operations` are records of operations in the order they are applied; `interfaces` in a record
+    are the aliases of those that need it, a record without it is the whole guest's. `written` (ns
+    since the epoch) tells two journals of one guest apart.
+    """
+
+    uuid: str
+    guest: str
+    uses: tuple[Use, ...]
+    operations: tuple[Record, ...]
+    written: int = 0
+
+    @property
+    def nics(self) -> tuple[str, ...]:
+        """The NICs that the guest stands on, each once, in the order in which they are locked."""
+        return tuple(sorted({use.nic for use in self.uses}))
+
+    def joined(self, other: Journal) -> Journal:
+        """Return a journal that holds what either holds; what both hold, once, for the interfaces of both."""
+        records = {bare(record): record for record in self.operations}
+        for record in other.operations:
+            mine = records.setdefault(bare(record), record)
+            if INTERFACES in mine:
+                both = dict.fromkeys((*mine[INTERFACES], *record.get(INTERFACES, ())))
+                records[bare(record)] = {**mine, INTERFACES: list(both)}
+        uses = tuple(dict.fromkeys((*self.uses, *other.uses)))
+        return Journal(self.uuid, self.guest, uses, tuple(records.values()))
+
+    def parted(self, alias: str) -> tuple[Journal | None, Journal]:
+        """Return what is left without one interface, None where that is nothing, and what is that interface's alone."""
+        rest, part = [], []
+        for record in self.operations:
+            others = [other for other in record.get(INTERFACES, ("",)) if other != alias]
+            if others:
+                rest.append({**record, INTERFACES: others} if INTERFACES in record else record)
+            else:
+                part.append(record)
+        uses = tuple(use for use in self.uses if use.alias != alias)
+        left = Journal(self.uuid, self.guest, uses, tuple(rest)) if uses or rest else None
+        return left, Journal(self.uuid, self.guest, tuple(use for use in self.uses if use.alias == alias), tuple(part))
+
+
+def bare(record: Record) -> str:
+    """Return what a record says, apart from for whom."""
+    return json.dumps({key: value for key, value in record.items() if key != INTERFACES}, sort_keys=True)

@@ -1,0 +1,157 @@
+"""One side of a connection: what comes from it, and what it has not taken yet."""
+
+from __future__ import annotations
+
+import os
+import socket
+from array import array
+from collections import deque
+
+from libvirt_vepa import wire, xdr
+from libvirt_vepa.errors import WireError
+from libvirt_vepa.wire import Frames, Message
+
+# What one read takes at most. Longer ones cost more than they save: the C library maps such memory anew each time.
+CHUNK = 96 * 1024
+# What one side has not taken yet before the other is no longer read from.
+MOST = 1024 * 1024
+# As many descriptors may wait for their message, or for being taken.
+DESCRIPTORS = 4 * wire.DESCRIPTORS_MAX
+
+
+class Side:
+    """A side that is read from and written to without ever waiting for it."""
+
+    def __init__(self, source: int, sink: int) -> None:
+        self.source = source
+        self.sink = sink
+        # It takes nothing more; what it has said is still to be read.
+        self.gone = False
+        self._pending = bytearray()
+        for descriptor in {source, sink}:
+            os.set_blocking(descriptor, False)
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes it has not taken yet."""
+        return len(self._pending)
+
+    def read(self) -> bytes | None:
+        """Return what has come: nothing where it has ended, None where there was nothing to read after all."""
+        try:
+            return self._read()
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:
+            return b""
+
+    def send(self, data: bytes) -> bool:
+        """Write as much as is taken at once, and keep the rest; tell whether there is none."""
+        written = 0 if self._pending else self._written(data)
+        if written == len(data):
+            return True
+        if not self.gone:
+            self._pending += data[written:]
+        return False
+
+    def flush(self) -> None:
+        """Write as much as is taken at once of what was kept."""
+        written = self._written(self._pending)
+        del self._pending[:written]
+
+    def drop(self, count: int) -> None:
+        """Close as many of the descriptors that have come from it; there are none here."""
+
+    def close(self) -> None:
+        """Close what cannot be delivered any more; the side itself belongs to the caller."""
+
+    def _written(self, data: bytes | bytearray) -> int:
+        """Return how much of this was written."""
+        try:
+            return 0 if self.gone else self._write(data)
+        except BlockingIOError:
+            return 0
+        except (BrokenPipeError, ConnectionResetError):
+            self.gone = True
+            return 0
+
+    def _read(self) -> bytes:
+        return os.read(self.source, CHUNK)
+
+    def _write(self, data: bytes | bytearray) -> int:
+        return os.write(self.sink, data)
+
+
+class LocalSide(Side):
+    """A side that descriptors come from and go to, each with a byte behind its message (virNetSocketSendFD)."""
+
+    def __init__(self, end: socket.socket) -> None:
+        super().__init__(end.fileno(), end.fileno())
+        self._end = end
+        self._frames = Frames(lambda header: header.with_descriptors)
+        self._sent = 0
+        # What goes with the byte that is so far from the beginning.
+        self._outgoing: deque[tuple[int, int]] = deque()
+        self._arrived: deque[int] = deque()
+        self._other = self
+
+    def join(self, other: LocalSide) -> None:
+        """Send what has come from the other side."""
+        self._other, other._other = other, self
+
+    @property
+    def waiting(self) -> int:
+        """As before; a process can have few descriptors, so many of them count as much as one can keep."""
+        return max(super().waiting, MOST if len(self._outgoing) >= DESCRIPTORS else 0)
+
+    def send(self, data: bytes) -> bool:
+        """As before, with the descriptors that belong to it. Raises WireError where one has not come."""
+        taken = True
+        for piece in self._frames.feed(data):
+            taken = super().send(self._attach(piece) if isinstance(piece, Message) else piece) and taken
+        return taken
+
+    def drop(self, count: int) -> None:
+        """Close as many of the descriptors that have come from it: nobody will get them."""
+        for _ in range(min(count, len(self._arrived))):
+            os.close(self._arrived.popleft())
+
+    def close(self) -> None:
+        """Close what cannot be delivered any more; the socket belongs to the caller."""
+        self.drop(len(self._arrived))
+        while self._outgoing:
+            os.close(self._outgoing.popleft()[1])
+
+    def _attach(self, message: Message) -> bytes:
+        data = message.encode()
+        first = self._sent + len(self._pending) + len(data) - len(message.tail)
+        for number in range(len(message.tail)):
+            if not self._other._arrived:
+                raise WireError("a message came without its descriptors", xdr.ANEW)
+            self._outgoing.append((first + number, self._other._arrived.popleft()))
+        return data
+
+    def _read(self) -> bytes:
+        # What does not fit is closed by the kernel, and missed later.
+        room = socket.CMSG_SPACE(wire.DESCRIPTORS_MAX * array("i").itemsize)
+        data, extras, _, _ = self._end.recvmsg(CHUNK, room, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, value in extras:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self._arrived.extend(array("i", value))
+        if len(self._arrived) > DESCRIPTORS:
+            raise WireError(f"{len(self._arrived)} descriptors came without a message", xdr.ANEW)
+        return data
+
+    def _write(self, data: bytes | bytearray) -> int:
+        if not self._outgoing:
+            written = super()._write(data)
+        elif room := self._outgoing[0][0] - self._sent:
+            written = super()._write(bytes(data[:room]))
+        else:
+            descriptor = self._outgoing[0][1]
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [descriptor]))]
+            written = self._end.sendmsg([bytes(data[:1])], rights)
+            self._outgoing.popleft()
+            os.close(descriptor)
+        self._sent += written
+        return written
