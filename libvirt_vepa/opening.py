@@ -34,23 +34,29 @@ def open_daemon(source: int, sink: int) -> Iterator[tuple[socket.socket, Relay]]
     Raises HostError where the daemon cannot be had, which the client is told as well, WireError for
     what is not libvirt's protocol, ConnectionError where a side has ended.
     """
-    opening = _await_opening(source, sink)
+    *features, opening = _await_opening(source, sink)
     try:
         daemon = _connect(opening)
     except HostError as error:
         os.write(sink, error_reply(opening, error, *SYSTEM_ERROR).encode())
         raise
     with daemon:
+        for call in features:
+            _ask(daemon, protocol.FEATURE, call.payload)
         daemon.sendall(opening.encode())
         yield daemon, Relay(no_hand if _is_session(opening) else open_hand, _is_read_only(opening))
 
 
-def _await_opening(source: int, sink: int) -> Message:
-    """Answer the client until it opens the connection; return that call."""
+def _await_opening(source: int, sink: int) -> list[Message]:
+    """Answer the client until it opens the connection; return what the daemon must hear too: that call is the last."""
+    heard = []
     while True:
         call = _read(lambda size: os.read(source, size))
+        # To be asked for keepalive is what a daemon begins its own with (remoteDispatchConnectSupportsFeature).
+        if call.header.procedure in (protocol.FEATURE, protocol.OPEN):
+            heard.append(call)
         if call.header.procedure == protocol.OPEN:
-            return call
+            return heard
         os.write(sink, call.reply(_answer(call.header.procedure)).encode())
 
 
@@ -120,8 +126,9 @@ def _in_use(folder: Path, kind: str) -> Path:
 
 
 def _is_session(opening: Message) -> bool:
+    """Tell whether a user's own daemon is meant; root has none (remoteGetURIDaemonInfo)."""
     name = xdr.string_at(opening.payload, xdr.WORD.size) if xdr.word_at(opening.payload, 0) else b""
-    return urlsplit(name.decode(errors="replace")).path == "/session"
+    return os.geteuid() != 0 and urlsplit(name.decode(errors="replace")).path == "/session"
 
 
 def _is_read_only(opening: Message) -> bool:
@@ -147,8 +154,8 @@ def _authenticate(daemon: socket.socket) -> None:
         raise HostError("the daemon refuses this user", WHO)
 
 
-def _ask(daemon: socket.socket, procedure: int) -> Message:
-    """Call a procedure that has no arguments; the client's own calls have not begun."""
+def _ask(daemon: socket.socket, procedure: int, payload: bytes = b"") -> Message:
+    """Call a procedure; the client's own calls have not begun."""
     header = wire.Header(protocol.PROGRAM, protocol.VERSION, procedure, wire.Type.CALL, 0, wire.Status.OK)
-    daemon.sendall(Message(header, b"").encode())
+    daemon.sendall(Message(header, payload).encode())
     return _read(daemon.recv)
