@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from libvirt_vepa import protocol, wire, xdr
+from libvirt_vepa import protocol, session, wire, xdr
 from libvirt_vepa.errors import HostError, WireError
 from libvirt_vepa.hand import no_hand, open_hand
 from libvirt_vepa.messages import error_reply
@@ -95,6 +95,9 @@ def _exactly(receive: Callable[[int], bytes], size: int) -> bytes:
 def _connect(opening: Message) -> socket.socket:
     """Return a connection to the daemon that the client means, authenticated. Raises HostError."""
     path = _socket_of(opening)
+    if _is_session(opening) and not session.answers(path):
+        session.start()
+        path = _socket_of(opening)
     daemon = socket.socket(socket.AF_UNIX)
     try:
         daemon.connect(os.fspath(path))
@@ -109,7 +112,7 @@ def _connect(opening: Message) -> socket.socket:
 def _socket_of(opening: Message) -> Path:
     """Return the socket that libvirt's own client would choose (remoteGetUNIXSocket)."""
     if _is_session(opening):
-        folder, kind = _runtime() / "libvirt", "sock"
+        folder, kind = session.sockets(), "sock"
     else:
         folder, kind = SYSTEM, "sock-ro" if _is_read_only(opening) else "sock"
     return _in_use(folder, kind)
@@ -134,12 +137,6 @@ def _is_session(opening: Message) -> bool:
 def _is_read_only(opening: Message) -> bool:
     """Tell whether the client wants to look only: its flags are the call's last word."""
     return bool(xdr.word_at(opening.payload, len(opening.payload) - xdr.WORD.size) & protocol.READ_ONLY)
-
-
-def _runtime() -> Path:
-    """Return the user's folder for sockets; the client does not pass the variable on (virCommandAddEnvPassCommon)."""
-    usual = Path(f"/run/user/{os.getuid()}")
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or (usual if usual.is_dir() else Path.home() / ".cache"))
 
 
 def _authenticate(daemon: socket.socket) -> None:
