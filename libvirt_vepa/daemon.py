@@ -15,7 +15,7 @@ from libvirt_vepa.errors import HostError
 from libvirt_vepa.metadata import KEY
 from libvirt_vepa.model import NAMESPACE
 
-URI = "qemu:///system"
+URI, SESSION = "qemu:///system", "qemu:///session"
 RUNNING = "see that libvirtd runs, and try again as root"
 
 
@@ -27,6 +27,16 @@ def running_guests(uri: str = URI) -> frozenset[str]:
     with _asking("which guests run"), _opened(libvirt.openReadOnly, uri) as connection:
         domains = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
         return frozenset(domain.UUIDString() for domain in domains)
+
+
+def start_session() -> None:
+    """Have libvirt start the user's own daemon, and return when it answers. Raises HostError with libvirt's words."""
+    try:
+        with _opened(libvirt.open, SESSION):
+            pass
+    except libvirt.libvirtError as error:
+        remedy = f"see what 'virsh -c {SESSION} uri' says"
+        raise HostError(f"cannot start a daemon of your own: {error}", remedy) from error
 
 
 class RunningGuest:

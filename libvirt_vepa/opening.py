@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from libvirt_vepa import protocol, wire, xdr
+from libvirt_vepa import protocol, session, wire, xdr
 from libvirt_vepa.errors import HostError, WireError
 from libvirt_vepa.hand import no_hand, open_hand
 from libvirt_vepa.messages import error_reply
@@ -34,23 +34,29 @@ def open_daemon(source: int, sink: int) -> Iterator[tuple[socket.socket, Relay]]
     Raises HostError where the daemon cannot be had, which the client is told as well, WireError for
     what is not libvirt's protocol, ConnectionError where a side has ended.
     """
-    opening = _await_opening(source, sink)
+    *features, opening = _await_opening(source, sink)
     try:
         daemon = _connect(opening)
     except HostError as error:
         os.write(sink, error_reply(opening, error, *SYSTEM_ERROR).encode())
         raise
     with daemon:
+        for call in features:
+            _ask(daemon, protocol.FEATURE, call.payload)
         daemon.sendall(opening.encode())
         yield daemon, Relay(no_hand if _is_session(opening) else open_hand, _is_read_only(opening))
 
 
-def _await_opening(source: int, sink: int) -> Message:
-    """Answer the client until it opens the connection; return that call."""
+def _await_opening(source: int, sink: int) -> list[Message]:
+    """Answer the client until it opens the connection; return what the daemon must hear too: that call is the last."""
+    heard = []
     while True:
         call = _read(lambda size: os.read(source, size))
+        # To be asked for keepalive is what a daemon begins its own with (remoteDispatchConnectSupportsFeature).
+        if call.header.procedure in (protocol.FEATURE, protocol.OPEN):
+            heard.append(call)
         if call.header.procedure == protocol.OPEN:
-            return call
+            return heard
         os.write(sink, call.reply(_answer(call.header.procedure)).encode())
 
 
@@ -89,6 +95,9 @@ def _exactly(receive: Callable[[int], bytes], size: int) -> bytes:
 def _connect(opening: Message) -> socket.socket:
     """Return a connection to the daemon that the client means, authenticated. Raises HostError."""
     path = _socket_of(opening)
+    if _is_session(opening) and not session.answers(path):
+        session.start()
+        path = _socket_of(opening)
     daemon = socket.socket(socket.AF_UNIX)
     try:
         daemon.connect(os.fspath(path))
@@ -103,7 +112,7 @@ def _connect(opening: Message) -> socket.socket:
 def _socket_of(opening: Message) -> Path:
     """Return the socket that libvirt's own client would choose (remoteGetUNIXSocket)."""
     if _is_session(opening):
-        folder, kind = _runtime() / "libvirt", "sock"
+        folder, kind = session.sockets(), "sock"
     else:
         folder, kind = SYSTEM, "sock-ro" if _is_read_only(opening) else "sock"
     return _in_use(folder, kind)
@@ -120,19 +129,14 @@ def _in_use(folder: Path, kind: str) -> Path:
 
 
 def _is_session(opening: Message) -> bool:
+    """Tell whether a user's own daemon is meant; root has none (remoteGetURIDaemonInfo)."""
     name = xdr.string_at(opening.payload, xdr.WORD.size) if xdr.word_at(opening.payload, 0) else b""
-    return urlsplit(name.decode(errors="replace")).path == "/session"
+    return os.geteuid() != 0 and urlsplit(name.decode(errors="replace")).path == "/session"
 
 
 def _is_read_only(opening: Message) -> bool:
     """Tell whether the client wants to look only: its flags are the call's last word."""
     return bool(xdr.word_at(opening.payload, len(opening.payload) - xdr.WORD.size) & protocol.READ_ONLY)
-
-
-def _runtime() -> Path:
-    """Return the user's folder for sockets; the client does not pass the variable on (virCommandAddEnvPassCommon)."""
-    usual = Path(f"/run/user/{os.getuid()}")
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or (usual if usual.is_dir() else Path.home() / ".cache"))
 
 
 def _authenticate(daemon: socket.socket) -> None:
@@ -147,8 +151,8 @@ def _authenticate(daemon: socket.socket) -> None:
         raise HostError("the daemon refuses this user", WHO)
 
 
-def _ask(daemon: socket.socket, procedure: int) -> Message:
-    """Call a procedure that has no arguments; the client's own calls have not begun."""
+def _ask(daemon: socket.socket, procedure: int, payload: bytes = b"") -> Message:
+    """Call a procedure; the client's own calls have not begun."""
     header = wire.Header(protocol.PROGRAM, protocol.VERSION, procedure, wire.Type.CALL, 0, wire.Status.OK)
-    daemon.sendall(Message(header, b"").encode())
+    daemon.sendall(Message(header, payload).encode())
     return _read(daemon.recv)

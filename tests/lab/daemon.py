@@ -46,7 +46,7 @@ class Daemon:
     def stop(self) -> None:
         """Stop libvirtd, not its guests, and return when it has ended."""
         if self._libvirtd is not None:
-            _end(self._libvirtd)
+            end(self._libvirtd)
             self._libvirtd = None
 
     def restart(self) -> None:
@@ -73,7 +73,7 @@ def daemon() -> Iterator[Daemon]:
             virsh("destroy", name)
     finally:
         found.stop()
-        _end(logger)
+        end(logger)
 
 
 def session_daemon(runtime: Path, through: Sequence[str]) -> AbstractContextManager[None]:
@@ -89,14 +89,14 @@ def another_daemon(pid_file: Path, through: Sequence[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        _end(_pid(pid_file))
+        end(_pid(pid_file))
 
 
 def _pid(file: str | Path) -> int:
     return int(Path(file).read_text(encoding="ascii"))
 
 
-def _end(pid: int) -> None:
+def end(pid: int) -> None:
     """Ask a process to end, and wait until it has."""
     handle = os.pidfd_open(pid)
     try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import select
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,21 +14,11 @@ from lxml import etree
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import Guest
 from tests.lab.shell import link, run
+from tests.lab.through import URI, gone, relays, squeezed, through
 
 Make = Callable[[int], Guest]
-URI = "qemu+ext:///system?command=/usr/bin/libvirt-vepa-connect"
 XML = Path("/run/connection.xml")
 REQUEST = "<name>lan</name><type>macvtap</type><target mode='vepa'/>"
-
-
-def through(*arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run virsh with the connection as its URI."""
-    return virsh("-c", URI, *arguments, stdin=stdin, check=check)
-
-
-def squeezed(xml: str) -> str:
-    """Return XML without the blanks between its elements."""
-    return re.sub(r">\s+<", "><", xml)
 
 
 def edited(*command: str, by: str) -> subprocess.CompletedProcess[str]:
@@ -183,33 +171,10 @@ def test_events_pass(guest: Guest) -> None:
         connection.close()
 
 
-def relays() -> list[str]:
-    """Return the processes of the connection that run."""
-    lines = (path for path in Path("/proc").glob("[0-9]*/cmdline"))
-    return [path.parent.name for path in lines if re.match(rb"/usr/bin/python3\0.*libvirt-vepa-connect", text(path))]
-
-
-def text(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:  # it has ended meanwhile
-        return b""
-
-
-def gone(pid: str) -> None:
-    """Return when a process has ended."""
-    try:
-        handle = os.pidfd_open(int(pid))
-    except ProcessLookupError:
-        return
-    with os.fdopen(handle, "rb", buffering=0):
-        assert select.select([handle], [], [], 10)[0], "the connection's process is still there"
-
-
 @pytest.fixture
 def session(libvirtd: Daemon) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A virsh that waits for commands, its connection open, and that connection's process."""
-    before = set(relays())
+    before = relays()
     client = subprocess.Popen(
         ("virsh", "-q", "-c", URI), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -218,7 +183,7 @@ def session(libvirtd: Daemon) -> Iterator[tuple[subprocess.Popen[str], str]]:
     client.stdin.flush()
     while "qemu" not in (client.stdout.readline() or "qemu"):
         pass
-    (pid,) = set(relays()) - before
+    (pid,) = relays() - before
     yield client, pid
     client.kill()
     client.communicate()

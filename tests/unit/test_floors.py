@@ -31,7 +31,7 @@ FLOORS = {
         "peer",
         "listening",
     },
-    3: {"facts", "operations", "side", "jobs", "hand", "nics"},
+    3: {"facts", "operations", "side", "jobs", "hand", "nics", "session"},
     4: {"plan", "messages", "hotplug"},
     5: {"apply", "guests", "reconcile", "status", "relay", "interfaces", "opening", "pump", "enable"},
     6: {"hook", "cli", "connection", "service", "__main__"},
