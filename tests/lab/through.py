@@ -29,8 +29,17 @@ def squeezed(xml: str) -> str:
 
 def relays() -> set[str]:
     """Return the processes of the connection that run."""
+    return _processes(rb"/usr/bin/python3\0.*libvirt-vepa-connect")
+
+
+def hands() -> set[str]:
+    """Return the processes that make and remove devices for root's connections."""
+    return _processes(rb"/usr/bin/python3\0.*libvirt_vepa\.service")
+
+
+def _processes(pattern: bytes) -> set[str]:
     lines = Path("/proc").glob("[0-9]*/cmdline")
-    return {path.parent.name for path in lines if re.match(rb"/usr/bin/python3\0.*libvirt-vepa-connect", _text(path))}
+    return {path.parent.name for path in lines if re.match(pattern, _text(path), re.DOTALL)}
 
 
 def _text(path: Path) -> bytes:
@@ -47,4 +56,4 @@ def gone(pid: str) -> None:
     except ProcessLookupError:
         return
     with os.fdopen(handle, "rb", buffering=0):
-        assert select.select([handle], [], [], END_SECONDS)[0], "the connection's process is still there"
+        assert select.select([handle], [], [], END_SECONDS)[0], "the process is still there"

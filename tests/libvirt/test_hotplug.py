@@ -13,11 +13,11 @@ import pytest
 
 from tests.lab.guest import Guest
 from tests.lab.hook import state_files
+from tests.lab.plugging import DEVICE, INTERFACE, MAC, REQUEST, change, file, links, shown, stored, unchanged
 from tests.lab.shell import link, run
-from tests.libvirt import test_connection
+from tests.lab.through import URI, hands, relays, through
+from tests.lab.through import gone as ended
 from tests.libvirt.conftest import gone
-from tests.libvirt.plugging import DEVICE, INTERFACE, MAC, REQUEST, change, file, hands, links, shown, stored, unchanged
-from tests.libvirt.test_connection import URI, relays, through
 
 
 def test_live(running: Guest) -> None:
@@ -141,7 +141,7 @@ def test_the_end_of_the_client_in_the_middle_leaves_nothing_half_done(running: G
             os.kill(int(pid), signal.SIGKILL)
         client.wait(10)
         for pid in hands():
-            test_connection.gone(pid)
+            ended(pid)
         xml = stored(running)
         assert (link(DEVICE) is not None) == ("009901" in xml) == (REQUEST in shown(running)), milliseconds
         change("detach-device", running, check="009901" in xml)

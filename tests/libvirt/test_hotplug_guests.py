@@ -8,10 +8,10 @@ import pytest
 
 from tests.lab.daemon import virsh
 from tests.lab.guest import Guest
+from tests.lab.plugging import DEVICE, INTERFACE, MAC, REQUEST, change, shown, unchanged
 from tests.lab.shell import link
+from tests.lab.through import through
 from tests.libvirt.conftest import gone, nothing_left
-from tests.libvirt.plugging import DEVICE, INTERFACE, MAC, REQUEST, change, shown, unchanged
-from tests.libvirt.test_connection import through
 
 Make = Callable[[int], Guest]
 

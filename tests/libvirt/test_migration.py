@@ -18,8 +18,8 @@ from tests.lab.guest import Guest
 from tests.lab.network import Nic
 from tests.lab.second import Second
 from tests.lab.shell import link
+from tests.lab.through import URI, squeezed, through
 from tests.libvirt.conftest import HOST_ADDRESS, nothing_left
-from tests.libvirt.test_connection import URI, squeezed, through
 
 Make = Callable[[int], Guest]
 PLAIN = "qemu:///system"

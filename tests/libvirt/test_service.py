@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import select
 import signal
 import socket
 import subprocess
@@ -16,10 +14,11 @@ from typing import Any
 import pytest
 
 from tests.lab.guest import Guest
+from tests.lab.plugging import DEVICE, INTERFACE, MAC, REQUEST, file, shown, stored
 from tests.lab.shell import link, run
+from tests.lab.through import URI, hands
+from tests.lab.through import gone as ended
 from tests.libvirt.conftest import as_user, gone
-from tests.libvirt.plugging import DEVICE, INTERFACE, MAC, REQUEST, file, hands, shown, stored
-from tests.libvirt.test_connection import URI
 
 SOCKET = Path("/run/libvirt/libvirt-vepad-sock")
 LIBVIRTS = Path("/run/libvirt/libvirt-sock")
@@ -164,5 +163,4 @@ def test_nothing_runs_afterwards(service: subprocess.Popen[str], grouped: int, r
     assert not hands()
     children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text(encoding="ascii").split()
     for child in children:
-        with os.fdopen(os.pidfd_open(int(child)), "rb", buffering=0) as handle:
-            assert select.select([handle], [], [], SECONDS)[0]
+        ended(child)

@@ -9,8 +9,7 @@ from tests.lab.daemon import virsh
 from tests.lab.guest import Guest
 from tests.lab.hook import state_files
 from tests.lab.shell import ip_json
-from tests.libvirt import test_connection
-from tests.libvirt.test_connection import squeezed, through
+from tests.lab.through import squeezed, through
 
 MAC, DEVICE = "52:54:00:00:99:01", "vp525400009901"
 REQUEST = f"<name>lan</name><type>macvtap</type><target mode='bridge'/><mac address='{MAC}'/>"
@@ -32,12 +31,6 @@ def change(command: str, guest: Guest, *options: str, text: str = INTERFACE, che
 
 def links() -> set[str]:
     return {found["ifname"] for found in ip_json("link")}
-
-
-def hands() -> list[str]:
-    """Return the processes that make and remove devices for a connection."""
-    paths = Path("/proc").glob("[0-9]*/cmdline")
-    return [path.parent.name for path in paths if b"libvirt_vepa.service" in test_connection.text(path)]
 
 
 def shown(guest: Guest, *options: str) -> str:
