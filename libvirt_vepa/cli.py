@@ -192,8 +192,7 @@ def _plan(options: argparse.Namespace) -> int:
         plan = guests.look(guest, host)
     if options.json:
         interfaces = [vars(use) for use in plan.uses]
-        operations = [operation.record() for operation in plan.operations]
-        print(json.dumps({"guest": guest.name, "interfaces": interfaces, "operations": operations}, indent=2))
+        print(json.dumps({"guest": guest.name, "interfaces": interfaces, "operations": plan.records()}, indent=2))
     else:
         lines = [operation.describe() for operation in plan.operations]
         print("\n".join(lines) or f"nothing: {guest.where} asks for no physical interface")
@@ -236,7 +235,7 @@ def _reconcile(options: argparse.Namespace) -> int:
         for leftover in reconcile.find(host, daemon.running_guests):
             for line in leftover.describe():
                 print(line)
-            for error in () if options.dry_run else reconcile.put_back(leftover, host):
+            for error in () if options.dry_run else reconcile.put_back(leftover, host, daemon.running_guests):
                 failed = True
                 _fail(str(error))
         if not options.dry_run:

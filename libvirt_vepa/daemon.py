@@ -6,7 +6,7 @@ Never used inside the hook: libvirt holds the guest while the hook runs, and a c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import libvirt
@@ -19,14 +19,24 @@ URI, SESSION = "qemu:///system", "qemu:///session"
 RUNNING = "see that libvirtd runs, and try again as root"
 
 
-def running_guests(uri: str = URI) -> frozenset[str]:
-    """Return the UUIDs of the guests that the daemon keeps running, those that are just starting included.
+def running_guests(uri: str = URI) -> dict[str, bytes]:
+    """Return the XML, by their UUID, of the guests that the daemon keeps running, those just starting included.
 
     Raises HostError where the daemon cannot be asked.
     """
     with _asking("which guests run"), _opened(libvirt.openReadOnly, uri) as connection:
         domains = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
-        return frozenset(domain.UUIDString() for domain in domains)
+        return dict(_described(domains))
+
+
+def _described(domains: Iterable[libvirt.virDomain]) -> Iterator[tuple[str, bytes]]:
+    for domain in domains:
+        try:
+            yield domain.UUIDString(), domain.XMLDesc().encode()
+        except libvirt.libvirtError as error:
+            # It has ended since it was listed.
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
 
 
 def start_session() -> None:

@@ -95,7 +95,7 @@ class Pump:
             raise
 
     def _send(self, to_daemon: bytes, to_client: bytes) -> None:
-        taken = not self._relay.waiting and not self._relay.hands
+        taken = not self._relay.waiting and not self._relay.busy
         if to_daemon:
             taken = self._daemon.send(to_daemon) and taken
         if to_client:

@@ -1,15 +1,17 @@
 """Put back what guests left behind that are gone: killed hooks, killed QEMUs, a daemon that was away.
 
+And what a guest that runs has given back, where whoever detached it was killed before that was done.
+
 The daemon is asked before any lock is taken, because a hook may hold one while libvirt waits
 for that hook. What has changed since then is left alone: its guest has started meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from libvirt_vepa import apply
+from libvirt_vepa import apply, guests, metadata
 from libvirt_vepa.errors import NewerStateError, StateError, VepaError
 from libvirt_vepa.journal import Journal
 from libvirt_vepa.model import MacAddress
@@ -32,6 +34,8 @@ class Leftover:
     journal: Journal | None
     steps: tuple[Operation, ...]
     error: StateError | None = None
+    # Which interface of a guest that runs; None for all of one that does not.
+    alias: str | None = None
 
     @property
     def where(self) -> str:
@@ -48,12 +52,25 @@ class Leftover:
             yield f"{self.where}: remove {'a damaged' if self.error else 'what is left of a'} journal"
 
 
-def find(host: Host, running: Callable[[], frozenset[str]]) -> tuple[Leftover, ...]:
-    """Return what belongs to guests that do not run; `running` asks the daemon, after the journals were read."""
+def find(host: Host, running: Callable[[], Mapping[str, bytes]]) -> tuple[Leftover, ...]:
+    """Return what belongs to guests that do not run, or to interfaces that those that do have no more.
+
+    `running` asks the daemon, after the journals were read: the XML of each guest by its UUID.
+    """
     uuids = {*host.store.guests(), *(lease.uuid for lease in host.store.leases())}
     found = {uuid: _read(uuid, host) for uuid in sorted(uuids)}
-    alive = running() if found else frozenset()
-    return tuple(leftover for uuid, leftover in found.items() if uuid not in alive)
+    alive = running() if found else {}
+    gone = (leftover for uuid, leftover in found.items() if uuid not in alive)
+    detached = (part for uuid, leftover in found.items() if uuid in alive for part in _detached(leftover, alive[uuid]))
+    return (*gone, *detached)
+
+
+def _detached(found: Leftover, xml: bytes) -> Iterator[Leftover]:
+    """Yield what is left of interfaces that a guest's XML does not have."""
+    for use in found.journal.uses if found.journal else ():
+        if found.journal and metadata.alias_for(xml, use.alias) is None:
+            part = found.journal.parted(use.alias)[1]
+            yield Leftover(found.uuid, found.guest, part, apply.steps(part), alias=use.alias)
 
 
 def _read(uuid: str, host: Host) -> Leftover:
@@ -85,14 +102,28 @@ def _leased(leases: tuple[Lease, ...], host: Host) -> Iterator[Operation]:
             yield CreateTap(link.name, str(link.mac), link.multi_queue, link.mtu)
 
 
-def put_back(leftover: Leftover, host: Host) -> tuple[VepaError, ...]:
-    """Undo what a guest left, unless its journal has changed since `find`; return what failed."""
+def put_back(leftover: Leftover, host: Host, running: Callable[[], Mapping[str, bytes]]) -> tuple[VepaError, ...]:
+    """Undo what a guest left, unless that has changed since `find`; return what failed."""
     try:
-        with host.store.lock_guest(leftover.uuid, HOLDER):
-            failed = _put_back(leftover, host)
+        if leftover.alias is not None:
+            failed = _put_interface_back(leftover.uuid, leftover.alias, host, running)
+        else:
+            with host.store.lock_guest(leftover.uuid, HOLDER):
+                failed = _put_back(leftover, host)
     except VepaError as error:
         failed = (error,)
     return tuple(error.within(leftover.where) for error in failed)
+
+
+def _put_interface_back(
+    uuid: str, alias: str, host: Host, running: Callable[[], Mapping[str, bytes]]
+) -> tuple[VepaError, ...]:
+    # Who attaches one holds this from before the device is made until the guest has it.
+    with host.store.lock_hotplug(uuid, HOLDER):
+        xml = running().get(uuid)
+        if xml is None or metadata.alias_for(xml, alias) is not None:
+            return ()
+        return guests.detach(uuid, alias, host)
 
 
 def _put_back(leftover: Leftover, host: Host) -> tuple[VepaError, ...]:

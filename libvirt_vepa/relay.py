@@ -56,6 +56,9 @@ class Lane:
             self._pass(data[:end], passed)
             passed.append(self.due())
         self._pass(data[end:], passed)
+        # One piece alone need not be joined, which would copy it.
+        if due := self.due():
+            passed.append(due)
 
     def _pass(self, data: bytes, passed: list[bytes]) -> None:
         for piece in self._frames.feed(data):
@@ -127,7 +130,7 @@ class Relay:
             self._ahead.pass_on(data, ahead)
         except WireError as error:
             raise _cut(error, b"".join(ahead), self._back.due()) from error
-        return b"".join((*ahead, self._ahead.due())), self._back.due()
+        return b"".join(ahead), self._back.due()
 
     def from_daemon(self, data: bytes) -> Both:
         """Return what the daemon is asked for next, and what the client gets of this. Raises CutError."""
@@ -138,7 +141,7 @@ class Relay:
             self._back.pass_on(data, back)
         except WireError as error:
             raise _cut(error, self._ahead.due(), b"".join(back)) from error
-        return self._ahead.due(), b"".join((*back, self._back.due()))
+        return self._ahead.due(), b"".join(back)
 
     def from_hand(self, descriptor: int) -> Both:
         """Read what a hand says; return what the daemon and the client get then."""

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from libvirt_vepa import reconcile
+from libvirt_vepa import guests, reconcile
 from libvirt_vepa.errors import VepaError
+from libvirt_vepa.model import Guest
 from libvirt_vepa.reconcile import Leftover
 from tests.kernel.world import PROCESS, SECONDS, World, ask, device, guest, links, mac, uuid
 from tests.lab.shell import run
@@ -16,16 +17,26 @@ from tests.lab.shell import run
 ONE = "guest 'web1' (6f6e6f6f-0000-4000-8000-000000000001)"
 
 
-def nobody() -> frozenset[str]:
-    return frozenset()
+def nobody() -> dict[str, bytes]:
+    return {}
+
+
+def these(*running: Guest) -> dict[str, bytes]:
+    """Return what the daemon would say of these guests."""
+
+    def described(one: Guest) -> bytes:
+        aliases = "".join(f"<interface><alias name='{request.alias}'/></interface>" for request in one.requests)
+        return f"<domain><devices>{aliases}</devices></domain>".encode()
+
+    return {one.uuid: described(one) for one in running}
 
 
 def find(world: World, *running: int) -> tuple[Leftover, ...]:
-    return reconcile.find(world.host, lambda: frozenset(uuid(number) for number in running))
+    return reconcile.find(world.host, lambda: these(*map(guest, running)))
 
 
 def put_back(world: World, *running: int) -> list[VepaError]:
-    return [error for leftover in find(world, *running) for error in reconcile.put_back(leftover, world.host)]
+    return [error for leftover in find(world, *running) for error in reconcile.put_back(leftover, world.host, nobody)]
 
 
 def told(world: World) -> list[str]:
@@ -68,7 +79,7 @@ def test_a_guest_that_has_started_meanwhile_is_left_alone(world: World) -> None:
     (leftover,) = find(world)
     world.begin(guest(1))
     before = links(), world.files()
-    assert reconcile.put_back(leftover, world.host) == ()
+    assert reconcile.put_back(leftover, world.host, nobody) == ()
     assert (links(), world.files()) == before
 
 
@@ -76,7 +87,7 @@ def test_the_daemon_is_asked_before_any_lock_is_taken(world: World) -> None:
     """A hook may hold the guest while libvirt waits for it."""
     world.begin(guest(1))
 
-    def asked() -> frozenset[str]:
+    def asked() -> dict[str, bytes]:
         child = PROCESS.Process(target=lock, args=(world,))
         child.start()
         child.join(SECONDS)
@@ -195,7 +206,7 @@ def test_a_guest_that_is_locked_for_long_does_not_keep_the_others(
     child = PROCESS.Process(target=hold, args=(world, its))
     child.start()
     assert mine.poll(SECONDS)
-    errors = [str(error) for leftover in leftovers for error in reconcile.put_back(leftover, world.host)]
+    errors = [str(error) for leftover in leftovers for error in reconcile.put_back(leftover, world.host, nobody)]
     mine.send("done")
     child.join(SECONDS)
     assert errors == [
@@ -209,3 +220,20 @@ def hold(world: World, pipe) -> None:
     with world.host.store.lock_guest(uuid(1), "the start of guest 'web1'"):
         pipe.send("held")
         pipe.poll(SECONDS)
+
+
+def test_an_interface_that_a_running_guest_has_no_more_is_put_back(world: World) -> None:
+    one = guest(1, ask(1, 1), ask(1, 2))
+    world.begin(one)
+    now = these(guest(1, ask(1, 1)))
+    (leftover,) = reconcile.find(world.host, lambda: now)
+    assert {*leftover.describe()} >= {f"guest 'web1' ({uuid(1)}): undo: reserve mac {mac(1, 2)} for guest 'web1'"}
+    assert device(1, 1) not in " ".join(leftover.describe())
+    # It has been given it again, or has ended, meanwhile.
+    assert reconcile.put_back(leftover, world.host, lambda: these(one)) == ()
+    assert reconcile.put_back(leftover, world.host, nobody) == ()
+    assert device(1, 2) in links()
+    assert reconcile.put_back(leftover, world.host, lambda: now) == ()
+    assert device(1, 2) not in links() and device(1, 1) in links()
+    assert reconcile.find(world.host, lambda: now) == ()
+    guests.check(guest(1, ask(1, 1)), world.host)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.lab.daemon import virsh
+from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import Guest
 from tests.lab.plugging import DEVICE, INTERFACE, MAC, REQUEST, change, shown, unchanged
-from tests.lab.shell import link
+from tests.lab.shell import link, run
 from tests.lab.through import through
 from tests.libvirt.conftest import gone, nothing_left
 
@@ -79,3 +79,33 @@ def test_a_guest_that_ends_instead(guest: Guest) -> None:
     with gone(DEVICE):
         virsh("destroy", guest.name)
     assert nothing_left(guest)
+
+
+def test_what_was_attached_survives_the_daemon_and_a_managed_save(guest: Guest, libvirtd: Daemon) -> None:
+    virsh("start", guest.name)
+    change("attach-device", guest)
+    libvirtd.restart()
+    assert run("libvirt-vepa", "status").stdout.count(" ok\n") == 2
+    through("managedsave", guest.name)
+    assert link(DEVICE) is None
+    virsh("start", guest.name)
+    assert link(DEVICE) and link(guest.device) and REQUEST in shown(guest)
+    virsh("destroy", guest.name)
+    assert nothing_left(guest) and link(DEVICE) is None
+
+
+@pytest.mark.usefixtures("wire")
+def test_a_tap(guest_of: Make) -> None:
+    guest = guest_of(2)
+    through("define", "/dev/stdin", stdin=guest.xml)
+    virsh("start", guest.name)
+    run("ip", "link", "add", "br-lan", "type", "bridge")
+    run("ip", "link", "set", "eth1", "master", "br-lan")
+    try:
+        change("attach-device", guest, text=INTERFACE.replace("macvtap", "tap"))
+        made = link(DEVICE)
+        assert made and made["linkinfo"]["info_kind"] == "tun" and made["master"] == "br-lan"
+        virsh("destroy", guest.name)
+        assert nothing_left(guest) and link(DEVICE) is None
+    finally:
+        run("ip", "link", "delete", "br-lan")

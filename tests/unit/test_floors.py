@@ -47,7 +47,7 @@ NEIGHBOURS = {
     "asked": {"documents"},
     "state": {"locks"},
     "guests": {"apply"},
-    "reconcile": {"apply"},
+    "reconcile": {"apply", "guests"},
     "status": {"apply"},
     "protocol": {"wire", "xdr"},
     "wire": {"xdr"},
