@@ -100,17 +100,23 @@ class Change:
         return before
 
 
-def attach(call: Message) -> Job | None:
-    """Attach a physical interface; None for what is none. Raises XmlError for what cannot be meant.
-
-    The job raises HostError for what cannot be had.
-    """
+def _asked(call: Message) -> tuple[Change, bytes, str, bytes] | None:
+    """Return the change that is asked for, the legal interface, its alias and its request; None for what is not ours."""
     change = Change.read(call)
     if not translate.is_proposed(change.text, ORIGIN):
         return None
     interface, wrapper = translate.split(change.text, ORIGIN)
     ((alias, request),) = metadata.read(wrapper).items()
-    return _or_refusal(_attach(change, interface, alias, request))
+    return change, interface, alias, request
+
+
+def attach(call: Message) -> Job | None:
+    """Attach a physical interface; None for what is none. Raises XmlError for what cannot be meant.
+
+    The job raises HostError for what cannot be had.
+    """
+    asked = _asked(call)
+    return asked and _or_refusal(_attach(*asked))
 
 
 def _attach(change: Change, interface: bytes, alias: str, request: bytes) -> Job:
@@ -147,12 +153,8 @@ def update(call: Message) -> Job | None:
 
     The job raises HostError for what cannot be had.
     """
-    change = Change.read(call)
-    if not translate.is_proposed(change.text, ORIGIN):
-        return None
-    interface, wrapper = translate.split(change.text, ORIGIN)
-    ((alias, request),) = metadata.read(wrapper).items()
-    return _or_refusal(_update(change, interface, alias, request))
+    asked = _asked(call)
+    return asked and _or_refusal(_update(*asked))
 
 
 def _update(change: Change, interface: bytes, alias: str, request: bytes) -> Job:

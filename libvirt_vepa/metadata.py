@@ -49,17 +49,15 @@ def kept(domain: bytes) -> tuple[dict[str, bytes], dict[str, bytes]]:
     root = documents.parse(domain, ORIGIN).getroot()
     wrapper = root.find(f"metadata/{{{NAMESPACE}}}{WRAPPER}")
     requests = read(None if wrapper is None else etree.tostring(wrapper, with_tail=False))
-    aliases = {alias.get("name", "") for alias in root.iterfind("devices/interface/alias")}
+    aliases = aliases_of(domain)
     return requests, {alias: text for alias, text in requests.items() if alias in aliases}
 
 
-def alias_for(domain: bytes, wanted: str) -> str | None:
-    """Return the alias of the interface with that alias or MAC, None where a domain has none. Raises XmlError."""
-    for interface in documents.parse(domain, ORIGIN).getroot().iterfind("devices/interface"):
-        alias, mac = _attribute(interface, "alias", "name"), _attribute(interface, "mac", "address")
-        if wanted in (alias, mac):
-            return alias
-    return None
+def aliases_of(domain: bytes, name: str = "") -> tuple[str, ...]:
+    """Return the aliases of a domain's interfaces, or of those with that alias or MAC. Raises XmlError."""
+    interfaces = documents.parse(domain, ORIGIN).getroot().iterfind("devices/interface")
+    found = ((_attribute(each, "alias", "name"), _attribute(each, "mac", "address")) for each in interfaces)
+    return tuple(alias for alias, mac in found if name in ("", alias, mac))
 
 
 def name_of(interface: bytes) -> str | None:

@@ -67,8 +67,9 @@ def find(host: Host, running: Callable[[], Mapping[str, bytes]]) -> tuple[Leftov
 
 def _detached(found: Leftover, xml: bytes) -> Iterator[Leftover]:
     """Yield what is left of interfaces that a guest's XML does not have."""
+    aliases = metadata.aliases_of(xml)
     for use in found.journal.uses if found.journal else ():
-        if found.journal and metadata.alias_for(xml, use.alias) is None:
+        if found.journal and use.alias not in aliases:
             part = found.journal.parted(use.alias)[1]
             yield Leftover(found.uuid, found.guest, part, apply.steps(part), alias=use.alias)
 
@@ -121,7 +122,7 @@ def _put_interface_back(
     # Who attaches one holds this from before the device is made until the guest has it.
     with host.store.lock_hotplug(uuid, HOLDER):
         xml = running().get(uuid)
-        if xml is None or metadata.alias_for(xml, alias) is not None:
+        if xml is None or alias in metadata.aliases_of(xml):
             return ()
         return guests.detach(uuid, alias, host)
 

@@ -145,8 +145,8 @@ class Conversation:
             "undo": self._undo,
             "settle": self._settle,
         }
-        if word != "begin" and not self._uuid:
-            raise HostError("no guest has been named", "begin with one")
+        if (word == "begin") == bool(self._uuid):
+            raise HostError("a conversation is about one guest, which is named first", "begin with one")
         words[word](values)
         return {}
 
@@ -170,7 +170,7 @@ class Conversation:
         if len(more.requests) != 1:
             raise HostError("libvirt does not know of the request", "see that nothing else writes the guest's metadata")
         (request,) = more.requests
-        if metadata.alias_for(xml, request.alias):
+        if request.alias in metadata.aliases_of(xml):
             raise TakenError(f"the guest has an interface with alias '{request.alias}'", "choose another alias or MAC")
         guests.attach(more, self._host)
 
@@ -185,10 +185,12 @@ class Conversation:
         xml = self._guest.xml()
         if xml is None:
             return
-        self._awaited = metadata.alias_for(xml, values["name"])
-        if self._awaited is None:
-            self._tidy(xml)
+        self._tidy(xml)
         self._open = False
+        # An interface that is not ours may have the same MAC.
+        journal = self._host.store.load(self._uuid)
+        ours = {use.alias for use in journal.uses} if journal else set()
+        self._awaited = next((alias for alias in metadata.aliases_of(xml, values["name"]) if alias in ours), None)
 
     def end(self) -> None:
         """Put right what is left when the connection has ended. Raises VepaError."""
@@ -202,7 +204,7 @@ class Conversation:
             awaited, uuid = self._awaited, self._uuid
             # Others may go on meanwhile.
             self._lock.close()
-            xml = self._guest.await_removal(lambda text: metadata.alias_for(text, awaited) is not None, REMOVAL_SECONDS)
+            xml = self._guest.await_removal(lambda text: awaited in metadata.aliases_of(text), REMOVAL_SECONDS)
             if xml is not None:
                 self._take(uuid)
                 self._tidy(self._guest.xml())
@@ -215,7 +217,8 @@ class Conversation:
         there, needed = metadata.kept(xml)
         if there != needed:
             self._guest.write_requests(metadata.write(needed))
+        aliases = metadata.aliases_of(xml)
         for use in journal.uses:
-            if metadata.alias_for(xml, use.alias) is None:
+            if use.alias not in aliases:
                 for failure in guests.detach(self._uuid, use.alias, self._host):
                     raise failure

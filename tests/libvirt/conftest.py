@@ -16,6 +16,7 @@ from tests.lab.hook import define_nic, state_files
 from tests.lab.network import Nic, nic
 from tests.lab.person import USER
 from tests.lab.shell import link, run
+from tests.lab.through import through
 
 HOST_ADDRESS = "10.77.0.100"
 EVENT_SECONDS = 30
@@ -73,6 +74,15 @@ def guest(guest_of: Callable[[int], Guest]) -> Guest:
     found = guest_of(1)
     found.ask(None)
     define(found)
+    return found
+
+
+@pytest.fixture
+def asked(guest_of: Callable[[int], Guest]) -> Guest:
+    """A guest that is defined as its user would, and asks for `lan` in mode vepa."""
+    found = guest_of(1)
+    found.ask("vepa")
+    through("define", "/dev/stdin", stdin=found.xml)
     return found
 
 

@@ -31,12 +31,8 @@ def edited(*command: str, by: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def guest(guest_of: Make) -> Guest:
-    """A guest defined as its user would."""
-    found = guest_of(1)
-    found.ask("vepa")
-    through("define", "/dev/stdin", stdin=found.xml)
-    return found
+def guest(asked: Guest) -> Guest:
+    return asked
 
 
 @pytest.fixture

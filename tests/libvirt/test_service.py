@@ -127,6 +127,7 @@ def test_nothing_is_made_that_libvirt_does_not_know_of(service: object, grouped:
         {"do": "attach", "interface": STORED},
         {"do": "begin"},
         {"do": "begin", "guest": "../../etc"},
+        {"do": "keep"},
         {"do": "release", "guest": "x"},
         {},
     ],

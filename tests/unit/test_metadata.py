@@ -1,0 +1,89 @@
+"""The requests as libvirt's metadata call has them: without their namespace, which the domain's XML shows."""
+
+from __future__ import annotations
+
+import pytest
+from lxml import etree
+
+from libvirt_vepa import metadata, translate
+from libvirt_vepa.errors import XmlError
+from libvirt_vepa.model import NAMESPACE
+from tests.unit.refusals import refusal
+
+ONE = b'<interface alias="ua-one" name="lan" type="macvtap" mode="vepa"/>'
+TWO = b'<interface alias="ua-two" name="dmz" type="tap"/>'
+WRAPPER = b"<interfaces>" + ONE + TWO + b"</interfaces>"
+DOMAIN = f"""<domain><name>web</name><metadata><other xmlns='urn:other'/>
+<physical:interfaces xmlns:physical='{NAMESPACE}'>
+  <physical:interface alias='ua-one' name='lan' type='macvtap' mode='vepa'/>
+  <!-- a remark --><physical:interface alias='ua-two' name='dmz' type='tap'/>
+</physical:interfaces></metadata><devices>
+<interface type='ethernet'><mac address='52:54:00:00:00:01'/><alias name='ua-one'/></interface>
+<hostdev><alias name='ua-two'/></hostdev>
+<interface type='hostdev'><mac address='52:54:00:00:00:01'/><alias name='hostdev0'/></interface>
+</devices></domain>""".encode()
+
+
+def test_what_is_read_is_written():
+    requests = metadata.read(WRAPPER)
+    assert requests == {"ua-one": ONE, "ua-two": TWO}
+    assert metadata.write(requests) == WRAPPER
+
+
+def test_there_may_be_nothing():
+    assert metadata.read(None) == {} and metadata.write({}) is None
+    assert metadata.read(b"<interfaces/>") == {}
+    assert metadata.kept(b"<domain/>") == ({}, {})
+
+
+def test_a_namespace_is_taken_off_and_all_else_stays():
+    newer = f"<p:interfaces xmlns:p='{NAMESPACE}'><p:interface alias='a' new='1'><p:vlan id='2'/></p:interface>"
+    assert metadata.read(f"{newer}</p:interfaces>".encode()) == {
+        "a": b'<interface alias="a" new="1"><vlan id="2"/></interface>'
+    }
+
+
+def test_a_request_without_an_interface_is_not_kept():
+    there, needed = metadata.kept(DOMAIN)
+    assert there == metadata.read(WRAPPER)
+    assert needed == {"ua-one": ONE}
+
+
+@pytest.mark.parametrize(
+    ("name", "aliases"),
+    [
+        ("", ("ua-one", "hostdev0")),
+        ("ua-one", ("ua-one",)),
+        ("52:54:00:00:00:01", ("ua-one", "hostdev0")),
+        ("ua-two", ()),
+    ],
+)
+def test_interfaces_are_found_by_alias_or_mac(name, aliases):
+    assert metadata.aliases_of(DOMAIN, name) == aliases
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [
+        (b"<interface><mac address='52:54:00:AA:00:01'/></interface>", "52:54:00:aa:00:01"),
+        (b"<interface><mac address='52:54:00:aa:00:01'/><alias name='net0'/></interface>", "net0"),
+        (b"<interface type='user'/>", None),
+        (b"<disk><alias name='virtio-disk0'/></disk>", None),
+    ],
+)
+def test_a_device_is_named_as_far_as_it_is_an_interface(device, name):
+    assert metadata.name_of(device) == name
+
+
+def test_a_domain_with_another_interface_is_one_that_the_hook_would_be_given():
+    interface, _ = translate.split(b"<interface type='physical'><name>lan</name></interface>", "a document")
+    found = etree.fromstring(metadata.with_interface(DOMAIN, interface))
+    (only,) = found.findall("devices/interface")
+    assert only.find("target").get("managed") == "no" and found.find("devices/hostdev") is not None
+    refusal(metadata.with_interface, b"<domain/>", interface, kind=XmlError)
+
+
+@pytest.mark.parametrize("text", [b"", b"<interfaces>", b"\xff"])
+def test_what_is_no_xml_is_refused(text):
+    for read in (metadata.read, metadata.kept, metadata.aliases_of, metadata.name_of):
+        refusal(read, text, kind=XmlError)
