@@ -101,7 +101,7 @@ class Change:
 
 
 def _asked(call: Message) -> tuple[Change, bytes, str, bytes] | None:
-    """Return the change that is asked for, the legal interface, its alias and its request; None for what is not ours."""
+    """Return the change that is asked for, the legal interface, its alias and request; None for what is not ours."""
     change = Change.read(call)
     if not translate.is_proposed(change.text, ORIGIN):
         return None
