@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import guests, reconcile
+from libvirt_vepa import daemon, guests, reconcile
 from libvirt_vepa.state import Store
-from tests.lab.daemon import virsh
 from tests.lab.guest import Guest
 from tests.lab.hook import COMMAND, ENVIRONMENT, HOOK, STATIONS, call, command, state_files, stored
 from tests.lab.killer import Point, kill, points
@@ -42,7 +41,7 @@ def is_made(guest: Guest) -> bool:
     return link(guest.device) is not None
 
 
-def put_back(number: int, running: frozenset[str]) -> None:
+def put_back(number: int, running: dict[str, bytes]) -> None:
     """Do what `libvirt-vepa reconcile` does, by the command itself now and then."""
     if number % EVERY == 0:
         done = command("reconcile")
@@ -50,13 +49,13 @@ def put_back(number: int, running: frozenset[str]) -> None:
         return
     with guests.open_host(Store()) as host:
         for leftover in reconcile.find(host, lambda: running):
-            assert reconcile.put_back(leftover, host) == ()
+            assert reconcile.put_back(leftover, host, lambda: running) == ()
         host.store.sweep_locks()
 
 
 def killed_everywhere(what: tuple[str, ...], document: bytes, found: list[Point], before: Callable[[], object]) -> None:
     """Kill a program at each point and put back what it left: all must be as it was, each time."""
-    running = frozenset(virsh("list", "--uuid").stdout.split())
+    running = daemon.running_guests()
     for number, point in enumerate(found):
         with Untouched(f"after a kill at {point}"):
             before()

@@ -1,4 +1,7 @@
-"""Begin or end one guest, as a process of its own: ACTION ROOT DIRECTORY NUMBER KIND; what fails is told on stdout."""
+"""Begin or end one guest, as a process of its own: ACTION ROOT DIRECTORY NUMBER KIND; what fails is told on stdout.
+
+Or attach or detach its second interface.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,20 @@ def main(action: str, root: str, directory: str, number: str, kind: str) -> int:
     """Return how many errors there were; `access(2)` of the marks shows a tracer where the work begins and ends."""
     # Nobody makes a node that is missing here, so there is nothing to wait for.
     operations.NODE_SECONDS = 0.3
-    one, failed = guest(int(number), ask(int(number), kind=kind)), ()
+    one, second = guest(int(number), ask(int(number), kind=kind)), ask(int(number), 2, kind=kind)
+    failed: tuple[VepaError, ...] = ()
     os.access(MARKS[0], os.F_OK)
     try:
         with guests.open_host(Store(Path(root))) as host:
-            if action == "begin":
-                guests.begin(one, host, Path(directory))
-            else:
-                failed = guests.end(one.uuid, host, "a test")
+            match action:
+                case "begin":
+                    guests.begin(one, host, Path(directory))
+                case "attach":
+                    guests.attach(guest(int(number), second), host, Path(directory))
+                case "detach":
+                    failed = guests.detach(one.uuid, second.alias, host)
+                case _:
+                    failed = guests.end(one.uuid, host, "a test")
     except VepaError as error:
         failed = (error,)
     os.access(MARKS[1], os.F_OK)
