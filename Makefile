@@ -22,7 +22,7 @@ FILLED = sed $(SHEBANG) $(WHERE) -e 's|=/usr/\(s\?bin\)/|=$(PREFIX)/\1/|'
 
 PROGRAMS = $(BIN)/libvirt-vepa $(BIN)/libvirt-vepa-connect $(SBIN)/libvirt-vepad
 SERVICES = $(foreach service,libvirt-vepad libvirt-vepa-connect,$(UNITS)/$(service).socket $(UNITS)/$(service)@.service)
-PAGES = $(MAN)/libvirt-vepa.8 $(MAN)/libvirt-vepa-connect.8
+PAGES = $(MAN)/libvirt-vepa.8 $(MAN)/libvirt-vepa-connect.8 $(MAN)/libvirt-vepad.8
 
 .PHONY: all install uninstall demo check bench lint clean
 
@@ -38,6 +38,7 @@ install:
 	    $(FILLED) packaging/$${file##*/} >$(DESTDIR)$$file || exit 1; \
 	done
 	chmod 755 $(addprefix $(DESTDIR),$(PROGRAMS))
+	chmod 644 $(addprefix $(DESTDIR),$(SERVICES))
 	# libvirt runs every executable file in the folder, so it appears there whole or not at all.
 	$(FILLED) hooks/qemu >$(DESTDIR)$(HOOKS)/../.libvirt-vepa && chmod 755 $(DESTDIR)$(HOOKS)/../.libvirt-vepa
 	mv $(DESTDIR)$(HOOKS)/../.libvirt-vepa $(DESTDIR)$(HOOK)

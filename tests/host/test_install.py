@@ -16,7 +16,8 @@ COMMAND = "/usr/bin/libvirt-vepa"
 LIBRARY = "/usr/lib/python3/dist-packages/libvirt_vepa"
 CLIENTS = Path("/etc/libvirt/libvirt.conf")
 DATA = "/usr/share/libvirt-vepa"
-UNITS = [f"/usr/lib/systemd/system/libvirt-vepa-connect{kind}" for kind in (".socket", "@.service")]
+PROGRAMS = (COMMAND, f"{COMMAND}-connect", "/usr/sbin/libvirt-vepad")
+SERVICES = ("libvirt-vepa-connect", "libvirt-vepad")
 COMMANDS = (
     "iface-define",
     "iface-list",
@@ -31,7 +32,7 @@ COMMANDS = (
 )
 
 
-@pytest.mark.parametrize("path", [HOOK, COMMAND])
+@pytest.mark.parametrize("path", [HOOK, *PROGRAMS])
 def test_what_runs_is_a_real_executable_file(host: Any, path: str) -> None:
     file = host.file(path)
     # AppArmor's profile of libvirtd denies a hook that is a link to somewhere else.
@@ -77,15 +78,23 @@ def test_the_command_explains_itself(host: Any) -> None:
     assert [name for name in COMMANDS if name not in done.stdout] == []
 
 
-@pytest.mark.parametrize("name", ["libvirt-vepa.8", "libvirt-vepa-connect.8"])
+@pytest.mark.parametrize("name", ["libvirt-vepa.8", "libvirt-vepa-connect.8", "libvirt-vepad.8"])
 def test_the_manual_pages_are_there(host: Any, name: str) -> None:
     assert host.file(f"/usr/share/man/man8/{name}").mode == 0o644
 
 
-def test_the_units_are_as_systemd_wants_them(host: Any) -> None:
-    assert all(host.file(unit).mode == 0o644 for unit in UNITS)
+@pytest.mark.parametrize("program", PROGRAMS[1:])
+def test_a_program_that_is_used_wrongly_says_how(host: Any, program: str) -> None:
+    done = host.run(f"{program} --no-such-option")
+    assert (done.rc, done.stdout) == (2, "") and done.stderr.startswith(f"usage: {Path(program).name} ")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_units_are_as_systemd_wants_them(host: Any, name: str) -> None:
+    units = [f"/usr/lib/systemd/system/{name}{kind}" for kind in (".socket", "@.service")]
+    assert all(host.file(unit).mode == 0o644 for unit in units)
     if host.exists("systemd-analyze"):
-        done = host.run(f"systemd-analyze verify {UNITS[0]} {UNITS[1].replace('@', '@0')}")
+        done = host.run(f"systemd-analyze verify {units[0]} {units[1].replace('@', '@0')}")
         assert (done.rc, done.stdout, done.stderr) == (0, "", "")
 
 
