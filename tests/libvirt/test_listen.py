@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -242,11 +243,9 @@ def test_a_user_who_may_not_is_told_so(listening: subprocess.Popen[str]) -> None
 
 
 def test_a_user_reaches_their_own_daemon(listening: subprocess.Popen[str], guest_of: Make) -> None:
-    runtime = Path(f"/run/user/{USER}")
-    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
-    home = Path("/run/listen")
-    home.mkdir(exist_ok=True)
+    runtime, home = Path(f"/run/user/{USER}"), Path("/run/listen")
     for path in (runtime, home):
+        path.mkdir(mode=0o700, parents=True)
         os.chown(path, USER, USER)
     user = (*as_user()[:-1], f"HOME={home}", f"XDG_RUNTIME_DIR={runtime}")
     guest = guest_of(1)
@@ -261,6 +260,8 @@ def test_a_user_reaches_their_own_daemon(listening: subprocess.Popen[str], guest
         assert guest.name in run(*user, *PLAIN, "qemu:///session", "list", "--all", "--name").stdout
         run(*user, *PLAIN, uri, "undefine", guest.name)
     assert guest.name not in virsh("list", "--all", "--name").stdout
+    for path in (runtime, home):
+        shutil.rmtree(path)
 
 
 @pytest.mark.usefixtures("libvirtd")
