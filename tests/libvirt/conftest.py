@@ -15,6 +15,7 @@ from tests.lab.guest import Guest, define
 from tests.lab.hook import define_nic, state_files
 from tests.lab.network import Nic, nic
 from tests.lab.person import USER
+from tests.lab.plugging import file
 from tests.lab.shell import link, run
 from tests.lab.through import through
 
@@ -112,7 +113,7 @@ def gone(device: str) -> Eventually:
     return Eventually(f"{device} has gone", lambda: link(device) is None)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def grouped(libvirtd: Daemon) -> Iterator[int]:
     """A daemon that serves root and a group only; the group's number."""
     run("groupadd", "-f", GROUP)
@@ -147,7 +148,7 @@ def plant(libvirtd: Daemon) -> Iterator[tuple[Guest, list[str]]]:
 
 
 @pytest.fixture
-def running(plant: tuple[Guest, list[str]]) -> Guest:
+def running(plant: tuple[Guest, list[str]]) -> Iterator[Guest]:
     """A guest with one interface of ours that drives its own buses; it starts anew where a test has changed it."""
     guest, described = plant
     if not described or described != _description(guest):
@@ -157,7 +158,10 @@ def running(plant: tuple[Guest, list[str]]) -> Guest:
         guest.start()
         guest.wait()
         described[:] = _description(guest)
-    return guest
+    yield guest
+    # What a test has attached need not cost the next one a start.
+    for scope in ("--live", "--config"):
+        through("detach-device", guest.name, file(), scope, check=False)
 
 
 def _description(guest: Guest) -> list[str]:

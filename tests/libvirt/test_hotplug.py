@@ -63,6 +63,7 @@ def test_a_mac_and_a_model_may_be_left_out(running: Guest) -> None:
     found = re.findall(r"<mac address='(.*?)'/>", shown(running))
     (mac,) = set(found) - {running.mac}
     assert link("vp" + mac.replace(":", ""))
+    change("detach-device", running, text=INTERFACE.replace(MAC, mac))
 
 
 def test_what_cannot_be_had_is_refused_and_nothing_stays(running: Guest) -> None:
@@ -120,7 +121,8 @@ def test_several_at_once(running: Guest) -> None:
     assert [client.wait(60) for client in clients] == [0, 0, 0, 0]
     for options in ((), ("--inactive",)):
         assert shown(running, *options).count("<name>lan</name>") == 5
-    clients = [subprocess.Popen((*words[:4], "detach-device", *words[5:], str(path), "--live")) for path in files]
+    words = (*words[:4], "detach-device", *words[5:])
+    clients = [subprocess.Popen((*words, str(path), "--live", "--config")) for path in files]
     assert [client.wait(60) for client in clients] == [0, 0, 0, 0]
     assert {name for name in links() if name.startswith("vp")} == {running.device}
 
