@@ -245,7 +245,7 @@ def test_a_user_who_may_not_is_told_so(listening: subprocess.Popen[str]) -> None
 def test_a_user_reaches_their_own_daemon(listening: subprocess.Popen[str], guest_of: Make) -> None:
     runtime, home = Path(f"/run/user/{USER}"), Path("/run/listen")
     for path in (runtime, home):
-        path.mkdir(mode=0o700, parents=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chown(path, USER, USER)
     user = (*as_user()[:-1], f"HOME={home}", f"XDG_RUNTIME_DIR={runtime}")
     guest = guest_of(1)

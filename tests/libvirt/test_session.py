@@ -55,7 +55,7 @@ def user(request: pytest.FixtureRequest, libvirtd: Daemon) -> Iterator[User]:
     found = KINDS[request.param]
     # What is usual is there even where the user's variables name another.
     for folder in (HOME, RUNTIME, HOME / "own"):
-        folder.mkdir(mode=0o700, parents=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chown(folder, USER, USER)
     yield found
     for pid in found.daemons():
