@@ -16,10 +16,10 @@ from uuid import UUID
 from libvirt_vepa import jobs, metadata, protocol, translate, xdr
 from libvirt_vepa.errors import HostError, said_of
 from libvirt_vepa.jobs import Ask, Errand, Job, Outcome
+from libvirt_vepa.messages import ORIGIN
 from libvirt_vepa.model import NAMESPACE
 from libvirt_vepa.wire import Message
 
-ORIGIN = "the document"
 # virDomainModificationImpact and virDomainXMLFlags of libvirt/libvirt-domain.h.
 LIVE, CONFIG = 1, 2
 INACTIVE = 2

@@ -49,13 +49,17 @@ def kept(domain: bytes) -> tuple[dict[str, bytes], dict[str, bytes]]:
     root = documents.parse(domain, ORIGIN).getroot()
     wrapper = root.find(f"metadata/{{{NAMESPACE}}}{WRAPPER}")
     requests = read(None if wrapper is None else etree.tostring(wrapper, with_tail=False))
-    aliases = aliases_of(domain)
+    aliases = _aliases(root, "")
     return requests, {alias: text for alias, text in requests.items() if alias in aliases}
 
 
 def aliases_of(domain: bytes, name: str = "") -> tuple[str, ...]:
     """Return the aliases of a domain's interfaces, or of those with that alias or MAC. Raises XmlError."""
-    interfaces = documents.parse(domain, ORIGIN).getroot().iterfind("devices/interface")
+    return _aliases(documents.parse(domain, ORIGIN).getroot(), name)
+
+
+def _aliases(root: Any, name: str) -> tuple[str, ...]:
+    interfaces = root.iterfind("devices/interface")
     found = ((_attribute(each, "alias", "name"), _attribute(each, "mac", "address")) for each in interfaces)
     return tuple(alias for alias, mac in found if name in ("", alias, mac))
 

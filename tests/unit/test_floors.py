@@ -52,6 +52,7 @@ NEIGHBOURS = {
     "protocol": {"wire", "xdr"},
     "wire": {"xdr"},
     "hand": {"jobs"},
+    "hotplug": {"messages"},
     "listening": {"peer"},
     "opening": {"relay"},
     "pump": {"relay"},
