@@ -73,15 +73,20 @@ class Pump:
             self._writers[descriptor]()
 
     def _from_client(self) -> None:
-        self._pass(self._client, self._relay.from_client)
-        if lost := self._relay.take_lost():
-            self._client.drop(lost)
+        data = self._client.read()
+        if data and self._resting and self._relay.passes_ahead(data):
+            self._resting = self._daemon.send(data)
+        else:
+            self._pass(self._client, data, self._relay.from_client)
 
     def _from_daemon(self) -> None:
-        self._pass(self._daemon, self._relay.from_daemon)
+        data = self._daemon.read()
+        if data and self._resting and self._relay.passes_back(data):
+            self._resting = self._client.send(data)
+        else:
+            self._pass(self._daemon, data, self._relay.from_daemon)
 
-    def _pass(self, side: Side, relayed: Callable[[bytes], tuple[bytes, bytes]]) -> None:
-        data = side.read()
+    def _pass(self, side: Side, data: bytes | None, relayed: Callable[[bytes], tuple[bytes, bytes]]) -> None:
         if not data:
             # None is no end.
             if data is not None:
@@ -93,6 +98,8 @@ class Pump:
         except CutError as error:
             self._send(*error.before)
             raise
+        if lost := self._relay.take_lost():
+            self._client.drop(lost)
 
     def _send(self, to_daemon: bytes, to_client: bytes) -> None:
         taken = not self._relay.waiting and not self._relay.busy

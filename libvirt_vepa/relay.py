@@ -92,6 +92,8 @@ class Relay:
     def __init__(self, open_hand: Callable[[], Hand] = no_hand, read_only: bool = False) -> None:
         self._ahead = Lane(_is_wanted_call, self._call)
         self._back = Lane(self._is_wanted_reply, self._reply)
+        # Tell whether all of this passes as it is, so that neither `from_client` nor `from_daemon` need be asked.
+        self.passes_ahead, self.passes_back = self._ahead.passes, self._back.passes
         self._open_hand = open_hand
         # The daemon knows it too, and refuses what passes.
         self._passes = protocol.WRITES if read_only else frozenset()
