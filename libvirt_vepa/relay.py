@@ -5,7 +5,7 @@ Bytes in, bytes out: who carries them is no matter. What holds nothing of ours p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from libvirt_vepa import messages, protocol
@@ -31,8 +31,10 @@ class CutError(WireError):
 class Lane:
     """One direction: what passes, and what is put between whole messages of it."""
 
-    def __init__(self, wanted: Callable[[Header], bool], handle: Callable[[Message], bytes]) -> None:
-        self._frames = Frames(wanted)
+    def __init__(
+        self, wanted: Callable[[Header], bool], procedures: Collection[int], handle: Callable[[Message], bytes]
+    ) -> None:
+        self._frames = Frames(wanted, procedures)
         self._handle = handle
         self._due = bytearray()
 
@@ -90,8 +92,10 @@ class Relay:
     """
 
     def __init__(self, open_hand: Callable[[], Hand] = no_hand, read_only: bool = False) -> None:
-        self._ahead = Lane(_is_wanted_call, self._call)
-        self._back = Lane(self._is_wanted_reply, self._reply)
+        # The procedures whose replies are looked at: more once a job has called them.
+        self._heard = set(protocol.REPLIES)
+        self._ahead = Lane(_is_wanted_call, protocol.CALLS.keys() | JOBS.keys(), self._call)
+        self._back = Lane(self._is_wanted_reply, self._heard, self._reply)
         # Tell whether all of this passes as it is, so that neither `from_client` nor `from_daemon` need be asked.
         self.passes_ahead, self.passes_back = self._ahead.passes, self._back.passes
         self._open_hand = open_hand
@@ -203,6 +207,7 @@ class Relay:
     def _ask(self, ask: Ask, running: Running) -> None:
         self._serial = self._serial + 1 if self._serial < LAST_SERIAL else OWN_SERIALS
         self._asked[self._serial] = running
+        self._heard.add(ask.procedure)
         header = Header(protocol.PROGRAM, protocol.VERSION, ask.procedure, Type.CALL, self._serial, Status.OK)
         self._ahead.put(Message(header, ask.payload))
 

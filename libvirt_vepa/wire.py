@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -79,12 +79,14 @@ class Message:
 class Frames:
     """Cuts what comes over a wire into messages.
 
-    `wanted` is asked once about each message, as soon as its header is there. What it does not
+    `wanted` is asked about each message, as soon as its header is there, and always says the same. What it does not
     want passes in chunks, as it came, and is never kept for longer than a call of `feed`.
+    Where `procedures` are given it is asked about no others; they may become more.
     """
 
-    def __init__(self, wanted: Callable[[Header], bool]) -> None:
+    def __init__(self, wanted: Callable[[Header], bool], procedures: Collection[int] | None = None) -> None:
         self._wanted = wanted
+        self._procedures = procedures
         self._held = bytearray()
         self._passing = 0
         self._header: Header | None = None
@@ -102,26 +104,28 @@ class Frames:
         return (data,) if self.passes(data) else self._cut(data)
 
     def passes(self, data: bytes) -> bool:
-        """Tell whether all of this passes as it is: the rest of what passes, or one whole message that nobody wants.
+        """Tell whether all of this passes as it is; where it does not, nothing is changed: `feed` must be given it.
 
-        That is nearly everything. Where it is not, the data must be given to `feed`.
+        Nearly all does: the rest of what passes, whole messages that nobody wants, the beginning of one.
         """
         if self._held or self._header:
             return False
-        if self._passing:
-            fits = len(data) <= self._passing
-            self._passing -= len(data) if fits else 0
-            return fits
-        if len(data) < FRAME.size:
-            return not data
-        words = FRAME.unpack_from(data)
-        if words[0] != len(data) or words[4] in WITH_DESCRIPTORS:
-            return False
-        return not self._is_wanted(Header._make(words[1:]))
+        at, end, procedures = self._passing, len(data), self._procedures
+        while at < end:
+            if end - at < FRAME.size:
+                return False
+            words = FRAME.unpack_from(data, at)
+            if words[4] in WITH_DESCRIPTORS or not FRAME.size <= words[0] <= MESSAGE_MAX:
+                return False
+            if (procedures is None or words[3] in procedures) and self._wanted(Header._make(words[1:])):
+                return False
+            at += words[0]
+        self._passing = at - end
+        return True
 
-    def _is_wanted(self, header: Header) -> bool:
-        self._header = header if self._wanted(header) else None
-        return self._header is not None
+    def _see_who_wants(self, header: Header) -> None:
+        named = self._procedures is None or header.procedure in self._procedures
+        self._header = header if named and self._wanted(header) else None
 
     def _cut(self, data: bytes) -> Iterator[bytes | Message]:
         there, begin = self._joined(data), 0
@@ -191,7 +195,7 @@ class Frames:
                 return 0
             length += descriptors(bytes(there[at + FRAME.size : at + min(length, FRAME.size + WORD.size)]))
         if self._header is None:
-            self._is_wanted(header)
+            self._see_who_wants(header)
         return length
 
     @staticmethod

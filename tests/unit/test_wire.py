@@ -54,20 +54,32 @@ def test_what_nobody_wants_passes_at_once_wherever_it_is_cut(messages, sizes):
 @holds
 @given(MESSAGES, SIZES, st.sets(st.integers(0, 12)))
 def test_what_is_wanted_comes_whole_and_in_its_place(messages, sizes, chosen):
-    asked: list[Header] = []
+    asked: set[Header] = set()
+    serials = {messages[number].serial for number in chosen if number < len(messages)}
 
     def wanted(header: Header) -> bool:
-        asked.append(header)
-        return len(asked) - 1 in chosen
+        asked.add(header)
+        return header.serial in serials
 
     frames = Frames(wanted)
     pieces = [piece for part in remote.cut(packed(messages), sizes) for piece in frames.feed(part)]
-    assert asked == [Header(*message[:6]) for message in messages], "each is asked about once"
+    assert asked == {Header(*message[:6]) for message in messages}, "each is asked about, and nothing else"
     assert b"".join(piece if isinstance(piece, bytes) else piece.encode() for piece in pieces) == packed(messages)
-    whole = [message for number, message in enumerate(messages) if number in chosen]
+    whole = [message for message in messages if message.serial in serials]
     assert [piece for piece in pieces if isinstance(piece, Message)] == [
         Message(Header(*message[:6]), message.payload, message.tail) for message in whole
     ]
+
+
+@holds
+@given(MESSAGES, SIZES, st.data())
+def test_only_the_procedures_that_are_named_are_asked_about(messages, sizes, data):
+    named = set(data.draw(st.lists(st.sampled_from([message.procedure for message in messages] or [1]))))
+    frames = Frames(lambda _header: True, named)
+    pieces = [piece for part in remote.cut(packed(messages), sizes) for piece in frames.feed(part)]
+    assert b"".join(piece if isinstance(piece, bytes) else piece.encode() for piece in pieces) == packed(messages)
+    taken = [piece.header.procedure for piece in pieces if isinstance(piece, Message)]
+    assert taken == [message.procedure for message in messages if message.procedure in named]
 
 
 @holds
