@@ -137,12 +137,87 @@ class GuestType(Enum):
         return _one_of(cls, "type", text)
 
 
+PCI_PATTERN = re.compile(r"([0-9a-f]{4,8}):([0-9a-f]{2}):([01][0-9a-f])\.([0-7])")
+
+
+@dataclass(frozen=True, order=True)
+class PciAddress:
+    """Where a function of a PCI card is, written as the kernel does: 0000:01:10.3."""
+
+    domain: int
+    bus: int
+    slot: int
+    function: int
+
+    @classmethod
+    def parse(cls, text: str) -> PciAddress:
+        """Read an address as /sys/bus/pci/devices and lspci -D write it."""
+        found = PCI_PATTERN.fullmatch(text.lower())
+        if not found:
+            raise XmlError(f"'{text}' is not a PCI address", "write it as 'lspci -D' does, as in 0000:01:00.0")
+        domain, bus, slot, function = (int(part, 16) for part in found.groups())
+        return cls(domain, bus, slot, function)
+
+    def __str__(self) -> str:
+        return f"{self.domain:04x}:{self.bus:02x}:{self.slot:02x}.{self.function}"
+
+
+class LinkState(Enum):
+    """What a VF is told of its link, in iproute2's words (IFLA_VF_LINK_STATE_* of linux/if_link.h)."""
+
+    AUTO = "auto"
+    ENABLE = "enable"
+    DISABLE = "disable"
+
+    @classmethod
+    def parse(cls, text: str) -> LinkState:
+        """Read a link state."""
+        return _one_of(cls, "link state", text)
+
+
+class VlanProtocol(Enum):
+    """How a VF's frames are tagged, in iproute2's words (ETH_P_8021Q and ETH_P_8021AD of linux/if_ether.h)."""
+
+    DOT1Q = "802.1Q"
+    DOT1AD = "802.1ad"
+
+    @classmethod
+    def parse(cls, text: str) -> VlanProtocol:
+        """Read the protocol of a VLAN."""
+        return _one_of(cls, "VLAN protocol", text)
+
+
+@dataclass(frozen=True)
+class VfSettings:
+    """What a VF is set to beside its MAC, each as `ip link set NIC vf N` calls it; None is what is left as it is.
+
+    `vlan` 0 is none, `qos` its priority. Rates are in Mbit/s, 0 is no limit.
+    """
+
+    vlan: int | None = None
+    qos: int | None = None
+    proto: VlanProtocol | None = None
+    spoofchk: bool | None = None
+    trust: bool | None = None
+    state: LinkState | None = None
+    min_tx_rate: int | None = None
+    max_tx_rate: int | None = None
+
+    def over(self, other: VfSettings) -> VfSettings:
+        """Return these, and from the other what is left out here."""
+        both = ((name, mine, getattr(other, name)) for name, mine in vars(self).items())
+        return VfSettings(**{name: theirs if mine is None else mine for name, mine, theirs in both})
+
+
 @dataclass(frozen=True)
 class HostInterface:
     """A NIC as the host's administrator named it: one file in /etc/libvirt/vepa.
 
-    `modes` is what the definition lists, in its order; empty means all. `bridge` is the
-    Linux bridge that a tap joins; None means the one that the NIC is a port of.
+    `device` is its name, which may be an alternative one; it is empty where the definition gives
+    its MAC or its PCI address instead. `modes` is what the definition lists, in its order; empty means
+    all. `bridge` is the Linux bridge that a tap joins; None means the one that the NIC is a port of.
+    `vf` is what the VFs of an sr-iov NIC are set to unless a guest asks otherwise, `vf_range` the numbers of
+    those that guests may have (first and last; None is all), `vf_count` how many are made where there are none.
     """
 
     name: str
@@ -150,6 +225,11 @@ class HostInterface:
     type: HostType
     modes: tuple[Mode, ...] = ()
     bridge: str | None = None
+    mac: MacAddress | None = None
+    address: PciAddress | None = None
+    vf: VfSettings = VfSettings()
+    vf_range: tuple[int, int] | None = None
+    vf_count: int | None = None
 
     @property
     def allowed(self) -> tuple[Mode, ...]:
@@ -168,8 +248,9 @@ class Request:
     """One guest interface that asks for a NIC by name, as the stored domain XML holds it.
 
     `mode` is None where the guest left the choice to the host. `mtu` (bytes) is None where
-    the guest names none. `queues` counts transmit and receive pairs. `line` is where the
-    interface begins in the document, 0 where that is not known.
+    the guest names none. `queues` counts transmit and receive pairs. `vf` is what it asks of a VF
+    (its VLAN too). `outbound` is the average that <bandwidth> allows it, in kilobytes a second, None where it has no
+    bound. `line` is where the interface begins in the document, 0 where that is not known.
     """
 
     alias: str
@@ -181,6 +262,8 @@ class Request:
     mtu: int | None = None
     queues: int = 1
     line: int = 0
+    vf: VfSettings = VfSettings()
+    outbound: int | None = None
 
     @property
     def where(self) -> str:
