@@ -15,6 +15,7 @@ from typing import Any
 from lxml import etree
 
 from libvirt_vepa import documents
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model import (
     ALIAS_PREFIX,
@@ -22,7 +23,6 @@ from libvirt_vepa.model import (
     NAMESPACE,
     GuestType,
     HostInterface,
-    MacAddress,
     Mode,
     check_definition_name,
     check_device_name,

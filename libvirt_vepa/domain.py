@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from libvirt_vepa import documents
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model import (
     ALIAS_PREFIX,
     NAMESPACE,
     Guest,
     GuestType,
-    MacAddress,
     Mode,
     Request,
     check_definition_name,

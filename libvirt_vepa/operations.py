@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from libvirt_vepa import sysfs
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import NewerStateError, TakenError
 from libvirt_vepa.journal import INTERFACES, Record
-from libvirt_vepa.model import MacAddress
 from libvirt_vepa.netlink import Link, Netlink
 from libvirt_vepa.state import Lease, Store
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from libvirt_vepa import apply, guests, metadata
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import NewerStateError, StateError, VepaError
 from libvirt_vepa.journal import Journal
-from libvirt_vepa.model import MacAddress
 from libvirt_vepa.operations import CreateMacvtap, CreateTap, Host, Operation, TakeLease
 from libvirt_vepa.state import Lease
 

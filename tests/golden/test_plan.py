@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from libvirt_vepa import domain, plan, translate
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.facts import Facts, Nic
-from libvirt_vepa.model import Guest, HostInterface, HostType, MacAddress, Mode
+from libvirt_vepa.model import Guest, HostInterface, HostType, Mode
 from libvirt_vepa.netlink import Link
 from libvirt_vepa.state import Lease
 

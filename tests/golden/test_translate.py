@@ -9,7 +9,7 @@ import pytest
 from lxml import etree
 
 from libvirt_vepa import documents, translate
-from libvirt_vepa.model import MacAddress
+from libvirt_vepa.addresses import MacAddress
 from tests.golden.cases import (
     BARE,
     BARE_KINDS,

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "libvirt_vepa"
 FLOORS = {
     0: {"errors"},
-    1: {"model", "files", "journal"},
+    1: {"addresses", "settings", "model", "files", "journal"},
     2: {
         "documents",
         "repair",
@@ -38,6 +38,7 @@ FLOORS = {
 }
 # Inside one floor only these, so that there can be no circle.
 NEIGHBOURS = {
+    "model": {"addresses", "settings"},
     "documents": {"repair"},
     "definitions": {"documents"},
     "domain": {"documents"},

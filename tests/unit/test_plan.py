@@ -8,10 +8,11 @@ import json
 import pytest
 
 from libvirt_vepa import plan
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import HostError, TakenError
 from libvirt_vepa.facts import Facts, Nic
 from libvirt_vepa.journal import Use
-from libvirt_vepa.model import Guest, GuestType, HostInterface, HostType, MacAddress, Mode, Request, derived_device
+from libvirt_vepa.model import Guest, GuestType, HostInterface, HostType, Mode, Request, derived_device
 from libvirt_vepa.netlink import Link
 from libvirt_vepa.operations import (
     AwaitNode,
