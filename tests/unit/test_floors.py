@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "libvirt_vepa"
 FLOORS = {
     0: {"errors"},
-    1: {"addresses", "settings", "model", "files", "journal"},
+    1: {"addresses", "settings", "model", "files", "journal", "kept"},
     2: {
         "documents",
         "repair",
@@ -23,6 +23,7 @@ FLOORS = {
         "netlink",
         "locks",
         "state",
+        "sharing",
         "daemon",
         "metadata",
         "wire",
@@ -46,7 +47,7 @@ NEIGHBOURS = {
     "metadata": {"documents"},
     "daemon": {"metadata"},
     "asked": {"documents"},
-    "state": {"locks"},
+    "state": {"locks", "sharing"},
     "guests": {"apply"},
     "reconcile": {"apply", "guests"},
     "status": {"apply"},
