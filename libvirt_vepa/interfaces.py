@@ -203,8 +203,9 @@ def _is_active(call: Call, own: Nic) -> Message:
 
 
 def _undefine(call: Call, own: Nic) -> Message:
-    Store().must_be_unused(own.definition)
-    definitions.undefine(own.definition)
+    from libvirt_vepa import retire
+
+    retire.undefine(own.definition, Store())
     return call.message.reply(b"")
 
 

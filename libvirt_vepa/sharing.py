@@ -14,6 +14,8 @@ from pathlib import Path
 from libvirt_vepa import kept
 from libvirt_vepa.errors import StateError
 
+ENDING = ".json"
+
 
 @dataclass(frozen=True)
 class Sharing:
@@ -56,6 +58,13 @@ class Sharings:
                 remedy = f"see with 'libvirt-vepa status' that no guest uses {nic}, then remove the file"
                 raise StateError(f"{path} is damaged", remedy) from error
 
+    def of(self, kind: str) -> tuple[Sharing, ...]:
+        """Return all records of a kind."""
+        names = sorted(path.name for path in kept.entries(self._folder))
+        nics = [name.removeprefix(f"{kind}-").removesuffix(ENDING) for name in names if name.startswith(f"{kind}-")]
+        found = (self.find(kind, nic) for nic in nics)
+        return tuple(sharing for sharing in found if sharing)
+
     def keep(self, sharing: Sharing) -> None:
         """Write a record, whole and durable."""
         path = self._path(sharing.kind, sharing.nic)
@@ -72,4 +81,4 @@ class Sharings:
             path.unlink(missing_ok=True)
 
     def _path(self, kind: str, nic: str) -> Path:
-        return self._folder / f"{kind}-{nic}.json"
+        return self._folder / f"{kind}-{nic}{ENDING}"

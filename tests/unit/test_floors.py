@@ -20,7 +20,9 @@ FLOORS = {
         "translate",
         "asked",
         "sysfs",
+        "pci",
         "netlink",
+        "filter",
         "locks",
         "state",
         "sharing",
@@ -32,8 +34,8 @@ FLOORS = {
         "peer",
         "listening",
     },
-    3: {"facts", "operations", "side", "jobs", "hand", "nics", "session"},
-    4: {"plan", "messages", "hotplug"},
+    3: {"facts", "operations", "inventory", "cards", "virtual", "side", "jobs", "hand", "nics", "session"},
+    4: {"known", "retire", "placement", "plan", "messages", "hotplug"},
     5: {"apply", "guests", "reconcile", "status", "relay", "interfaces", "opening", "pump", "enable"},
     6: {"hook", "cli", "connection", "service", "__main__"},
 }
@@ -48,6 +50,11 @@ NEIGHBOURS = {
     "daemon": {"metadata"},
     "asked": {"documents"},
     "state": {"locks", "sharing"},
+    "cards": {"operations"},
+    "plan": {"placement"},
+    "inventory": {"cards"},
+    "facts": {"inventory"},
+    "virtual": {"operations"},
     "guests": {"apply"},
     "reconcile": {"apply", "guests"},
     "status": {"apply"},
@@ -65,7 +72,7 @@ OWNERS = {
     "lxml": {"documents", "definitions", "domain", "translate", "asked", "metadata"},
     "libvirt": {"daemon"},
 }
-PATHS = {"/sys/": {"sysfs"}, "/run/libvirt/vepa": {"state"}}
+PATHS = {"/sys/": {"sysfs", "pci"}, "/run/libvirt/vepa": {"state"}}
 MODULE_LINES, FUNCTION_LINES = 300, 60
 
 MODULES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.glob("*.py"))}

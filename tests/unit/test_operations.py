@@ -7,6 +7,7 @@ import json
 import pytest
 
 from libvirt_vepa.errors import NewerStateError
+from libvirt_vepa.known import from_record
 from libvirt_vepa.operations import (
     KNOWN,
     AwaitNode,
@@ -18,7 +19,6 @@ from libvirt_vepa.operations import (
     ReceiveAllMulticast,
     SetUp,
     TakeLease,
-    from_record,
 )
 
 UUID = "11111111-2222-3333-4444-555555555555"

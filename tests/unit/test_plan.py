@@ -12,6 +12,7 @@ from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import HostError, TakenError
 from libvirt_vepa.facts import Facts, Nic
 from libvirt_vepa.journal import Use
+from libvirt_vepa.known import from_record
 from libvirt_vepa.model import Guest, GuestType, HostInterface, HostType, Mode, Request, derived_device
 from libvirt_vepa.netlink import Link
 from libvirt_vepa.operations import (
@@ -23,7 +24,6 @@ from libvirt_vepa.operations import (
     ReceiveAllMulticast,
     SetUp,
     TakeLease,
-    from_record,
 )
 
 UUID = "11111111-2222-3333-4444-555555555555"
