@@ -21,6 +21,7 @@ FLOORS = {
         "asked",
         "sysfs",
         "netlink",
+        "filter",
         "locks",
         "state",
         "daemon",
@@ -60,6 +61,7 @@ NEIGHBOURS = {
 }
 OWNERS = {
     "pyroute2": {"netlink"},
+    "nftables": {"filter"},
     "lxml": {"documents", "definitions", "domain", "translate", "asked", "metadata"},
     "libvirt": {"daemon"},
 }
