@@ -69,6 +69,7 @@ NEIGHBOURS = {
 }
 OWNERS = {
     "pyroute2": {"netlink"},
+    "nftables": {"filter"},
     "lxml": {"documents", "definitions", "domain", "translate", "asked", "metadata"},
     "libvirt": {"daemon"},
 }
