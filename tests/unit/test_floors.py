@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "libvirt_vepa"
 FLOORS = {
     0: {"errors"},
-    1: {"model", "files", "journal"},
+    1: {"model", "files", "journal", "attributes"},
     2: {
         "documents",
         "repair",
@@ -21,6 +21,12 @@ FLOORS = {
         "asked",
         "sysfs",
         "netlink",
+        "links",
+        "exchange",
+        "vfs",
+        "embedded",
+        "features",
+        "pci",
         "locks",
         "state",
         "daemon",
@@ -46,6 +52,11 @@ NEIGHBOURS = {
     "daemon": {"metadata"},
     "asked": {"documents"},
     "state": {"locks"},
+    "netlink": {"links", "vfs", "embedded", "features", "pci"},
+    "vfs": {"links", "exchange"},
+    "embedded": {"links", "exchange", "vfs"},
+    "features": {"links", "exchange"},
+    "pci": {"sysfs"},
     "guests": {"apply"},
     "reconcile": {"apply", "guests"},
     "status": {"apply"},
@@ -59,11 +70,11 @@ NEIGHBOURS = {
     "__main__": {"cli"},
 }
 OWNERS = {
-    "pyroute2": {"netlink"},
+    "pyroute2": {"netlink", "links"},
     "lxml": {"documents", "definitions", "domain", "translate", "asked", "metadata"},
     "libvirt": {"daemon"},
 }
-PATHS = {"/sys/": {"sysfs"}, "/run/libvirt/vepa": {"state"}}
+PATHS = {"/sys/": {"sysfs", "pci"}, "/run/libvirt/vepa": {"state"}}
 MODULE_LINES, FUNCTION_LINES = 300, 60
 
 MODULES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.glob("*.py"))}
