@@ -15,7 +15,6 @@ from libvirt_vepa.model import Guest, HostInterface
 from libvirt_vepa.netlink import Link, Netlink
 from libvirt_vepa.state import Lease, Store
 
-
 NO_CARD = Card("")
 
 

@@ -24,8 +24,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import HostError, KernelError, VepaError, not_installed
-from libvirt_vepa.model import MacAddress
 
 # In the words of libnftables-json(5).
 Command = dict[str, Any]

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "libvirt_vepa"
 FLOORS = {
     0: {"errors"},
-    1: {"addresses", "settings", "model", "files", "journal", "kept"},
+    1: {"addresses", "settings", "model", "files", "journal", "kept", "attributes"},
     2: {
         "documents",
         "repair",
@@ -20,9 +20,14 @@ FLOORS = {
         "translate",
         "asked",
         "sysfs",
-        "pci",
         "netlink",
         "filter",
+        "links",
+        "exchange",
+        "vfs",
+        "embedded",
+        "features",
+        "pci",
         "locks",
         "state",
         "sharing",
@@ -55,6 +60,11 @@ NEIGHBOURS = {
     "inventory": {"cards"},
     "facts": {"inventory"},
     "virtual": {"operations"},
+    "netlink": {"links", "vfs", "embedded", "features", "pci"},
+    "vfs": {"links", "exchange"},
+    "embedded": {"links", "exchange", "vfs"},
+    "features": {"links", "exchange"},
+    "pci": {"sysfs"},
     "guests": {"apply"},
     "reconcile": {"apply", "guests"},
     "status": {"apply"},
@@ -68,7 +78,7 @@ NEIGHBOURS = {
     "__main__": {"cli"},
 }
 OWNERS = {
-    "pyroute2": {"netlink"},
+    "pyroute2": {"netlink", "links"},
     "nftables": {"filter"},
     "lxml": {"documents", "definitions", "domain", "translate", "asked", "metadata"},
     "libvirt": {"daemon"},

@@ -214,7 +214,9 @@ def test_a_driver_without_control_of_its_switch():
 def test_a_driver_that_resets_the_nic_is_not_switched_while_vfs_are_in_use():
     used = function(1, obstacle="driver vfio-pci")
     said = refused(card(function(0), used, driver="i40e"), request(Mode.VEPA))
-    assert said.startswith("driver i40e resets NIC eth0 to set its embedded switch to VEPA, and its VFs are in use: VF 1: ")
+    assert said.startswith(
+        "driver i40e resets NIC eth0 to set its embedded switch to VEPA, and its VFs are in use: VF 1: "
+    )
     assert make(card(function(0), used, driver="i40e", mode="vepa"), request(Mode.VEPA))
     assert make(card(function(0), driver="i40e"), request(Mode.VEPA))
     assert make(card(function(0), used), request(Mode.VEPA))
