@@ -112,7 +112,9 @@ class Share(Operation):
         if self.kind == SWITCH:
             return host.netlink.switch_mode(link)
         feature = host.netlink.feature(link, self.kind)
-        return feature and (ON if feature.on else OFF)
+        if feature is None:
+            return None
+        return ON if feature.on else OFF
 
     def _set(self, host: Host, link: Link, value: str) -> None:
         if self.kind == SWITCH:

@@ -36,7 +36,8 @@ class Facts:
     """What is known of the host when a plan is made; what is not there is not in the mappings.
 
     `definitions` by name, each with its NIC's name as it is now, `nics` and `bridges` by device, `devices` and `leases`
-    by the name of the guest's device, `macs` by the address. What a guest that starts itself holds from an earlier start is left out.
+    by the name of the guest's device, `macs` by the address. What a guest that starts holds itself, from an earlier
+    start, is left out.
     """
 
     definitions: dict[str, HostInterface]

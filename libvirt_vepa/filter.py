@@ -54,13 +54,13 @@ def require() -> None:
 def protect(nic: str, device: str, mac: MacAddress, siblings: bool) -> None:
     """Keep from a VF's netdev what its guest, which has that MAC, sent itself; with `siblings` what any member sent.
 
-    What was there for that device is replaced, without a moment in which neither is in force.
+    What was there for that guest is replaced, without a moment in which neither is in force.
     """
     doing = f"keep reflected frames from {device}"
     # Newer kernels accept a hook at a device that is not there (yet).
     if not _is_there(device):
         raise _refused(doing, errno.ENODEV)
-    name = _chain_of(device)
+    name = _chain_of(mac)
     hook = {"add": _in(nic, "chain", name=name, dev=device, **HOOK)}
     rules = ({"add": _in(nic, "rule", chain=name, expr=expr)} for expr in _rules(mac, siblings))
     _run(doing, *_foundation(nic), *_without(nic, name), hook, *rules)
@@ -68,7 +68,7 @@ def protect(nic: str, device: str, mac: MacAddress, siblings: bool) -> None:
 
 def protected(nic: str, device: str, mac: MacAddress, siblings: bool) -> bool:
     """Tell whether just that is in force now."""
-    found, name = _content(nic), _chain_of(device)
+    found, name = _content(nic), _chain_of(mac)
     rules: dict[str, list[Any]] = defaultdict(list)
     for rule in found["rule"]:
         rules[rule["chain"]].append(rule["expr"])
@@ -82,10 +82,10 @@ def protected(nic: str, device: str, mac: MacAddress, siblings: bool) -> bool:
     )
 
 
-def unprotect(nic: str, device: str) -> None:
-    """Let all frames through to that device again; nothing there is fine."""
+def unprotect(nic: str, mac: MacAddress) -> None:
+    """Let all frames through to the guest with that MAC again; nothing there is fine."""
     if _content(nic)["table"]:
-        _run(f"let all frames through to {device}", {"add": _table(nic)}, *_without(nic, _chain_of(device)))
+        _run(f"let all frames through to {mac}", {"add": _table(nic)}, *_without(nic, _chain_of(mac)))
         _tidy(nic)
 
 
@@ -137,8 +137,9 @@ def _escaped(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", lambda found: "".join(f"/{byte:02x}" for byte in found[0].encode()), name)
 
 
-def _chain_of(device: str) -> str:
-    return f"vf-{_escaped(device)}"
+def _chain_of(mac: MacAddress) -> str:
+    # The netdev may be called otherwise, or be gone, by the time that the chain must go.
+    return f"vf-{mac.digits}"
 
 
 def _table_of(nic: str) -> str:

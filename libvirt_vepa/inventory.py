@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 from libvirt_vepa import pci, sysfs
 from libvirt_vepa.addresses import PciAddress
@@ -49,7 +48,7 @@ class Card:
     functions: tuple[Function, ...] = ()
     switch_mode: str | None = None
     offload: Feature | None = None
-    shared: Mapping[str, Sharing] = MappingProxyType({})
+    shared: Mapping[str, Sharing] = field(default_factory=dict)
 
 
 def look(link: Link, kind: HostType, but_by: str, netlink: Netlink, store: Store) -> Card:

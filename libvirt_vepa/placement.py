@@ -101,7 +101,7 @@ def missing(host: HostInterface, nic: Nic) -> MakeVfs | None:
     if card.functions:
         return None
     if host.vf_count is None:
-        remedy = f"make them ('echo {card.total} >/sys/class/net/{name}/device/sriov_numvfs'), or write <vf count='…'/>"
+        remedy = f"give {card.address} some by its sriov_numvfs, or write <vf count='{card.total}'/> into '{host.name}'"
         raise HostError(f"NIC {name} has no VFs now", remedy)
     if host.vf_count > card.total:
         raise HostError(
@@ -112,19 +112,23 @@ def missing(host: HostInterface, nic: Nic) -> MakeVfs | None:
 
 def pick(host: HostInterface, nic: Nic, taken: Collection[str]) -> Function:
     """Return the first VF by PCI order that is free and not among those `taken` already. Raises TakenError."""
-    first, last = host.vf_range or (0, nic.card.total)
-    allowed = sorted(
-        (each for each in nic.card.functions if first <= each.number <= last), key=lambda each: each.address
-    )
+    ordered = sorted(nic.card.functions, key=lambda each: each.address)
+    allowed = [each for each in ordered if host.vf_range is None or _within(each.number, host.vf_range)]
     for function in allowed:
         if not function.holder and not function.obstacle and str(function.address) not in taken:
             return function
-    if not allowed:
-        raise HostError(f"NIC {nic.link.name} has none of VFs {first} to {last}", f"change the range of '{host.name}'")
+    if host.vf_range and not allowed:
+        numbers = " to ".join(map(str, host.vf_range))
+        raise HostError(f"NIC {nic.link.name} has none of VFs {numbers}", f"change the range of '{host.name}'")
     raise TakenError(
         f"no VF of NIC {nic.link.name} is free: {_listed([_holder(function) for function in allowed])}",
         "stop one of these guests, or make more VFs",
     )
+
+
+def _within(number: int, span: tuple[int, int]) -> bool:
+    first, last = span
+    return first <= number <= last
 
 
 def _holder(function: Function) -> str:

@@ -80,15 +80,15 @@ class _Draft:
 
     def add(self, operation: Operation, alias: str) -> None:
         """Take a step once, whoever needs it; raises HostError where two interfaces of the guest need it otherwise."""
-        for other in self.steps if isinstance(operation, Share) else ():
-            if (
-                isinstance(other, Share)
-                and (other.kind, other.nic) == (operation.kind, operation.nic)
-                and other != operation
-            ):
-                what = f"another interface of this guest needs {other.kind} {other.value} of NIC {other.nic}"
-                raise HostError(f"{what}, and this one {operation.value}", "ask for modes that fit")
+        if isinstance(operation, Share):
+            self._check(operation)
         self.steps[operation] = tuple(dict.fromkeys((*self.steps.get(operation, ()), alias)))
+
+    def _check(self, wanted: Share) -> None:
+        for other in self.steps:
+            if isinstance(other, Share) and (other.kind, other.nic) == (wanted.kind, wanted.nic) and other != wanted:
+                what = f"another interface of this guest needs {other.kind} {other.value} of NIC {other.nic}"
+                raise HostError(f"{what}, and this one {wanted.value}", "ask for modes that fit")
 
 
 def make(guest: Guest, facts: Facts) -> Plan:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from libvirt_vepa import filter as frames
 from libvirt_vepa import pci
@@ -143,7 +144,8 @@ class SetVf(Operation):
             host.netlink.set_vf(link, self.number, self._settings(self.before))
 
     def _settings(self, value: bool | int | str) -> VfSettings:
-        return VfSettings(**{self.setting: LinkState.parse(value) if isinstance(value, str) else value})
+        wanted: dict[str, Any] = {self.setting: LinkState.parse(value) if isinstance(value, str) else value}
+        return VfSettings(**wanted)
 
 
 def plain(settings: VfSettings, setting: str) -> bool | int | str | None:
