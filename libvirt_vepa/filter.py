@@ -9,9 +9,9 @@ all guests on VFs of that NIC, and the chain `reflected`, which drops. What drop
 `reflected`, because the kernel deletes no chain that something still jumps to (nf_tables_delchain in
 net/netfilter/nf_tables_api.c): so a table is removed in one transaction only if it is empty, whoever comes between.
 
-What changes something is a transaction that says how things shall be, whatever they were; where something is taken
-away a second one removes the table. HostError where the binding or the kernel's part is missing, KernelError for
-what the kernel refuses.
+What changes something is one transaction that says how things shall be, whatever they were; before or after it the
+table itself is made or removed. HostError where the binding or the kernel's part is missing, KernelError for what the
+kernel refuses.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ REMEDIES = {
 
 
 def require() -> None:
-    """Raise HostError where this host has no way to filter, so that it can be said before anything is touched."""
+    """Raise what speaks against filtering on this host, so that it can be said before anything is touched."""
     code, _ = _talk([{"list": {"tables": {"family": "netdev"}}}])
-    if code in MISSING:
+    if code:
         raise _refused("filter frames", code)
 
 
@@ -63,6 +63,8 @@ def protect(nic: str, device: str, mac: MacAddress, siblings: bool) -> None:
     name = _chain_of(mac)
     hook = {"add": _in(nic, "chain", name=name, dev=device, **HOOK)}
     rules = ({"add": _in(nic, "rule", chain=name, expr=expr)} for expr in _rules(mac, siblings))
+    # A table that somebody has put to sleep: the kernel does not wake it and change a chain of it at once.
+    _run(doing, {"add": _table(nic)})
     _run(doing, *_foundation(nic), *_without(nic, name), hook, *rules)
 
 
@@ -74,8 +76,9 @@ def protected(nic: str, device: str, mac: MacAddress, siblings: bool) -> bool:
         rules[rule["chain"]].append(rule["expr"])
     return (
         _is_there(device)
-        and _hooked_at(nic, name) == device
+        and not any("flags" in each for each in found["table"])
         and any(chain["name"] == name and HOOK.items() <= chain.items() for chain in found["chain"])
+        and _hooked_at(nic, name) == device
         and rules[name] == _rules(mac, siblings)
         and rules[DROPPING] == [[{"drop": None}]]
         and any(each["name"] == MEMBERS for each in found["map"])
@@ -84,9 +87,7 @@ def protected(nic: str, device: str, mac: MacAddress, siblings: bool) -> bool:
 
 def unprotect(nic: str, mac: MacAddress) -> None:
     """Let all frames through to the guest with that MAC again; nothing there is fine."""
-    if _content(nic)["table"]:
-        _run(f"let all frames through to {mac}", {"add": _table(nic)}, *_without(nic, _chain_of(mac)))
-        _tidy(nic)
+    _take(f"let all frames through to {mac}", nic, _without(nic, _chain_of(mac)))
 
 
 def join(nic: str, macs: Iterable[MacAddress]) -> None:
@@ -99,12 +100,9 @@ def join(nic: str, macs: Iterable[MacAddress]) -> None:
 
 def leave(nic: str, macs: Iterable[MacAddress]) -> None:
     """Make these MACs members no more; those that are none are fine."""
-    if _content(nic)["table"]:
-        # What is not there cannot be deleted.
-        code, _ = _talk([{verb: _member(nic, mac)} for mac in macs for verb in ("add", "delete")])
-        if code not in (0, errno.ENOENT):
-            raise _refused(f"remove from the guests on {nic}", code)
-        _tidy(nic)
+    # What is not there cannot be deleted.
+    gone = [{verb: _member(nic, mac)} for mac in macs for verb in ("add", "delete")]
+    _take(f"remove from the guests on {nic}", nic, gone)
 
 
 def members(nic: str) -> frozenset[MacAddress]:
@@ -113,8 +111,13 @@ def members(nic: str) -> frozenset[MacAddress]:
     return frozenset(MacAddress.parse(mac) for mac, _ in entries)
 
 
-def _tidy(nic: str) -> None:
-    """Remove a table that has nothing left in it."""
+def _take(doing: str, nic: str, commands: list[Command]) -> None:
+    """Take something out of a NIC's table, and the table away where that was all; no table is fine."""
+    if not _content(nic)["table"]:
+        return
+    code, _ = _talk(commands)
+    if code not in (0, errno.ENOENT):
+        raise _refused(doing, code)
     found = _content(nic)
     if len(found["chain"]) > 1 or any(each.get("elem") for each in found["map"]):
         return
@@ -122,7 +125,7 @@ def _tidy(nic: str) -> None:
     code, _ = _talk([{"add": _table(nic)}, {"add": dropping}, {"delete": dropping}, {"delete": _table(nic)}])
     # Another process may have put something in since.
     if code not in (0, errno.EBUSY):
-        raise _refused(f"remove the table of {nic}", code)
+        raise _refused(doing, code)
 
 
 def _is_there(device: str) -> bool:
@@ -211,29 +214,30 @@ def _run(doing: str, *commands: Command) -> None:
 def _talk(commands: list[Command]) -> tuple[int, list[Command]]:
     """Give commands to nftables, all or none; return the error number that the kernel gave, and what it told."""
     try:
-        code, told, error = _binding().json_cmd({"nftables": commands})
+        code, told, said = _binding().json_cmd({"nftables": commands})
     except ValueError:
-        # libnftables 1.0.6 breaks off in a table that somebody has put to sleep: nothing in it is in force.
-        return 0, [{"table": {}}]
+        # Where somebody has put the table to sleep, libnftables 1.0.6 reads names of flags that it has not,
+        # and may break off there.
+        return 0, [{"table": {"flags": "dormant"}}]
+    except OSError as error:
+        return error.errno or errno.EIO, []
     if code == 0:
         return 0, told["nftables"] if told else []
     known = (errno.EPERM, errno.ENOENT, errno.EBUSY, errno.EEXIST, *MISSING)
-    return next((number for number in known if os.strerror(number) in error), errno.EIO), []
+    return next((number for number in known if os.strerror(number) in said), errno.EIO), []
 
 
 def _binding() -> Any:
     """Return a new way to libnftables, which is loaded only here: few guests are on VFs."""
     if os.geteuid():
         # The library would say so too, but to stderr.
-        raise _refused("filter frames", errno.EPERM)
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+    # Where there is no such socket the library would end the process.
+    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER).close()
     try:
-        # Without it the library would end the process.
-        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER).close()
         import nftables
     except ImportError as error:
         raise not_installed(error) from error
-    except OSError as error:
-        raise _refused("filter frames", error.errno or errno.EIO) from error
     return nftables.Nftables()
 
 
