@@ -138,7 +138,7 @@ def _list(_options: argparse.Namespace) -> int:
             broken.append(found)
             rows.append((name, "-", "-", "damaged"))
         else:
-            rows.append((name, found.device, found.type.value, " ".join(mode.value for mode in found.allowed)))
+            rows.append((name, found.source, found.type.value, " ".join(mode.value for mode in found.allowed)))
     _table(("Name", "Device", "Type", "Modes"), rows)
     for error in broken:
         _fail(str(error))

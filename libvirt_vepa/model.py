@@ -16,6 +16,8 @@ from libvirt_vepa.settings import UNSET, VfSettings, one_of
 
 # IFNAMSIZ in linux/if.h is 16, the closing NUL included.
 DEVICE_NAME_BYTES = 15
+# ALTIFNAMSIZ in linux/if.h is 128, the closing NUL included.
+ALTERNATIVE_NAME_BYTES = 127
 DEFINITION_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 # What requests are written in; the number is the version of their form.
 NAMESPACE = "urn:libvirt-vepa:physical:1"
@@ -89,6 +91,11 @@ class HostInterface:
     vf_count: int | None = None
 
     @property
+    def source(self) -> str:
+        """How lists and messages name the NIC: as the definition does."""
+        return self.device or str(self.mac or self.address)
+
+    @property
     def allowed(self) -> tuple[Mode, ...]:
         """The modes that a guest may ask for; the first one is the default."""
         return self.modes or tuple(Mode)
@@ -152,19 +159,24 @@ def derived_alias(mac: MacAddress) -> str:
     return ALIAS_PREFIX + mac.digits
 
 
-def check_device_name(text: str) -> str:
+def check_device_name(text: str, most: int = DEVICE_NAME_BYTES) -> str:
     """Return `text` if the kernel would take it as a network device's name (dev_valid_name in net/core/dev.c).
 
     Stricter than the kernel in two points: `%` would be a pattern for libvirt and the kernel,
     and only printable ASCII is accepted.
     """
-    bad = not text or text in (".", "..") or len(text.encode()) > DEVICE_NAME_BYTES
+    bad = not text or text in (".", "..") or len(text.encode()) > most
     if bad or re.search(r"[^!-~]|[/:%]", text):
         raise XmlError(
             f"'{text}' cannot be the name of a network device",
-            f"use 1 to {DEVICE_NAME_BYTES} characters without blanks, '/', ':' or '%'",
+            f"use 1 to {most} characters without blanks, '/', ':' or '%'",
         )
     return text
+
+
+def check_nic_name(text: str) -> str:
+    """Return `text` if it can name a NIC that is there already, to which an alternative name may have been given."""
+    return check_device_name(text, ALTERNATIVE_NAME_BYTES)
 
 
 def check_definition_name(text: str) -> str:

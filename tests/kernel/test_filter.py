@@ -35,7 +35,7 @@ one = MacAddress.parse("52:54:00:00:01:01")
 filter.protect("eth1", "vf0", one, True)
 filter.join("eth1", [one])
 filter.leave("eth1", [one])
-filter.unprotect("eth1", "vf0")
+filter.unprotect("eth1", one)
 """
 
 
@@ -138,18 +138,18 @@ def test_what_is_asked_last_is_in_force(one: Vf) -> None:
     for siblings, heard in ((True, {STRANGER}), (False, {SIBLING, STRANGER}), (True, {STRANGER})):
         protect(siblings=siblings)
         assert one.heard() == heard and protected(siblings=siblings)
-    frames.protect(NIC, "vf0", STRANGER, False)
-    assert frames.protected(NIC, "vf0", STRANGER, False) and not protected()
+    protect("wire")
+    assert protected("wire") and not protected()
 
 
 @pytest.mark.parametrize("last", ["chain", "member"])
 def test_the_table_goes_with_the_last_that_is_in_it(one: Vf, last: str) -> None:
     protect()
-    protect("wire")
+    frames.protect(NIC, "wire", SIBLING, True)
     frames.join(NIC, [OWN, SIBLING])
-    frames.unprotect(NIC, "wire")
-    assert protected() and not protected("wire") and one.heard() == {STRANGER}
-    ends = [lambda: frames.unprotect(NIC, "vf0"), lambda: frames.leave(NIC, [OWN, SIBLING, STRANGER])]
+    frames.unprotect(NIC, SIBLING)
+    assert protected() and not frames.protected(NIC, "wire", SIBLING, True) and one.heard() == {STRANGER}
+    ends = [lambda: frames.unprotect(NIC, OWN), lambda: frames.leave(NIC, [OWN, SIBLING, STRANGER])]
     first, second = ends if last == "member" else reversed(ends)
     first()
     assert nft("list tables")
@@ -159,7 +159,7 @@ def test_the_table_goes_with_the_last_that_is_in_it(one: Vf, last: str) -> None:
 
 def test_nothing_there_is_fine() -> None:
     frames.require()
-    frames.unprotect(NIC, "vf0")
+    frames.unprotect(NIC, OWN)
     frames.leave(NIC, [OWN])
     assert frames.members(NIC) == frozenset() and not protected() and not nft("list tables")
 
@@ -186,7 +186,7 @@ def test_a_device_that_goes_and_comes_again() -> None:
         assert protected() == (OWN not in again.heard())
         protect()
         assert protected() and again.heard() == {STRANGER}
-    frames.unprotect(NIC, "vf0")
+    frames.unprotect(NIC, OWN)
     frames.leave(NIC, [SIBLING])
     assert not nft("list tables")
 
@@ -213,7 +213,7 @@ def test_odd_names(name: str) -> None:
         assert frames.protected(name, name, OWN, True) and odd.heard() == {STRANGER}
         # What nft itself takes for a name (its scanner.l).
         assert re.match(r"table netdev [a-z][\w/.-]* {$", nft("list ruleset"), re.ASCII | re.MULTILINE)
-        frames.unprotect(name, name)
+        frames.unprotect(name, OWN)
         frames.leave(name, [SIBLING])
         assert not nft("list tables")
 
@@ -228,17 +228,17 @@ def test_names_that_look_alike_are_apart() -> None:
     "harm",
     [
         "delete table netdev {table}",
-        "flush chain netdev {table} vf-vf0",
-        "flush chain netdev {table} vf-vf0; delete chain netdev {table} vf-vf0",
-        "insert rule netdev {table} vf-vf0 accept",
+        "flush chain netdev {table} vf-{own}",
+        "flush chain netdev {table} vf-{own}; delete chain netdev {table} vf-{own}",
+        "insert rule netdev {table} vf-{own} accept",
         "flush chain netdev {table} reflected",
-        "add chain netdev {table} vf-vf0 {{ policy drop; }}",
+        "add chain netdev {table} vf-{own} {{ policy drop; }}",
         "add table netdev {table} {{ flags dormant; }}",
     ],
 )
 def test_what_others_do_to_it_is_noticed_and_mended(one: Vf, harm: str) -> None:
     protect()
-    nft(harm.format(table="libvirt-vepa-eth1"))
+    nft(harm.format(table="libvirt-vepa-eth1", own=OWN.digits))
     assert not protected()
     protect()
     frames.join(NIC, [SIBLING])
@@ -250,9 +250,9 @@ def test_a_table_that_somebody_put_to_sleep_can_be_removed(one: Vf) -> None:
         protect()
         frames.join(NIC, [SIBLING])
         nft("add table netdev libvirt-vepa-eth1 { flags dormant; }")
-        ends(NIC, "vf0")
+        ends(NIC, OWN)
         frames.leave(NIC, [SIBLING])
-        frames.unprotect(NIC, "vf0")
+        frames.unprotect(NIC, OWN)
         assert not nft("list tables") and one.heard() == {OWN, SIBLING, STRANGER}
 
 
@@ -290,7 +290,7 @@ def test_without_the_kernels_part_it_is_one_line() -> None:
         "cannot filter frames: the kernel has no nftables for network devices; "
         "use one with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_INGRESS"
     )
-    assert told_by("unprotect('eth1', 'vf0')", "pass", *lacking) == ""
+    assert told_by("unprotect('eth1', MAC)", "pass", *lacking) == ""
 
 
 def told_by(call: str, before: str, *through: str) -> str:
@@ -313,7 +313,7 @@ def work(number: int) -> None:
         assert own in frames.members(NIC) and frames.protected(NIC, device, own, siblings)
         frames.leave(NIC, [own])
         assert frames.protected(NIC, device, own, siblings) and own not in frames.members(NIC)
-        frames.unprotect(NIC, device)
+        frames.unprotect(NIC, own)
         assert not frames.protected(NIC, device, own, siblings)
 
 
@@ -347,7 +347,7 @@ def test_killed_at_any_moment_the_calls_mend_it(one: Vf) -> None:
             frames.join(NIC, [OWN, SIBLING])
             assert protected() and one.heard() == {STRANGER}
         frames.leave(NIC, [OWN, SIBLING, MacAddress.parse("52:54:00:00:01:01")])
-        frames.unprotect(NIC, "vf0")
+        frames.unprotect(NIC, OWN)
         assert not nft("list tables"), points
     assert points >= 5
     assert not nft("list tables")
