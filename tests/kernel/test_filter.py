@@ -290,13 +290,13 @@ def test_without_the_kernels_part_it_is_one_line() -> None:
         "cannot filter frames: the kernel has no nftables for network devices; "
         "use one with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_INGRESS"
     )
-    assert told_by("unprotect('eth1', MAC)", "pass", *lacking) == ""
+    assert told_by(f"unprotect('eth1', addresses.MacAddress.parse('{OWN}'))", "pass", *lacking) == ""
 
 
 def told_by(call: str, before: str, *through: str) -> str:
     """Return what one call in a process of its own is refused with, or nothing."""
     program = (
-        f"import os\nfrom libvirt_vepa import errors, filter\n{before}\n"
+        f"import os\nfrom libvirt_vepa import addresses, errors, filter\n{before}\n"
         f"try: filter.{call}\nexcept errors.VepaError as error: print(error)"
     )
     done = run(*through, sys.executable, "-c", program)
