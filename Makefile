@@ -24,7 +24,7 @@ PROGRAMS = $(BIN)/libvirt-vepa $(BIN)/libvirt-vepa-connect $(SBIN)/libvirt-vepad
 SERVICES = $(foreach service,libvirt-vepad libvirt-vepa-connect,$(UNITS)/$(service).socket $(UNITS)/$(service)@.service)
 PAGES = $(MAN)/libvirt-vepa.8 $(MAN)/libvirt-vepa-connect.8 $(MAN)/libvirt-vepad.8
 
-.PHONY: all install uninstall demo check bench lint clean
+.PHONY: all install uninstall demo check lab bench lint clean
 
 all:
 	@echo 'Nothing to build. See `make demo`, `make check`, `make install`.'
@@ -66,6 +66,10 @@ demo:
 
 check:
 	tests/check
+
+lab:
+	tests/lab/prepare lab
+	tests/lab/boot $(PYTHON) -m pytest -q tests/sriov
 
 bench:
 	tests/lab/prepare demo
