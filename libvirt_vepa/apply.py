@@ -11,8 +11,9 @@ from dataclasses import replace
 
 from libvirt_vepa.errors import KernelError, StateError, VepaError
 from libvirt_vepa.journal import Journal, bare
+from libvirt_vepa.known import from_record
 from libvirt_vepa.model import Guest
-from libvirt_vepa.operations import Host, Operation, from_record
+from libvirt_vepa.operations import Host, Operation
 from libvirt_vepa.plan import Plan
 
 

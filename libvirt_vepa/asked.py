@@ -14,31 +14,31 @@ from typing import Any
 
 from lxml import etree
 
-from libvirt_vepa import documents
+from libvirt_vepa import documents, stored
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model import (
     ALIAS_PREFIX,
+    DEVICE_NAME_BYTES,
     DEVICE_PREFIX,
     NAMESPACE,
     GuestType,
     HostInterface,
-    MacAddress,
     Mode,
     check_definition_name,
     check_device_name,
     derived_alias,
     derived_device,
 )
+from libvirt_vepa.settings import VfSettings, read_vlan
 
 SCHEMA = "guest.rng"
 WORDS = "{urn:libvirt-vepa:words}wrong"
-NAMESPACES = {"physical": NAMESPACE}
 # Other programs may keep a whole domain in the metadata; that is theirs.
 DOMAINS = "(//domain | //inactiveDomain)[not(ancestor::metadata)]"
 WRAPPER = f"metadata/{{{NAMESPACE}}}interfaces"
-REQUEST = f"{{{NAMESPACE}}}interface"
-NEWER = f"""metadata/*[starts-with(namespace-uri(), 'urn:libvirt-vepa:physical:') and namespace-uri() != '{NAMESPACE}']
-    | metadata/physical:interfaces/physical:interface[* or count(@*) != count(@alias | @name | @type | @mode)]"""
+REQUESTS = f"{WRAPPER}/{stored.INTERFACE}"
+NEWER = f"metadata/*[starts-with(namespace-uri(), 'urn:libvirt-vepa:physical:') and namespace-uri() != '{NAMESPACE}']"
 # More than any document has that means something. They bound what one can cost: how deep the sheets
 # recurse, and their time, which grows with the square of what stands side by side.
 MOST_INTERFACES = 256
@@ -52,6 +52,7 @@ VALUES = (
     ("target/@mode", Mode.parse),
     ("target/@dev", check_device_name),
     ("mac/@address", MacAddress.of_station),
+    ("vlan/tag/@id", read_vlan),
 )
 
 
@@ -67,16 +68,21 @@ def find(tree: Any, origin: str) -> list[Any] | None:
     domains = tree.xpath(DOMAINS)
     ours = [root] if root.tag == "interface" and is_physical(root) else []
     for domain in domains:
-        aliases = {request.get("alias") for request in domain.iterfind(f"{WRAPPER}/{REQUEST}")} - {None}
+        aliases = {request.get("alias") for request in domain.iterfind(REQUESTS)} - {None}
         interfaces = domain.findall("devices/interface")
         ours += [each for each in interfaces if is_physical(each) or _is_stored(each, aliases)]
-        for newer in domain.xpath(NEWER, namespaces=NAMESPACES) if ours else ():
+        for newer in _newer(domain) if ours else ():
             place = documents.line(origin, newer.sourceline)
             raise XmlError("a request is in a form not known here", "use the libvirt-vepa that wrote it", place)
     if not ours and all(domain.find(WRAPPER) is None for domain in domains):
         return None
     _check_size(ours, domains, origin)
     return ours
+
+
+def _newer(domain: Any) -> Iterator[Any]:
+    yield from domain.xpath(NEWER)
+    yield from filter(stored.unknown, domain.iterfind(REQUESTS))
 
 
 def is_physical(interface: Any) -> bool:
@@ -154,6 +160,9 @@ def _check_request(interface: Any, origin: str) -> None:
             element, _ = _shown(found)
             with documents.at((documents.line(origin, element.sourceline),)):
                 check_value(str(element.xpath("normalize-space()") if element is found else found))
+    for vf in interface.iterfind("vf"):
+        with documents.at((documents.line(origin, vf.sourceline),)):
+            VfSettings.parse(vf.attrib)
     documents.validate(etree.ElementTree(interface), SCHEMA, origin)
 
 
@@ -209,6 +218,8 @@ def _check_known(interface: Any, known: dict[str, HostInterface]) -> None:
     name = interface.xpath("normalize-space(name)")
     if name not in known:
         raise XmlError(f"no physical interface '{name}' is defined", "see 'libvirt-vepa iface-list'")
+    if interface.find("vlan") is not None or interface.find("vf") is not None:
+        raise XmlError("<vlan> and <vf> need a VF, which libvirt's own interfaces do not lease", "remove them")
     host, kind = known[name], GuestType.parse(interface.xpath("normalize-space(type)") or "macvtap")
     asked = _given(interface, "target", "mode")
     mode = host.mode_for(kind, Mode.parse(asked) if asked else None)
@@ -217,3 +228,6 @@ def _check_known(interface: Any, known: dict[str, HostInterface]) -> None:
         raise XmlError(f"mode {mode.value} is not allowed on '{name}'", f"ask for {allowed}")
     if kind is GuestType.TAP and (mode is not Mode.BRIDGE or host.bridge is None):
         raise XmlError(f"'{name}' has no bridge for a tap, or not its mode", "ask for <type>macvtap</type>")
+    if kind is GuestType.MACVTAP and not 0 < len(host.device) <= DEVICE_NAME_BYTES:
+        what = f"'{name}' is {host.source}, which libvirt's own interfaces cannot find"
+        raise XmlError(what, f"define it by a device's name of up to {DEVICE_NAME_BYTES} characters")

@@ -138,7 +138,7 @@ def _list(_options: argparse.Namespace) -> int:
             broken.append(found)
             rows.append((name, "-", "-", "damaged"))
         else:
-            rows.append((name, found.device, found.type.value, " ".join(mode.value for mode in found.allowed)))
+            rows.append((name, found.source, found.type.value, " ".join(mode.value for mode in found.allowed)))
     _table(("Name", "Device", "Type", "Modes"), rows)
     for error in broken:
         _fail(str(error))
@@ -151,8 +151,9 @@ def _dump(options: argparse.Namespace) -> int:
 
 
 def _undefine(options: argparse.Namespace) -> int:
-    Store().must_be_unused(options.name)
-    definitions.undefine(options.name)
+    from libvirt_vepa import retire
+
+    retire.undefine(options.name, Store())
     print(f"Interface {options.name} undefined\n")
     return DONE
 
@@ -192,9 +193,13 @@ def _plan(options: argparse.Namespace) -> int:
         plan = guests.look(guest, host)
     if options.json:
         interfaces = [vars(use) for use in plan.uses]
-        print(json.dumps({"guest": guest.name, "interfaces": interfaces, "operations": plan.records()}, indent=2))
+        found = {"guest": guest.name, "interfaces": interfaces, "operations": plan.records(), "remarks": plan.remarks}
+        print(json.dumps(found, indent=2))
     else:
         lines = [operation.describe() for operation in plan.operations]
+        lines += [f"note: {remark}" for remark in plan.remarks]
+        if plan.made_first:
+            lines.append("note: the rest is decided when these VFs are there")
         print("\n".join(lines) or f"nothing: {guest.where} asks for no physical interface")
     return DONE
 

@@ -5,23 +5,19 @@ The grammar is in xslt/host.rng; what people get wrong most is told here, in wor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 from lxml import etree
 
-from libvirt_vepa import documents, files
+from libvirt_vepa import documents, files, hardware
+from libvirt_vepa.elements import at, attribute, only, optional, word
 from libvirt_vepa.errors import HostError, VepaError, XmlError
 from libvirt_vepa.model import HostInterface, HostType, Mode, check_definition_name, check_device_name
 
 DIRECTORY = Path("/etc/libvirt/vepa")
 SCHEMA = "host.rng"
-EXAMPLES = {"source": "<source dev='eth0'/>", "type": "<type>ethernet</type>", "bridge": "<bridge name='br0'/>"}
-
-Value = TypeVar("Value")
-
 
 # -- the documents
 
@@ -33,19 +29,26 @@ def read(data: bytes, origin: str) -> HostInterface:
     """
     tree = documents.parse(data, origin)
     root = tree.getroot()
-    with _at(root, origin):
+    with at(root, origin):
         if not _is_physical(root):
             raise XmlError(
                 "this is not the definition of a physical interface", "begin with <interface type='physical'>"
             )
     _clear_text(root, origin)
     _split_modes(root, origin)
+    device, mac, address = hardware.source(root, origin)
+    kind = word(only(root, "type", origin), origin, _host_type)
     host = HostInterface(
-        name=_attribute(root, "name", origin, check_definition_name),
-        device=_attribute(_only(root, "source", origin), "dev", origin, check_device_name),
-        type=_word(_only(root, "type", origin), origin, _host_type),
-        modes=tuple(_word(element, origin, Mode.parse) for element in root.iterchildren("mode")),
+        name=attribute(root, "name", origin, check_definition_name),
+        device=device,
+        type=kind,
+        modes=tuple(word(element, origin, Mode.parse) for element in root.iterchildren("mode")),
         bridge=_bridge(root, origin),
+        mac=mac,
+        address=address,
+        vf=hardware.settings(root, kind, origin),
+        vf_range=hardware.vf_range(root, origin),
+        vf_count=hardware.vf_count(root, origin),
     )
     documents.validate(tree, SCHEMA, origin)
     return host
@@ -66,7 +69,7 @@ def _clear_text(root: etree._Element, origin: str) -> None:
         text = (node.text if node is root else node.tail) or ""
         stray = [piece.strip() for piece in text.splitlines() if piece.strip() and not piece.strip().startswith("//")]
         if stray:
-            with _at(node, origin):
+            with at(node, origin):
                 raise XmlError(f"text '{stray[0]}' is not expected here", "remove it, or make it a comment")
         if node is root:
             node.text = None
@@ -78,8 +81,8 @@ def _split_modes(root: etree._Element, origin: str) -> None:
     """Rewrite every <mode> as canonical ones: `a|b` as two, a synonym as what it means, an empty one as none."""
     seen: set[Mode] = set()
     for element in root.findall("mode"):
-        words = _word(element, origin, str)
-        with _at(element, origin):
+        words = word(element, origin, str)
+        with at(element, origin):
             modes = [Mode.parse(word.strip()) for word in words.split("|")] if words else []
             for index, mode in enumerate(modes):
                 if mode in seen or mode in modes[:index]:
@@ -93,38 +96,9 @@ def _split_modes(root: etree._Element, origin: str) -> None:
             root.remove(element)
 
 
-def _only(root: etree._Element, tag: str, origin: str) -> etree._Element:
-    """Return the one child of that name."""
-    found = root.findall(tag)
-    with _at(found[1] if len(found) > 1 else root, origin):
-        if not found:
-            raise XmlError(f"<{tag}> is missing", f"write {EXAMPLES[tag]}")
-        if len(found) > 1:
-            raise XmlError(f"<{tag}> stands there twice", "keep one of them")
-    return found[0]
-
-
 def _bridge(root: etree._Element, origin: str) -> str | None:
-    if root.find("bridge") is None:
-        return None
-    return _attribute(_only(root, "bridge", origin), "name", origin, check_device_name)
-
-
-def _attribute(element: etree._Element, name: str, origin: str, read_value: Callable[[str], Value]) -> Value:
-    with _at(element, origin):
-        text = element.get(name)
-        if text is None:
-            example = EXAMPLES.get(element.tag, "<interface type='physical' name='lan'>")
-            raise XmlError(f"<{element.tag}> has no '{name}'", f"write {example}")
-        return read_value(text)
-
-
-def _word(element: etree._Element, origin: str, read_value: Callable[[str], Value]) -> Value:
-    """Read the text of an element, comments left out."""
-    with _at(element, origin):
-        if element.find("*") is not None:
-            raise XmlError(f"<{element.tag}> has elements inside", "write only its value")
-        return read_value("".join(element.xpath("text()")).strip())
+    element = optional(root, "bridge", origin)
+    return None if element is None else attribute(element, "name", origin, check_device_name)
 
 
 def _host_type(text: str) -> HostType:
@@ -135,26 +109,17 @@ def _host_type(text: str) -> HostType:
     return HostType.parse(text)
 
 
-@contextmanager
-def _at(element: etree._Element, origin: str) -> Iterator[None]:
-    """Say of an error that it is about this element's line."""
-    try:
-        yield
-    except XmlError as error:
-        raise error.within(documents.line(origin, element.sourceline)) from None
-
-
 def write(host: HostInterface) -> bytes:
     """Return a definition as a canonical document, quoted as libvirt quotes."""
     lines = [
-        f"<interface type='physical' name={_quoted(host.name)}>",
-        f"  <source dev={_quoted(host.device)}/>",
-        f"  <type>{host.type.value}</type>",
-        *(f"  <mode>{mode.value}</mode>" for mode in host.modes),
-        *([f"  <bridge name={_quoted(host.bridge)}/>"] if host.bridge else []),
-        "</interface>",
+        *hardware.write_source(host, _quoted),
+        f"<type>{host.type.value}</type>",
+        *(f"<mode>{mode.value}</mode>" for mode in host.modes),
+        *([f"<bridge name={_quoted(host.bridge)}/>"] if host.bridge else []),
+        *hardware.write_vfs(host),
     ]
-    return "".join(line + "\n" for line in lines).encode()
+    content = "".join(f"  {line}\n" for line in lines)
+    return f"<interface type='physical' name={_quoted(host.name)}>\n{content}</interface>\n".encode()
 
 
 def _quoted(text: str) -> str:

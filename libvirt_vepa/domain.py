@@ -10,27 +10,28 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from libvirt_vepa import documents
+from libvirt_vepa import documents, stored
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model import (
     ALIAS_PREFIX,
     NAMESPACE,
     Guest,
     GuestType,
-    MacAddress,
     Mode,
     Request,
     check_definition_name,
     check_device_name,
 )
+from libvirt_vepa.settings import UNSET
 
 ORIGIN = "the guest's XML"
 FAMILY = re.compile(r"\{urn:libvirt-vepa:physical:([^}]*)\}interfaces")
 VERSION = NAMESPACE.rpartition(":")[2]
-ATTRIBUTES = {"alias", "name", "type", "mode"}
 # The guest's name stays out of it: it may hold anything, and this is made to be pasted into a shell.
 AGAIN = "run 'virsh dumpxml --inactive GUEST | libvirt-vepa translate | virsh define /dev/stdin'"
 ANEW = "'virsh edit' the guest, ask again with <interface type='physical'>, and translate it; or remove the <alias>"
+NO_VF = "'virsh edit' the guest: ask for <type>macvtap</type>, or for no <vlan> and no <vf>"
 NEWER = "install the libvirt-vepa that wrote it"
 
 
@@ -87,7 +88,7 @@ def _requests(root: Any) -> dict[str, Any]:
         family = FAMILY.fullmatch(wrapper.tag)
         if family and family[1] != VERSION:
             raise XmlError(f"the requests are of version '{family[1]}', which is not known here", NEWER)
-        for request in wrapper.iterfind(f"{{{NAMESPACE}}}interface") if family else ():
+        for request in wrapper.iterfind(stored.INTERFACE) if family else ():
             with documents.at((f"request on line {request.sourceline}",)):
                 _check(request, requests)
             requests[request.get("alias", "")] = request
@@ -95,9 +96,9 @@ def _requests(root: Any) -> dict[str, Any]:
 
 
 def _check(request: Any, others: dict[str, Any]) -> None:
-    more = [*sorted(set(request.attrib) - ATTRIBUTES), *(child.tag for child in request if isinstance(child.tag, str))]
+    more = stored.unknown(request)
     if more:
-        raise XmlError(f"it says '{more[0]}', which is not known here", NEWER)
+        raise XmlError(f"it says '{more}', which is not known here", NEWER)
     if request.get("alias", "") in others:
         raise XmlError(f"alias '{request.get('alias', '')}' has a request already", AGAIN)
 
@@ -117,17 +118,22 @@ def _request(interface: Any, requests: dict[str, Any]) -> Request | None:
     device = _given(interface, "target", "dev")
     if device is None or _given(interface, "target", "managed") != "no":
         raise XmlError("it has lost <target dev='…' managed='no'/>", AGAIN)
+    kind, vf = GuestType.parse(request.get("type", "")), stored.settings(request)
+    if kind is GuestType.TAP and vf != UNSET:
+        raise XmlError("it asks for a tap, which is not on a VF, and for what a VF is set to", NO_VF)
     mode, queues = request.get("mode"), _number(interface, "driver", "queues")
     return Request(
         alias=alias,
         name=check_definition_name(request.get("name", "")),
-        type=GuestType.parse(request.get("type", "")),
+        type=kind,
         mode=None if mode is None else Mode.parse(mode),
         mac=MacAddress.of_station(_given(interface, "mac", "address") or ""),
         device=check_device_name(device),
         mtu=_number(interface, "mtu", "size"),
         queues=1 if queues is None else queues,
         line=interface.sourceline,
+        vf=vf,
+        outbound=_number(interface, "bandwidth/outbound", "average"),
     )
 
 

@@ -6,12 +6,12 @@ import errno
 import socket
 import struct
 
+from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.attributes import pack, unpack
 from libvirt_vepa.errors import KernelError
 from libvirt_vepa.exchange import NETLINK_ROUTE, RefusedError, dump, generic
 from libvirt_vepa.exchange import talk as talk_to
 from libvirt_vepa.links import Link, told
-from libvirt_vepa.model import MacAddress, PciAddress
 from libvirt_vepa.vfs import IFINFOMSG, IFLA_EXT_MASK, RTEXT_FILTER_VF, RTM_GETLINK, patiently
 
 # linux/rtnetlink.h, linux/if_bridge.h and linux/neighbour.h

@@ -5,18 +5,22 @@ The cost does not grow with the number of guests that run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from libvirt_vepa import definitions, sysfs
+from libvirt_vepa import definitions, inventory, pci, sysfs
+from libvirt_vepa.errors import HostError
+from libvirt_vepa.inventory import Card
 from libvirt_vepa.model import Guest, HostInterface
 from libvirt_vepa.netlink import Link, Netlink
 from libvirt_vepa.state import Lease, Store
 
+NO_CARD = Card("")
+
 
 @dataclass(frozen=True)
 class Nic:
-    """A NIC that a definition names: the device, what it is a port of, and what stands on it.
+    """A NIC that a definition names: the device, what it is a port of, what stands on it, and what card it is.
 
     `passthru` names the macvtap that has the NIC for itself, "" where there is none.
     """
@@ -24,14 +28,16 @@ class Nic:
     link: Link
     master: Link | None
     passthru: str
+    card: Card = NO_CARD
 
 
 @dataclass(frozen=True)
 class Facts:
     """What is known of the host when a plan is made; what is not there is not in the mappings.
 
-    `definitions` by name, `nics` and `bridges` by device, `devices` and `leases` by the name of the guest's device,
-    `macs` by the address. What a guest that starts itself holds from an earlier start is left out.
+    `definitions` by name, each with its NIC's name as it is now, `nics` and `bridges` by device, `devices` and `leases`
+    by the name of the guest's device, `macs` by the address. What a guest that starts holds itself, from an earlier
+    start, is left out.
     """
 
     definitions: dict[str, HostInterface]
@@ -42,16 +48,35 @@ class Facts:
     macs: dict[str, Lease]
 
 
-def load_definitions(guest: Guest, directory: Path) -> dict[str, HostInterface]:
-    """Return the definitions of the names that a guest asks for.
+def load_definitions(guest: Guest, directory: Path, netlink: Netlink) -> dict[str, HostInterface]:
+    """Return the definitions of the names that a guest asks for, each with the name that its NIC has now.
 
-    Raises HostError where one does not exist and XmlError where its file is damaged.
+    Raises HostError where one does not exist, or its NIC is given by what no NIC has, and XmlError where its file is
+    damaged.
     """
     found = {}
     for request in guest.requests:
         if request.name not in found:
-            found[request.name] = definitions.load(request.name, directory)
+            host = definitions.load(request.name, directory)
+            found[request.name] = replace(host, device=_device(host, netlink))
     return found
+
+
+def _device(host: HostInterface, netlink: Netlink) -> str:
+    """Return the name that a definition's NIC has now; one that is given by its name need not be there."""
+    if host.address:
+        names = [name for name in (pci.device_of(host.address),) if name]
+    elif host.mac:
+        names = [link.name for link in netlink.with_mac(host.mac)]
+    else:
+        link = netlink.find(host.device)
+        return link.name if link else host.device
+    if len(names) != 1:
+        what = f"PCI address {host.address}" if host.address else f"MAC {host.mac}"
+        number = f"{len(names)} NICs have" if names else "no NIC has"
+        remedy = "see 'ip -d link', and define it anew with 'libvirt-vepa iface-define'"
+        raise HostError(f"'{host.name}' is given by {what}, which {number} on this host", remedy)
+    return names[0]
 
 
 def observe(
@@ -61,11 +86,11 @@ def observe(
 
     What a `running` guest holds already is in use, as any other's is.
     """
-    nics = {host.device: _nic(host.device, netlink) for host in named.values()}
+    own_uuid = "" if running else guest.uuid
+    nics = {host.device: _nic(host, own_uuid, netlink, store) for host in named.values()}
     bridges = {host.bridge: netlink.find(host.bridge) for host in named.values() if host.bridge}
     journal = store.load(guest.uuid) if guest.uuid else None
     own = {use.device for use in journal.uses} if journal and not running else set()
-    own_uuid = "" if running else guest.uuid
     devices = {request.device: netlink.find(request.device) for request in guest.requests if request.device not in own}
     return Facts(
         definitions=named,
@@ -77,11 +102,12 @@ def observe(
     )
 
 
-def _nic(device: str, netlink: Netlink) -> Nic | None:
-    link = netlink.find(device)
+def _nic(host: HostInterface, but_by: str, netlink: Netlink, store: Store) -> Nic | None:
+    link = netlink.find(host.device)
     if link is None:
         return None
-    return Nic(link, netlink.at(link.master), _passthru(device, netlink))
+    card = inventory.look(link, host.type, but_by, netlink, store)
+    return Nic(link, netlink.at(link.master), _passthru(host.device, netlink), card)
 
 
 def _passthru(device: str, netlink: Netlink) -> str:

@@ -28,29 +28,41 @@ def open_host(store: Store) -> Iterator[Host]:
 def look(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> plan.Plan:
     """Return what `begin` would do for a guest now; changes nothing. Raises as `begin` does."""
     with said_of(guest.where):
-        return _plan(guest, facts.load_definitions(guest, directory), host)
+        return _plan(guest, facts.load_definitions(guest, directory, host.netlink), host)
 
 
-def begin(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> None:
-    """Make a guest's devices, all or none.
+def begin(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> tuple[str, ...]:
+    """Make a guest's devices, all or none; return what an administrator should know of them.
 
     Raises VepaError, with the guest named, where that is refused or fails; what the guest left
     behind at an earlier start is cleaned away first.
     """
     holder = f"the start of {guest.where}"
     with said_of(guest.where):
-        named = facts.load_definitions(guest, directory)
+        named = facts.load_definitions(guest, directory, host.netlink)
         nics = tuple({definition.device for definition in named.values()})
         with host.store.lock_guest(guest.uuid, holder):
             # What cannot be cleaned away is known only to the old journal, which a new one would replace.
             for failure in _clean(guest.uuid, host, holder):
                 raise failure
             with host.store.lock_nics(nics, holder):
-                apply.run(guest, _plan(guest, named, host), host)
+                made = _whole(guest, named, host)
+                apply.run(guest, made, host)
+    return made.remarks
 
 
 def _plan(guest: Guest, named: dict[str, HostInterface], host: Host, *, running: bool = False) -> plan.Plan:
     return plan.make(guest, facts.observe(guest, named, host.netlink, host.store, running=running))
+
+
+def _whole(guest: Guest, named: dict[str, HostInterface], host: Host, *, running: bool = False) -> plan.Plan:
+    """Return the plan, once what it stands on and what is no guest's has been made: VFs that a definition wants."""
+    made = _plan(guest, named, host, running=running)
+    if not made.made_first:
+        return made
+    for operation in made.made_first:
+        operation.apply(host)
+    return _plan(guest, named, host, running=running)
 
 
 def attach(more: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> None:
@@ -60,10 +72,10 @@ def attach(more: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> 
     """
     holder = f"the attaching to {more.where}"
     with said_of(more.where):
-        named = facts.load_definitions(more, directory)
+        named = facts.load_definitions(more, directory, host.netlink)
         nics = tuple({definition.device for definition in named.values()})
         with host.store.lock_guest(more.uuid, holder), host.store.lock_nics(nics, holder):
-            made = _plan(more, named, host, running=True)
+            made = _whole(more, named, host, running=True)
             apply.run(more, made, host, host.store.load(more.uuid))
 
 

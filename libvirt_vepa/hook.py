@@ -53,7 +53,8 @@ def _prepare(document: bytes) -> int:
         from libvirt_vepa import guests
 
         with guests.open_host(Store()) as host:
-            guests.begin(guest, host)
+            for remark in guests.begin(guest, host):
+                _tell(f"{guest.where}: {remark}")
     return DONE
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from libvirt_vepa import definitions, nics, protocol, xdr
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import HostError, TakenError, VepaError, XmlError, printable
 from libvirt_vepa.jobs import Job, ask, code_of, failed
 from libvirt_vepa.messages import FAILED, MARK, ORIGIN, XML_ERROR
-from libvirt_vepa.model import MacAddress
 from libvirt_vepa.nics import Nic
 from libvirt_vepa.protocol import Interface
 from libvirt_vepa.state import Store
@@ -203,8 +203,9 @@ def _is_active(call: Call, own: Nic) -> Message:
 
 
 def _undefine(call: Call, own: Nic) -> Message:
-    Store().must_be_unused(own.definition)
-    definitions.undefine(own.definition)
+    from libvirt_vepa import retire
+
+    retire.undefine(own.definition, Store())
     return call.message.reply(b"")
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.model import MacAddress
 
 # linux/if.h and linux/if_arp.h
 IFF_UP = 0x1

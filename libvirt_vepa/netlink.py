@@ -14,9 +14,11 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from libvirt_vepa import embedded, features, links, pci, vfs
+from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.features import Feature
 from libvirt_vepa.links import IFF_ALLMULTI, IFF_UP, Link, refused, told
-from libvirt_vepa.model import DEVICE_NAME_BYTES, MacAddress, PciAddress, VfSettings
+from libvirt_vepa.model import DEVICE_NAME_BYTES
+from libvirt_vepa.settings import VfSettings
 from libvirt_vepa.vfs import Vf
 
 __all__ = ["Feature", "Link", "Netlink", "Vf"]

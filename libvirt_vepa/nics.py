@@ -45,6 +45,8 @@ def find(name: bytes) -> Nic | None:
 
 def shown(host: HostInterface) -> Nic:
     """Return a definition as clients see it. Raises KernelError where /sys cannot be read."""
+    if not host.device:
+        return Nic(host.name)
     return Nic(host.name, sysfs.address(host.device).encode(), sysfs.is_running(host.device))
 
 

@@ -6,14 +6,14 @@ may be applied again; what has gone need not be undone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import ClassVar
 
-from libvirt_vepa import sysfs
-from libvirt_vepa.errors import NewerStateError, TakenError
-from libvirt_vepa.journal import INTERFACES, Record
-from libvirt_vepa.model import MacAddress
+from libvirt_vepa import pci, sysfs
+from libvirt_vepa.addresses import MacAddress, PciAddress
+from libvirt_vepa.errors import KernelError, TakenError
+from libvirt_vepa.journal import Record
 from libvirt_vepa.netlink import Link, Netlink
 from libvirt_vepa.state import Lease, Store
 
@@ -26,6 +26,23 @@ class Host:
 
     netlink: Netlink
     store: Store
+
+    def find(self, device: str) -> Link | None:
+        """Return a device by its name, or a function's by its PCI address, which no name can be; None where it is gone.
+
+        A function's device may get another name whenever its driver is bound anew.
+        """
+        if ":" not in device:
+            return self.netlink.find(device)
+        name = pci.device_of(PciAddress.parse(device))
+        return self.netlink.find(name) if name else None
+
+    def need(self, device: str) -> Link:
+        """Return what `find` does; KernelError where it is gone."""
+        link = self.find(device)
+        if link is None:
+            raise KernelError(f"{device} has gone", "see that nothing else manages it, then try again")
+        return link
 
 
 @dataclass(frozen=True)
@@ -106,10 +123,10 @@ class SetUp(Operation):
         return f"put {self.device} up"
 
     def apply(self, host: Host) -> None:
-        host.netlink.set_up(host.netlink.need(self.device))
+        host.netlink.set_up(host.need(self.device))
 
     def drifts(self, host: Host) -> Iterator[str]:
-        link = host.netlink.find(self.device)
+        link = host.find(self.device)
         if link is None:
             yield f"{self.device} has gone"
         elif not link.up:
@@ -118,7 +135,7 @@ class SetUp(Operation):
 
 @dataclass(frozen=True)
 class CreateMacvtap(Operation):
-    """Create a macvtap on a NIC; `mode` in the kernel's words, `mtu` in bytes or None for the NIC's."""
+    """Create a macvtap on a NIC or a VF; `mode` in the kernel's words, `mtu` in bytes or None for that below."""
 
     device: str
     nic: str
@@ -131,7 +148,7 @@ class CreateMacvtap(Operation):
         return f"create macvtap {self.device} on {self.nic}: mode {self.mode}, MAC {self.mac}{mtu}"
 
     def apply(self, host: Host) -> None:
-        below = host.netlink.need(self.nic)
+        below = host.need(self.nic)
         host.netlink.create_macvtap(self.device, below, MacAddress.parse(self.mac), self.mode, self.mtu)
 
     def drifts(self, host: Host) -> Iterator[str]:
@@ -139,11 +156,11 @@ class CreateMacvtap(Operation):
         if link is None:
             yield f"{self.device} has gone"
             return
-        yield from _differences(link, kind="macvtap", mac=MacAddress.parse(self.mac), mode=self.mode)
+        yield from differences(link, kind="macvtap", mac=MacAddress.parse(self.mac), mode=self.mode)
         if self.mtu is not None:
-            yield from _differences(link, mtu=self.mtu)
-        below = host.netlink.at(link.lower)
-        if below is None or below.name != self.nic:
+            yield from differences(link, mtu=self.mtu)
+        below = host.find(self.nic)
+        if below is None or below.index != link.lower:
             yield f"{self.device} does not stand on {self.nic}"
 
     def undo(self, host: Host) -> None:
@@ -175,7 +192,7 @@ class CreateTap(Operation):
         if link is None:
             yield f"{self.device} has gone"
             return
-        yield from _differences(
+        yield from differences(
             link, kind="tun", mac=MacAddress.parse(self.mac), mtu=self.mtu, multi_queue=self.multi_queue
         )
 
@@ -259,28 +276,9 @@ class AwaitNode(Operation):
             yield f"{self.device} has no character device below /dev"
 
 
-def _differences(link: Link, **wanted: object) -> Iterator[str]:
+def differences(link: Link, **wanted: object) -> Iterator[str]:
     """Yield one line for each attribute of a device that is not as wanted."""
     for name, value in wanted.items():
         found = getattr(link, name)
         if found != value:
             yield f"{link.name} has {name} {found} instead of {value}"
-
-
-KNOWN = {
-    kind.__name__: kind
-    for kind in (TakeLease, SetUp, CreateMacvtap, CreateTap, DisableIpv6, ReceiveAllMulticast, JoinBridge, AwaitNode)
-}
-
-
-def from_record(record: Mapping[str, Any]) -> Operation:
-    """Return the operation that `record` made; NewerStateError where this version does not know it."""
-    values = dict(record) if isinstance(record, dict) else {}
-    values.pop(INTERFACES, None)
-    kind = KNOWN.get(str(values.pop("operation", "")))
-    if kind is None or set(values) != {field.name for field in fields(kind)}:
-        raise NewerStateError(
-            f"the journal holds an operation that is not known here: {record}",
-            "install the libvirt-vepa that wrote it again",
-        )
-    return kind(**values)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from libvirt_vepa.addresses import PciAddress
 from libvirt_vepa.errors import KernelError, XmlError
-from libvirt_vepa.model import PciAddress
 from libvirt_vepa.sysfs import read
 
 # Where the tree is; a test may have another.

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from libvirt_vepa import placement
+from libvirt_vepa.cards import MakeVfs, Share
 from libvirt_vepa.errors import HostError, TakenError
 from libvirt_vepa.facts import Facts, Nic
+from libvirt_vepa.inventory import VF
 from libvirt_vepa.journal import INTERFACES, Record, Use
 from libvirt_vepa.model import Guest, GuestType, HostInterface, HostType, Mode, Request
 from libvirt_vepa.netlink import Link
@@ -26,6 +29,7 @@ from libvirt_vepa.operations import (
     TakeLease,
     taken,
 )
+from libvirt_vepa.settings import VfSettings
 
 # MAX_TAP_QUEUES of linux/if_tun.h and linux/if_macvlan.h; ETH_MIN_MTU of linux/if_ether.h.
 MAX_QUEUES = 256
@@ -38,11 +42,18 @@ class Plan:
     """What will be done for a guest, in order, and which NICs its interfaces stand on.
 
     `interfaces` are the aliases of those that need an operation; what is missing there is for the whole guest.
+    `remarks` are what an administrator should know, a line each.
     """
 
     operations: tuple[Operation, ...]
     uses: tuple[Use, ...]
     interfaces: Mapping[Operation, tuple[str, ...]] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def made_first(self) -> tuple[MakeVfs, ...]:
+        """What must be there before the rest can be planned; a plan with any of it is not whole."""
+        return tuple(operation for operation in self.operations if isinstance(operation, MakeVfs))
 
     def records(self) -> tuple[Record, ...]:
         """Return the operations as the journal holds them."""
@@ -53,24 +64,50 @@ class Plan:
         return {**operation.record(), **({INTERFACES: list(aliases)} if aliases else {})}
 
 
+class _Draft:
+    """A plan while it is made."""
+
+    def __init__(self, guest: Guest, facts: Facts) -> None:
+        self.guest, self.facts = guest, facts
+        self.steps: dict[Operation, tuple[str, ...]] = {}
+        self.uses: list[Use] = []
+        self.remarks: list[str] = []
+
+    @property
+    def leased(self) -> set[str]:
+        """The VFs that the interfaces before this one get."""
+        return {step.key for step in self.steps if isinstance(step, TakeLease) and step.kind == VF}
+
+    def add(self, operation: Operation, alias: str) -> None:
+        """Take a step once, whoever needs it; raises HostError where two interfaces of the guest need it otherwise."""
+        if isinstance(operation, Share):
+            self._check(operation)
+        self.steps[operation] = tuple(dict.fromkeys((*self.steps.get(operation, ()), alias)))
+
+    def _check(self, wanted: Share) -> None:
+        for other in self.steps:
+            if isinstance(other, Share) and (other.kind, other.nic) == (wanted.kind, wanted.nic) and other != wanted:
+                what = f"another interface of this guest needs {other.kind} {other.value} of NIC {other.nic}"
+                raise HostError(f"{what}, and this one {wanted.value}", "ask for modes that fit")
+
+
 def make(guest: Guest, facts: Facts) -> Plan:
     """Return the plan for a guest.
 
     Raises HostError or TakenError, with the interface named, where the host cannot give what is asked.
     """
-    steps: dict[Operation, tuple[str, ...]] = {}
-    uses: list[Use] = []
+    draft = _Draft(guest, facts)
     for request in guest.requests:
         try:
-            if any(other.device == request.device for other in uses):
+            if any(other.device == request.device for other in draft.uses):
                 raise TakenError(f"device {request.device} is another interface's of this guest", OTHER_NAME)
             use = _use(request, facts)
-            for operation in _operations(guest, request, use, facts):
-                steps[operation] = tuple(dict.fromkeys((*steps.get(operation, ()), request.alias)))
+            for operation in _operations(request, use, draft):
+                draft.add(operation, request.alias)
         except (HostError, TakenError) as error:
             raise error.within(request.where) from error
-        uses.append(use)
-    return Plan(tuple(steps), tuple(uses), steps)
+        draft.uses.append(use)
+    return Plan(tuple(draft.steps), tuple(draft.uses), draft.steps, tuple(dict.fromkeys(draft.remarks)))
 
 
 def _use(request: Request, facts: Facts) -> Use:
@@ -86,7 +123,8 @@ def _use(request: Request, facts: Facts) -> Use:
     return Use(request.alias, host.name, request.device, host.device, mode.value)
 
 
-def _operations(guest: Guest, request: Request, use: Use, facts: Facts) -> Iterator[Operation]:
+def _operations(request: Request, use: Use, draft: _Draft) -> Iterator[Operation]:
+    guest, facts = draft.guest, draft.facts
     host = facts.definitions[request.name]
     nic = _nic(host, facts)
     _check_free(request, facts)
@@ -96,17 +134,42 @@ def _operations(guest: Guest, request: Request, use: Use, facts: Facts) -> Itera
     yield SetUp(nic.link.name)
     if request.type is GuestType.TAP:
         yield from _tap(request, _bridge(host, nic, facts))
+    elif host.type is HostType.SRIOV:
+        yield from _on_vf(request, host, nic, Mode(use.mode), draft)
     else:
-        yield from _macvtap(request, nic, Mode(use.mode))
+        _check_unshared(nic)
+        yield from _on_nic(guest, request, host, nic, Mode(use.mode))
+
+
+def _on_nic(guest: Guest, request: Request, host: HostInterface, nic: Nic, mode: Mode) -> Iterator[Operation]:
+    if request.vf != VfSettings():
+        raise HostError(
+            f"'{host.name}' is of type {host.type.value}, and <vlan> and <vf> are for sr-iov", "leave them out"
+        )
+    if host.type is HostType.VMDQ:
+        yield from placement.offload(guest, nic)
+    else:
+        yield from placement.beside(guest, nic, mode)
+    yield from _macvtap(request, nic.link.name, mode.kernel)
+    if host.type is HostType.VMDQ:
+        yield from placement.station(guest, request, nic, mode)
+
+
+def _on_vf(request: Request, host: HostInterface, nic: Nic, mode: Mode, draft: _Draft) -> Iterator[Operation]:
+    first = placement.missing(host, nic)
+    if first:
+        yield first
+        return
+    function = placement.pick(host, nic, draft.leased)
+    draft.remarks += placement.remarks(request, host, nic, mode, function)
+    yield from placement.switch(draft.guest, nic, placement.switch_for(mode))
+    yield from placement.virtual(draft.guest, request, host, nic, function)
+    yield from placement.filters(request, nic, function, mode)
+    yield from _macvtap(request, str(function.address), "passthru")
 
 
 def _nic(host: HostInterface, facts: Facts) -> Nic:
     """Return the NIC behind a definition, if it is one that can be used."""
-    if host.type is not HostType.ETHERNET:
-        raise HostError(
-            f"'{host.name}' is of type {host.type.value}, which cannot be started yet",
-            f"define '{host.name}' with <type>ethernet</type>, or wait for a version that can",
-        )
     nic = facts.nics.get(host.device)
     if nic is None:
         raise HostError(
@@ -152,10 +215,9 @@ def _check_values(request: Request, nic: Link) -> None:
         raise HostError(f"{request.queues} queues cannot be had", f"ask for 1 to {MAX_QUEUES}")
 
 
-def _macvtap(request: Request, nic: Nic, mode: Mode) -> Iterator[Operation]:
-    _check_unshared(nic)
+def _macvtap(request: Request, below: str, mode: str) -> Iterator[Operation]:
     device = request.device
-    yield CreateMacvtap(device, nic.link.name, str(request.mac), mode.kernel, request.mtu)
+    yield CreateMacvtap(device, below, str(request.mac), mode, request.mtu)
     yield DisableIpv6(device)
     yield ReceiveAllMulticast(device)
     yield SetUp(device)

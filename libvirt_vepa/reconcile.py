@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from libvirt_vepa import apply, guests, metadata
+from libvirt_vepa import apply, guests, metadata, pci
+from libvirt_vepa.addresses import MacAddress, PciAddress
+from libvirt_vepa.cards import OFFLOAD, SWITCH, Share
 from libvirt_vepa.errors import NewerStateError, StateError, VepaError
+from libvirt_vepa.inventory import VF
 from libvirt_vepa.journal import Journal
-from libvirt_vepa.model import MacAddress
 from libvirt_vepa.operations import CreateMacvtap, CreateTap, Host, Operation, TakeLease
 from libvirt_vepa.state import Lease
+from libvirt_vepa.virtual import ZEROS, HearNoSiblings, JoinSiblings, SetVfMac
 
 HOLDER = "'libvirt-vepa reconcile'"
 
@@ -90,10 +93,14 @@ def _read(uuid: str, host: Host) -> Leftover:
 
 
 def _leased(leases: tuple[Lease, ...], host: Host) -> Iterator[Operation]:
-    """Yield the steps that a guest's leases tell of: themselves, and the devices that have its name and its MAC."""
+    """Yield the steps that a guest's leases tell of: themselves, its VFs, the devices with its name and its MAC."""
     macs = {MacAddress.parse(lease.key) for lease in leases if lease.kind == "mac"}
     for lease in leases:
         yield TakeLease(lease.kind, lease.key, lease.uuid, lease.guest)
+        yield from _shared(lease, host)
+    for lease in leases:
+        if lease.kind == VF:
+            yield from _virtual(PciAddress.parse(lease.key), macs, host)
     for lease in leases:
         link = host.netlink.find(lease.key) if lease.kind == "device" else None
         if link and link.kind == "macvtap" and link.mac in macs:
@@ -101,6 +108,28 @@ def _leased(leases: tuple[Lease, ...], host: Host) -> Iterator[Operation]:
             yield CreateMacvtap(link.name, below.name if below else "?", str(link.mac), link.mode, None)
         elif link and link.kind == "tun" and link.mac in {mac.for_tap for mac in macs}:
             yield CreateTap(link.name, str(link.mac), link.multi_queue, link.mtu)
+
+
+def _shared(lease: Lease, host: Host) -> Iterator[Operation]:
+    """Yield what a guest shares of NICs."""
+    for sharing in (*host.store.shared.of(SWITCH), *host.store.shared.of(OFFLOAD)):
+        if lease.uuid in sharing.users:
+            yield Share(sharing.kind, sharing.nic, sharing.value, lease.uuid, lease.guest)
+
+
+def _virtual(address: PciAddress, macs: set[MacAddress], host: Host) -> Iterator[Operation]:
+    """Yield what was done to a VF, as far as it still has one of the guest's MACs; what it was before is lost."""
+    physical = pci.physical_of(address)
+    nic = pci.device_of(physical) if physical else None
+    link = host.find(nic) if nic else None
+    if physical is None or link is None:
+        return
+    numbers = {virtual.number for virtual in pci.vfs_of(physical) if virtual.address == address}
+    for said in host.netlink.vfs(link):
+        if said.number in numbers and said.mac in macs:
+            yield SetVfMac(link.name, said.number, str(address), str(said.mac), str(ZEROS))
+            yield JoinSiblings(link.name, str(said.mac))
+            yield HearNoSiblings(link.name, str(address), str(said.mac), True)
 
 
 def put_back(leftover: Leftover, host: Host, running: Callable[[], Mapping[str, bytes]]) -> tuple[VepaError, ...]:

@@ -1,7 +1,8 @@
 """What libvirt-vepa must not forget while guests run: /run/libvirt/vepa.
 
     guests/UUID.json   the journal: what was done for one guest, written before it is done
-    leases/KIND-KEY    what only one guest may have at a time (a MAC address, a device name)
+    leases/KIND-KEY    what only one guest may have at a time (a MAC address, a device name, a VF)
+    shared/KIND-NIC    what guests share of a NIC, or a definition has made of it: what it was before, and whose it is
     locks/NAME         held while something is decided and done
 
 All of it is gone at reboot, as the devices are. Files appear whole or not at all.
@@ -13,14 +14,14 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from libvirt_vepa import locks
-from libvirt_vepa.errors import HostError, NewerStateError, StateError, TakenError, remedy_for
+from libvirt_vepa import kept, locks
+from libvirt_vepa.errors import HostError, NewerStateError, StateError, TakenError
 from libvirt_vepa.journal import Journal, Use
+from libvirt_vepa.sharing import Sharings
 
 ROOT = Path("/run/libvirt/vepa")
 VERSION = 1
@@ -51,6 +52,7 @@ class Store:
     def __init__(self, root: Path = ROOT) -> None:
         self._guests = root / "guests"
         self._leases = root / "leases"
+        self.shared = Sharings(root / "shared")
         self._locks = root / "locks"
 
     # -- locks
@@ -85,15 +87,15 @@ class Store:
             "operations": [dict(operation) for operation in written.operations],
         }
         beginning = self._beginning(written.uuid)
-        _write(beginning, json.dumps(record, indent=1) + "\n")
-        with _told(f"write {self._journal(written.uuid)}"):
+        kept.write(beginning, json.dumps(record, indent=1) + "\n")
+        with kept.told(f"write {self._journal(written.uuid)}"):
             beginning.replace(self._journal(written.uuid))
         return written
 
     def load(self, uuid: str) -> Journal | None:
         """Return a guest's journal, or None where there is none; StateError where it cannot be understood."""
         path = self._journal(uuid)
-        with _told(f"read {path}"):
+        with kept.told(f"read {path}"):
             try:
                 text = path.read_text(encoding="utf-8")
             except FileNotFoundError:
@@ -104,13 +106,13 @@ class Store:
 
     def forget(self, uuid: str) -> None:
         """Remove a guest's journal and what an interrupted `save` left of it."""
-        with _told(f"remove {self._journal(uuid)}"):
+        with kept.told(f"remove {self._journal(uuid)}"):
             self._beginning(uuid).unlink(missing_ok=True)
             self._journal(uuid).unlink(missing_ok=True)
 
     def guests(self) -> tuple[str, ...]:
         """Return the UUIDs of all guests that have a journal, or the beginning of one."""
-        found = {path.name.partition(".")[0] for path in _entries(self._guests)}
+        found = {path.name.partition(".")[0] for path in kept.entries(self._guests)}
         return tuple(sorted(uuid for uuid in found if UUID_PATTERN.fullmatch(uuid)))
 
     def must_be_unused(self, name: str) -> None:
@@ -128,7 +130,7 @@ class Store:
     def holder(self, kind: str, key: str) -> Lease | None:
         """Return who holds something, or None where it is free."""
         path = self._leases / f"{kind}-{key}"
-        with _told(f"read {path}"):
+        with kept.told(f"read {path}"):
             try:
                 return Lease(**json.loads(path.read_text(encoding="utf-8")))
             except FileNotFoundError:
@@ -144,7 +146,7 @@ class Store:
         """
         path = self._leases / lease.file
         temporary = self._unlinked(lease)
-        _write(temporary, json.dumps(vars(lease)) + "\n")
+        kept.write(temporary, json.dumps(vars(lease)) + "\n")
         try:
             # Who held it may give it back between the two looks.
             for _ in range(ATTEMPTS):
@@ -159,7 +161,7 @@ class Store:
 
     def _link(self, temporary: Path, path: Path) -> bool:
         """Give a file its place, unless that is taken."""
-        with _told(f"write {path}"):
+        with kept.told(f"write {path}"):
             try:
                 os.link(temporary, path)
             except FileExistsError:
@@ -170,14 +172,14 @@ class Store:
         """Give a lease back; one that another guest holds by now is left alone."""
         holder = self.holder(lease.kind, lease.key)
         path = self._leases / lease.file
-        with _told(f"remove {path}"):
+        with kept.told(f"remove {path}"):
             self._unlinked(lease).unlink(missing_ok=True)
             if holder is not None and holder.uuid == lease.uuid:
                 path.unlink(missing_ok=True)
 
     def leases(self) -> tuple[Lease, ...]:
         """Return all leases that are held; one that is damaged tells of nobody."""
-        names = sorted(path.name for path in _entries(self._leases) if TEMPORARY not in path.name)
+        names = sorted(path.name for path in kept.entries(self._leases) if TEMPORARY not in path.name)
         found = (self._readable(*name.split("-", 1)) for name in names if "-" in name)
         return tuple(lease for lease in found if lease is not None)
 
@@ -200,28 +202,6 @@ class Store:
     def _unlinked(self, lease: Lease) -> Path:
         """Where a lease is written before it is taken: a file for each guest that tries."""
         return self._leases / f"{lease.file}{TEMPORARY}-{lease.uuid}"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a whole file, on disk before this returns; nothing stays of one that does not fit."""
-    with _told(f"write {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            path.unlink(missing_ok=True)
-            raise
-
-
-def _entries(folder: Path) -> list[Path]:
-    with _told(f"read {folder}"):
-        try:
-            return list(folder.iterdir())
-        except FileNotFoundError:
-            return []
 
 
 def _checked(uuid: str) -> str:
@@ -247,12 +227,3 @@ def _journal(text: str, path: Path) -> Journal:
 
 def _damaged(path: Path) -> StateError:
     return StateError(f"{path} is damaged", "stop the guest, then run 'libvirt-vepa reconcile'")
-
-
-@contextmanager
-def _told(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        remedy = remedy_for(error, "see that /run is writable and not full")
-        raise StateError(f"cannot {doing}: {error.strerror}", remedy) from error

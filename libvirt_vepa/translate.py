@@ -14,8 +14,9 @@ from typing import Any
 from lxml import etree
 
 from libvirt_vepa import asked, documents
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import XmlError
-from libvirt_vepa.model import HostInterface, MacAddress
+from libvirt_vepa.model import HostInterface
 
 DECLARATION = re.compile(rb"(?:\xef\xbb\xbf)?(<\?xml\s[^>]*\?>)")
 ENCODING = re.compile(rb"(encoding\s*=\s*['\"])(?!(?i:utf-8)['\"])[^'\"]*")

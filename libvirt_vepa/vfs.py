@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.attributes import pack, unpack
 from libvirt_vepa.errors import KernelError
 from libvirt_vepa.exchange import NETLINK_ROUTE, talk
 from libvirt_vepa.links import Link, told
-from libvirt_vepa.model import LinkState, MacAddress, VfSettings, VlanProtocol
+from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
 
 # linux/rtnetlink.h and linux/if_link.h; what is asked for is the VFs, without the counters: with them the
 # list of a card with many VFs outgrows an attribute.

@@ -14,7 +14,8 @@
   Parameter:
     hosts   what each name means: NAME=NIC:MODE[:BRIDGE], separated by blanks. MODE (vepa, pepa or bridge) is
             what a macvtap without a mode gets, BRIDGE is what a tap joins. Default: none. The sheet ends
-            with a message where a name that is asked for, or its bridge for a tap, is missing.
+            with a message where a name that is asked for, or its bridge for a tap, is missing, and where
+            a request is about a VF (vlan, vf).
 -->
 <xsl:stylesheet version="1.0"
     xmlns:xsl="http://www.w3.org/1999/XSL/Transform"
@@ -73,6 +74,7 @@
           <xsl:with-param name="name" select="string($request/@name)"/>
           <xsl:with-param name="type" select="string($request/@type)"/>
           <xsl:with-param name="mode" select="string($request/@mode)"/>
+          <xsl:with-param name="settings" select="$request/physical:vlan | $request/physical:vf"/>
         </xsl:call-template>
       </xsl:when>
       <xsl:otherwise><xsl:copy><xsl:apply-templates select="@* | node()"/></xsl:copy></xsl:otherwise>
@@ -83,11 +85,16 @@
     <xsl:param name="name"/>
     <xsl:param name="type"/>
     <xsl:param name="mode"/>
+    <xsl:param name="settings" select="vlan | vf"/>
     <xsl:variable name="indent" select="text()[normalize-space() = '' and contains(., '&#10;')][1]"/>
     <xsl:variable name="all" select="concat(' ', normalize-space($hosts), ' ')"/>
     <xsl:variable name="host" select="substring-before(substring-after($all, concat(' ', $name, '=')), ' ')"/>
     <xsl:if test="not($host) or contains($name, ' ')">
       <xsl:message terminate="yes">what '<xsl:value-of select="$name"/>' means is not in the parameter 'hosts'</xsl:message>
+    </xsl:if>
+    <!-- libvirt's own macvtap has a VLAN only in mode passthrough, on a VF that is named here. -->
+    <xsl:if test="$settings">
+      <xsl:message terminate="yes">&lt;vlan> and &lt;vf> need a VF, which libvirt's own interfaces do not lease</xsl:message>
     </xsl:if>
     <interface>
       <xsl:attribute name="type">

@@ -3,9 +3,9 @@
   From what libvirt stores back to what people write: the inverse of stored.xsl.
 
   Every <interface type='ethernet'> whose alias has a request in its own domain's metadata becomes an
-  <interface type='physical'>: name, type and target first, then the rest in its order. A device name and an
-  alias that were only derived from a MAC are left out, and all requests go. Everything else is copied, and so
-  is what other programs keep in the metadata, whatever it is.
+  <interface type='physical'>: name, type, target, vlan and vf first, then the rest in its order. A device name
+  and an alias that were only derived from a MAC are left out, and all requests go. Everything else is copied,
+  and so is what other programs keep in the metadata, whatever it is.
 
   XSLT 1.0 without extensions and without parameters:
 
@@ -79,6 +79,20 @@
           <xsl:copy-of select="$request/@mode"/>
         </target>
       </xsl:if>
+      <xsl:for-each select="$request/physical:vlan">
+        <xsl:value-of select="$indent"/>
+        <vlan>
+          <xsl:for-each select="physical:tag">
+            <xsl:if test="$indent"><xsl:value-of select="concat($indent, '  ')"/></xsl:if>
+            <tag><xsl:copy-of select="@*"/></tag>
+          </xsl:for-each>
+          <xsl:value-of select="$indent"/>
+        </vlan>
+      </xsl:for-each>
+      <xsl:for-each select="$request/physical:vf">
+        <xsl:value-of select="$indent"/>
+        <vf><xsl:copy-of select="@*"/></vf>
+      </xsl:for-each>
       <xsl:apply-templates select="node()" mode="content"/>
     </interface>
   </xsl:template>

@@ -161,7 +161,25 @@
           </xsl:choose>
         </xsl:attribute>
       </xsl:if>
+      <xsl:call-template name="of-a-vf"/>
     </physical:interface>
+  </xsl:template>
+
+  <!-- What libvirt has no place for: the VLAN and the settings of the VF that the interface will be on. In a
+       domain they stand two blanks further in than the request itself. -->
+  <xsl:template name="of-a-vf">
+    <xsl:variable name="indent" select="../../text()[normalize-space() = '' and contains(., '&#10;')][1]"/>
+    <xsl:for-each select="vlan">
+      <xsl:if test="$indent"><xsl:value-of select="concat($indent, '      ')"/></xsl:if>
+      <physical:vlan>
+        <xsl:for-each select="tag"><physical:tag><xsl:copy-of select="@*"/></physical:tag></xsl:for-each>
+      </physical:vlan>
+    </xsl:for-each>
+    <xsl:for-each select="vf">
+      <xsl:if test="$indent"><xsl:value-of select="concat($indent, '      ')"/></xsl:if>
+      <physical:vf><xsl:copy-of select="@*"/></physical:vf>
+    </xsl:for-each>
+    <xsl:if test="(vlan or vf) and $indent"><xsl:value-of select="concat($indent, '    ')"/></xsl:if>
   </xsl:template>
 
   <!-- == An interface == -->
@@ -210,9 +228,10 @@
   </xsl:template>
   <xsl:template match="target" mode="content"><xsl:call-template name="target"/></xsl:template>
   <xsl:template match="alias" mode="content"><xsl:call-template name="alias-element"/></xsl:template>
-  <!-- Name and type are in the request now, and the blanks before them are of no use. -->
-  <xsl:template match="name | type" mode="content"/>
-  <xsl:template match="text()[following-sibling::node()[1][self::name or self::type]]" mode="content" priority="2"/>
+  <!-- These are in the request now, and the blanks before them are of no use. -->
+  <xsl:template match="name | type | interface[@type = 'physical']/vlan | interface[@type = 'physical']/vf" mode="content"/>
+  <xsl:template match="text()[following-sibling::node()[1][self::name or self::type or
+      (../@type = 'physical' and (self::vlan or self::vf))]]" mode="content" priority="2"/>
   <!-- A remark in the proposal's manner, behind an element, is none of the interface's content. -->
   <xsl:template match="text()[starts-with(normalize-space(), '//')]" mode="content" priority="1">
     <xsl:value-of select="../text()[normalize-space() = '' and contains(., '&#10;')][1]"/>

@@ -2,7 +2,8 @@
 
 NAME.proposed.xml is what people write, canonical, and NAME.stored.xml what libvirt keeps of it. Where there
 is a NAME.asked.xml (not canonical) or a NAME.edited.xml (stored, but another program has been at it), that
-one becomes NAME.stored.xml instead. NAME.native.xml is for a host without the hook. bare.* is a single
+one becomes NAME.stored.xml instead. NAME.native.xml is for a host without the hook; vf*, which ask for what only a
+VF has, have none. bare.* is a single
 interface, as hotplug takes it: it becomes bare.interface.xml and bare.request.xml.
 """
 
@@ -26,6 +27,7 @@ BARE_KINDS = ("proposed", "interface", "request", "native")
 SOURCES = ("asked", "edited", "proposed")
 FILES = {path.name for path in FOLDER.iterdir()}
 NAMES = sorted({name.split(".")[0] for name in FILES} - {BARE})
+NATIVE_NAMES = [name for name in NAMES if not name.startswith("vf")]
 # What the names in the documents mean, to the package and to the sheet.
 HOSTS = (
     HostInterface("lan", "eth0", HostType.ETHERNET, bridge="br-lan"),

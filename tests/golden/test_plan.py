@@ -13,13 +13,17 @@ from typing import Any
 import pytest
 
 from libvirt_vepa import domain, plan, translate
+from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.facts import Facts, Nic
-from libvirt_vepa.model import Guest, HostInterface, HostType, MacAddress, Mode
-from libvirt_vepa.netlink import Link
+from libvirt_vepa.inventory import Card, Function
+from libvirt_vepa.model import Guest, HostInterface, HostType, Mode
+from libvirt_vepa.netlink import Feature, Link, Vf
+from libvirt_vepa.settings import VfSettings, VlanProtocol
 from libvirt_vepa.state import Lease
 
 PAIRS = Path(__file__).parent / "plan"
+CARD = PciAddress.parse("0000:01:00.0")
 CASES = sorted(PAIRS.glob("*/*.guest.xml"))
 
 
@@ -48,9 +52,28 @@ def definition(
     return HostInterface(name, device, HostType.parse(type), tuple(map(Mode.parse, modes)), bridge)
 
 
-def nic(name: str, master: dict[str, Any] | None = None, passthru: str = "", **more: Any) -> Nic:
+def nic(
+    name: str, master: dict[str, Any] | None = None, passthru: str = "", card: dict[str, Any] | None = None, **more: Any
+) -> Nic:
     port_of = master["kind"] if master else ""
-    return Nic(link(name, port_of=port_of, **more), link(**master) if master else None, passthru)
+    above = link(**master) if master else None
+    return Nic(link(name, port_of=port_of, **more), above, passthru, a_card(**card or {}))
+
+
+def a_card(
+    driver: str = "", vfs: dict[str, str] | None = None, switch_mode: str | None = None, offload: str = ""
+) -> Card:
+    """Return a card; each VF is said by who has it, or by what else is in the way, "" where nothing is."""
+    functions = tuple(function(int(number), said) for number, said in (vfs or {}).items())
+    feature = Feature(on=offload == "on", fixed=offload == "fixed") if offload else None
+    return Card(driver, CARD, "legacy", 7 if functions else 0, functions, switch_mode, feature)
+
+
+def function(number: int, said: str) -> Function:
+    address = replace(CARD, slot=0x10, function=number)
+    guest = Lease("vf", str(address), "", said.removeprefix("guest ")) if said.startswith("guest ") else None
+    seen = Vf(number, MacAddress.parse("00:00:00:00:00:00"), VfSettings(0, 0, VlanProtocol.DOT1Q, True, False))
+    return Function(number, address, link(f"eth0v{number}"), seen, guest, "" if guest else said)
 
 
 def link(

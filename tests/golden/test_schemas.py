@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from lxml import etree
 
 from libvirt_vepa import definitions, documents
+from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.model import HostInterface, HostType, Mode
+from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
 from tests.golden.cases import BARE, HOSTS, NAMES, SHEETS, document, requests, source, xmllint
 
 RELAXNG = "{http://relaxng.org/ns/structure/1.0}"
 WORDS = "{urn:libvirt-vepa:words}wrong"
 GUEST = etree.parse(str(SHEETS / "guest.rng"))
 HOST = etree.parse(str(SHEETS / "host.rng"))
+# What both of them include.
+COMMON = etree.parse(str(SHEETS / "vf.rng"))
 
 
 def asked(name: str) -> bytes:
@@ -26,10 +32,38 @@ REQUESTS = [
     for data in (*map(asked, NAMES), *(document(name, "proposed") for name in (*NAMES, BARE)))
     for request in requests(data)
 ]
-FULL = HostInterface("lan", "eth0", HostType.SRIOV, (Mode.BRIDGE, Mode.VEPA, Mode.PEPA), "br0")
+LOW = VfSettings(4094, 0, VlanProtocol.DOT1Q, False, True, LinkState.DISABLE, 0, 2**32 - 1)
+FULL = HostInterface("lan", "eth0", HostType.SRIOV, (Mode.BRIDGE, Mode.VEPA, Mode.PEPA), "br0", vf=LOW, vf_range=(0, 3))
+BY_MAC = HostInterface("mac", "", HostType.SRIOV, mac=MacAddress.parse("0:1b:21:aa:bb:cc"), vf_count=65535)
+BY_ADDRESS = HostInterface("address", "", HostType.SRIOV, address=PciAddress(2**32 - 1, 0xFF, 0x1F, 7), vf_range=(9, 9))
 DEFINITIONS = [
-    definitions.write(host) for host in (*HOSTS, FULL, HostInterface("_.a+b-c", "a&b", HostType.VMDQ, bridge="<b"))
+    *map(
+        definitions.write,
+        (
+            *HOSTS,
+            FULL,
+            BY_MAC,
+            BY_ADDRESS,
+            replace(BY_MAC, vf=VfSettings(1, 7, VlanProtocol.DOT1AD, True, False, LinkState.AUTO)),
+            replace(BY_ADDRESS, vf=VfSettings(state=LinkState.ENABLE), address=PciAddress(0, 1, 2, 3)),
+            HostInterface("_.a+b-c", "a&b", HostType.VMDQ, bridge="<b"),
+            HostInterface("long", "x" * 127, HostType.ETHERNET),
+        ),
+    ),
+    b"<interface type='physical' name='lan'><vf/><source><address type='pci' bus='255' slot='31' function='00'/>"
+    b"</source><type>sr-iov</type></interface>",
 ]
+WRONG_SETTINGS = (
+    "spoofchk='yes'",
+    "trust=''",
+    "state='up'",
+    "min_tx_rate='4294967296'",
+    "max_tx_rate='-1'",
+    "max_tx_rate='01'",
+    "qos='8'",
+    "proto='802.1q'",
+    "vlan='1'",
+)
 NO_REQUESTS = [
     "<interface type='physical'/>",
     "<interface type='ethernet'><name>lan</name></interface>",
@@ -41,8 +75,20 @@ NO_REQUESTS = [
             "<source dev='eth0'/>",
             "<virtualport type='802.1Qbh'/>",
             "<port isolated='yes'/>",
-            "<vlan><tag id='1'/></vlan>",
-            "<vf/>",
+            "<type>tap</type><vlan><tag id='1'/></vlan>",
+            "<type>tap</type><vf trust='on'/>",
+            "<vlan/>",
+            "<vlan><tag/></vlan>",
+            "<vlan><tag id='1'/><tag id='2'/></vlan>",
+            "<vlan trunk='yes'><tag id='1'/></vlan>",
+            "<vlan><tag id='1' nativeMode='tagged'/></vlan>",
+            "<vlan>1</vlan>",
+            "<vlan><tag id='1'/></vlan><vlan><tag id='1'/></vlan>",
+            *(f"<vlan><tag id='{number}'/></vlan>" for number in ("", "0", "4095", "4100", "01", "0x1", "-1", "a")),
+            *(f"<vf {wrong}/>" for wrong in WRONG_SETTINGS),
+            "<vf range='0-3'/>",
+            "<vf count='1'/>",
+            "<vf trust='on'/><vf state='auto'/>",
             "<mode>vepa</mode>",
             "<name>wan</name>",
             "<type>tap</type><type>tap</type>",
@@ -81,6 +127,31 @@ NO_DEFINITIONS = [
     "<interface type='physical' name='lan'><source dev='eth0'/><type>ethernet</type><mode>veb</mode></interface>",
     "<interface type='physical' name='lan'><source dev='eth0'/><type>ethernet</type><mode>a|b</mode></interface>",
     "<interface type='physical' name='lan'><source dev='eth0'/><type>ethernet</type><mtu size='1'/></interface>",
+    *(
+        f"<interface type='physical' name='lan'><source dev='eth0'/><type>{kind}</type>{child}</interface>"
+        for kind in ("ethernet", "vmdq")
+        for child in ("<vf trust='on'/>", "<vlan><tag id='1'/></vlan>")
+    ),
+    *(
+        f"<interface type='physical' name='lan'>{source}<type>sr-iov</type></interface>"
+        for source in (
+            f"<source dev='{'x' * 128}'/>",
+            "<source/>",
+            "<source dev='eth0' mac='00:1b:21:aa:bb:cc'/>",
+            "<source mac='00:1b:21:aa:bb'/>",
+            "<source dev='eth0'><address type='pci' bus='1' slot='0' function='0'/></source>",
+            "<source><address bus='1' slot='0' function='0'/></source>",
+            "<source><address type='pci' bus='1' slot='0'/></source>",
+            *(
+                f"<source><address type='pci' bus='{bus}' slot='{slot}' function='{function}'/></source>"
+                for bus, slot, function in (("0x100", "0", "0"), ("010", "0", "0"), ("0", "32", "0"), ("0", "0", "8"))
+            ),
+        )
+    ),
+    *(
+        f"<interface type='physical' name='lan'><source dev='eth0'/><type>sr-iov</type><vf {wrong}/></interface>"
+        for wrong in (*WRONG_SETTINGS, "range='0-'", "range='a'", "count='0'", "count='65536'")
+    ),
 ]
 
 
@@ -105,17 +176,18 @@ def test_both_validators_take_what_is_right_and_nothing_else(schema, good, bad, 
 
 
 def declared(schema, kind):
-    return {each.get("name") for each in schema.iter(RELAXNG + kind)} - {None}
+    return {each.get("name") for part in (schema, COMMON) for each in part.iter(RELAXNG + kind)} - {None}
 
 
 def test_every_element_that_a_request_may_have_is_in_some_golden_case():
-    assert declared(GUEST, "element") - {"interface"} == {
-        child.tag for request in REQUESTS for child in request.iterchildren(etree.Element)
-    }
+    found = [child for request in REQUESTS for child in request.iterchildren(etree.Element)]
+    tags = [tag for request in REQUESTS for tag in request.iterfind("vlan/tag")]
+    assert declared(GUEST, "element") - {"interface"} == {each.tag for each in (*found, *tags)}
 
 
 def test_every_attribute_that_a_request_declares_is_in_some_golden_case():
-    ours = [each for request in REQUESTS for each in (request, *request.iterchildren("target", "mac", "alias"))]
+    ours = [each for request in REQUESTS for each in (request, *request.iterchildren("target", "mac", "alias", "vf"))]
+    ours += [tag for request in REQUESTS for tag in request.iterfind("vlan/tag")]
     assert declared(GUEST, "attribute") == {name for each in ours for name in each.attrib}
 
 
@@ -130,8 +202,10 @@ def test_every_declaration_of_a_host_is_in_a_definition():
     found = [each for data in DEFINITIONS for each in etree.fromstring(data).iter()]
     assert declared(HOST, "element") == {each.tag for each in found}
     assert declared(HOST, "attribute") == {name for each in found for name in each.attrib}
-    words = {value.text for value in HOST.iter(RELAXNG + "value")}
-    assert words == {"physical"} | {each.text for each in found if each.tag in ("type", "mode")}
+    words = {value.text for part in (HOST, COMMON) for value in part.iter(RELAXNG + "value")}
+    said = {each.text for each in found if each.tag in ("type", "mode")}
+    said |= {text for each in found if each.tag == "vf" for text in each.attrib.values() if text in words}
+    assert words == {"physical", "pci"} | said
 
 
 @pytest.mark.parametrize("word", list(GUEST.iter(WORDS)), ids=lambda word: word.get("where")[:40])

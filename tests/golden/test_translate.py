@@ -9,7 +9,7 @@ import pytest
 from lxml import etree
 
 from libvirt_vepa import documents, translate
-from libvirt_vepa.model import MacAddress
+from libvirt_vepa.addresses import MacAddress
 from tests.golden.cases import (
     BARE,
     BARE_KINDS,
@@ -18,6 +18,7 @@ from tests.golden.cases import (
     HOSTS_PARAMETER,
     MACS,
     NAMES,
+    NATIVE_NAMES,
     SHEETS,
     canonical,
     document,
@@ -27,6 +28,7 @@ from tests.golden.cases import (
 )
 
 every_case = pytest.mark.parametrize("name", NAMES)
+every_native_case = pytest.mark.parametrize("name", NATIVE_NAMES)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +53,8 @@ def targets_last(data: bytes) -> bytes:
 
 
 def test_every_file_belongs_to_a_case():
-    kinds = {f"{name}.{kind}.xml" for name in NAMES for kind in (source(name), "stored", "proposed", "native")}
+    kinds = {f"{name}.{kind}.xml" for name in NAMES for kind in (source(name), "stored", "proposed")}
+    kinds |= {f"{name}.native.xml" for name in NATIVE_NAMES}
     assert kinds | {f"{BARE}.{kind}.xml" for kind in BARE_KINDS} == FILES
 
 
@@ -77,25 +80,25 @@ def test_xsltproc_gives_back_the_same(name):
     assert canonical(xsltproc("proposed.xsl", document(name, "stored"))) == canonical(document(name, "proposed"))
 
 
-@every_case
+@every_native_case
 @pytest.mark.parametrize("kind", ["stored", "proposed"])
 def test_both_forms_become_the_native_one(name, kind):
     result = translate.to_native(document(name, kind), name, HOSTS)
     assert without_blanks(result) == without_blanks(document(name, "native"))
 
 
-@every_case
+@every_native_case
 def test_what_is_stored_becomes_the_native_form_to_the_last_blank(name):
     assert canonical(translate.to_native(document(name, "stored"), name, HOSTS)) == canonical(document(name, "native"))
 
 
-@every_case
+@every_native_case
 def test_xsltproc_makes_the_same_native_form(name):
     result = xsltproc("native.xsl", document(name, "proposed"), hosts=HOSTS_PARAMETER)
     assert without_blanks(result) == without_blanks(document(name, "native"))
 
 
-@every_case
+@every_native_case
 def test_xsltproc_makes_the_native_form_of_what_is_stored_but_for_the_targets_place(name):
     result = xsltproc("native.xsl", document(name, "stored"), hosts=HOSTS_PARAMETER)
     assert targets_last(result) == targets_last(document(name, "native"))
@@ -116,9 +119,14 @@ def test_what_is_canonical_comes_back_through_xsltproc(name):
 
 @every_case
 def test_each_form_translated_to_itself_is_the_same_to_the_byte(name):
-    stored, proposed, native = (document(name, kind) for kind in ("stored", "proposed", "native"))
+    stored, proposed = document(name, "stored"), document(name, "proposed")
     assert translate.to_stored(stored, name) == stored
     assert translate.to_proposed(proposed, name) == proposed
+
+
+@every_native_case
+def test_what_is_native_already_is_the_same_to_the_byte(name):
+    native = document(name, "native")
     assert translate.to_native(native, name, ()) == native
 
 
@@ -159,6 +167,27 @@ def test_the_sheet_alone_counts_where_it_is_given_too_few_macs():
     assert found == [MACS[0], "52:54:00:00:02:02", "52:54:00:76:70:02", "52:54:00:76:70:03"]
 
 
+OF_A_VF = "<vlan><tag id='42'/></vlan>", "<vf spoofchk='on' max_tx_rate='100'/>"
+
+
+@pytest.mark.parametrize("children", [OF_A_VF, OF_A_VF[:1], OF_A_VF[1:]])
+def test_a_single_interface_carries_what_it_asks_of_a_vf_in_its_request(children):
+    proposed = document(BARE, "proposed").replace(b"<mac", "".join((*children, "\n  <mac")).encode())
+    interface, request = translate.split(proposed, BARE)
+    assert canonical(interface) == canonical(document(BARE, "interface"))
+    assert canonical(xsltproc("stored.xsl", proposed, part="interface")) == canonical(interface)
+    assert canonical(xsltproc("stored.xsl", proposed, part="request")) == canonical(request)
+    bare = request.replace(b"<physical:", b"<").replace(b"</physical:", b"</")
+    assert b"mode='pepa'>" + "".join(children).encode() + b"</interface></interfaces>" in bare
+
+
+def test_a_vlan_that_stands_in_the_stored_interface_becomes_the_requests_own():
+    stored = document("one", "stored").replace(b"<model", OF_A_VF[0].encode() + b"<model")
+    assert translate.to_stored(stored, "one") == stored
+    again = translate.to_stored(translate.to_proposed(stored, "one"), "one")
+    assert again.count(b"vlan") == 2 and b"<physical:vlan><physical:tag id='42'/></physical:vlan>" in again
+
+
 @pytest.mark.parametrize(
     ("name", "hosts", "message"),
     [
@@ -167,10 +196,12 @@ def test_the_sheet_alone_counts_where_it_is_given_too_few_macs():
         ("tap", "lan=eth0:bridge", "'lan' has no bridge for a tap in the parameter 'hosts'"),
         ("tap", "lan=eth0", "'lan' has no bridge for a tap in the parameter 'hosts'"),
         ("no-mac", "lan=eth0 wan=eth1:pepa", "unknown mode ''"),
+        *((name, HOSTS_PARAMETER, "<vlan> and <vf> need a VF") for name in NAMES if name not in NATIVE_NAMES),
     ],
 )
-def test_the_native_sheet_ends_where_it_is_not_told_what_a_name_means(name, hosts, message):
+@pytest.mark.parametrize("kind", ["stored", "proposed"])
+def test_the_native_sheet_ends_where_libvirt_has_not_what_is_asked(name, hosts, message, kind):
     command = ("xsltproc", "--stringparam", "hosts", hosts, SHEETS / "native.xsl", "-")
-    done = subprocess.run(command, input=document(name, "proposed"), capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, input=document(name, kind), capture_output=True, timeout=60, check=False)
     assert done.returncode != 0
     assert message in done.stderr.decode()

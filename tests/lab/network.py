@@ -34,26 +34,23 @@ class Nic:
 def nic(device: str) -> Iterator[Nic]:
     """Make a NIC, down, with a switch that does not reflect; take both away in the end."""
     found = Nic(device, f"switch-{device}")
-    inside = ("ip", "-n", found.namespace)
     run("ip", "netns", "add", found.namespace)
     try:
         run("ip", "link", "add", device, "type", "veth", "peer", "name", "port", "netns", found.namespace)
-        quiet = ("stp_state", "0", "forward_delay", "0", "mcast_snooping", "0")
-        run(*inside, "link", "add", "switch", "type", "bridge", *quiet)
-        run(*inside, "link", "set", "port", "master", "switch")
-        for inner in ("port", "switch"):
-            run(
-                "ip",
-                "netns",
-                "exec",
-                found.namespace,
-                "busybox",
-                "sysctl",
-                "-qw",
-                f"net.ipv6.conf.{inner}.disable_ipv6=1",
-            )
-            run(*inside, "link", "set", inner, "up")
+        switch(found)
         yield found
     finally:
         run("ip", "link", "delete", device, check=False)
         run("ip", "netns", "delete", found.namespace)
+
+
+def switch(found: Nic) -> None:
+    """Make a switch out of the device `port` in a NIC's other namespace; it does not reflect."""
+    inside = ("ip", "-n", found.namespace)
+    quiet = ("stp_state", "0", "forward_delay", "0", "mcast_snooping", "0")
+    run(*inside, "link", "add", "switch", "type", "bridge", *quiet)
+    run(*inside, "link", "set", "port", "master", "switch")
+    for inner in ("port", "switch"):
+        setting = f"net.ipv6.conf.{inner}.disable_ipv6=1"
+        run("ip", "netns", "exec", found.namespace, "busybox", "sysctl", "-qw", setting)
+        run(*inside, "link", "set", inner, "up")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.domain import AGAIN, ANEW, NEWER, read_guest, read_identity
 from libvirt_vepa.errors import XmlError
-from libvirt_vepa.model import Guest, GuestType, MacAddress, Mode, Request
+from libvirt_vepa.model import Guest, GuestType, Mode, Request
 from tests.unit.refusals import refusal
 
 UUID = "11111111-2222-3333-4444-555555555555"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model import (
     Guest,
     GuestType,
     HostInterface,
     HostType,
-    MacAddress,
     Mode,
     Request,
     check_definition_name,

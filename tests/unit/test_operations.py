@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from libvirt_vepa.cards import AwaitStation, MakeVfs, Share
 from libvirt_vepa.errors import NewerStateError
+from libvirt_vepa.known import KNOWN, from_record
 from libvirt_vepa.operations import (
-    KNOWN,
     AwaitNode,
     CreateMacvtap,
     CreateTap,
@@ -18,9 +19,10 @@ from libvirt_vepa.operations import (
     ReceiveAllMulticast,
     SetUp,
     TakeLease,
-    from_record,
 )
+from libvirt_vepa.virtual import HearNoSiblings, JoinSiblings, SetVf, SetVfMac, SetVfVlan
 
+MAC, VF = "52:54:00:aa:bb:cc", "0000:01:10.6"
 UUID = "11111111-2222-3333-4444-555555555555"
 SAMPLES = {
     TakeLease("mac", "52:54:00:aa:bb:cc", UUID, "web"): "reserve mac 52:54:00:aa:bb:cc for guest 'web'",
@@ -37,6 +39,19 @@ SAMPLES = {
     ReceiveAllMulticast("vp0"): "receive all multicast on vp0",
     JoinBridge("vp0", "br-lan"): "make vp0 a port of bridge br-lan",
     AwaitNode("vp0"): "wait for the character device of vp0",
+    MakeVfs("eth0", "0000:01:00.0", 4, "lan"): "make 4 VFs of eth0",
+    Share("hwmode", "eth0", "vepa", UUID, "web"): "set hwmode of eth0 to vepa, for as long as a guest needs it",
+    AwaitStation("vp0", "eth0", MAC): "see that eth0 forwards to vp0 in hardware",
+    SetVfMac("eth0", 3, VF, MAC, "00:00:00:00:00:00"): f"set VF 3 of eth0 ({VF}) to MAC {MAC}",
+    SetVfVlan("eth0", 3, 42, 5, "802.1ad", 0, 0, "802.1Q"): "set VF 3 of eth0 to vlan 42 qos 5 proto 802.1ad",
+    SetVf("eth0", 3, "spoofchk", False, True): "set VF 3 of eth0 to spoofchk off",
+    SetVf("eth0", 3, "state", "enable", "auto"): "set VF 3 of eth0 to state enable",
+    SetVf("eth0", 3, "max_tx_rate", 100, 0): "set VF 3 of eth0 to max_tx_rate 100",
+    JoinSiblings("eth0", MAC): f"count {MAC} among the guests on VFs of eth0",
+    HearNoSiblings("eth0", VF, MAC, False): f"let VF {VF} of eth0 hear nothing from {MAC} itself",
+    HearNoSiblings("eth0", VF, MAC, True): (
+        f"let VF {VF} of eth0 hear nothing from {MAC} itself, nor from guests on other VFs"
+    ),
 }
 
 
@@ -45,7 +60,7 @@ def test_there_is_a_sample_of_every_operation():
 
 
 def test_every_operation_is_known_by_its_name():
-    ours = {kind for kind in Operation.__subclasses__() if kind.__module__ == Operation.__module__}
+    ours = {kind for kind in Operation.__subclasses__() if kind.__module__.startswith("libvirt_vepa.")}
     assert set(KNOWN.values()) == ours
     assert all(name == kind.__name__ for name, kind in KNOWN.items())
 
@@ -78,4 +93,10 @@ def test_a_record_of_another_version_is_not_guessed_at(record):
 
 
 def test_only_what_a_running_guest_does_not_notice_is_mendable():
-    assert {kind for kind in KNOWN.values() if kind.mendable} == {SetUp, DisableIpv6, ReceiveAllMulticast, JoinBridge}
+    assert {kind for kind in KNOWN.values() if kind.mendable} == {
+        SetUp,
+        DisableIpv6,
+        ReceiveAllMulticast,
+        JoinBridge,
+        HearNoSiblings,
+    }

@@ -8,10 +8,12 @@ import json
 import pytest
 
 from libvirt_vepa import plan
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import HostError, TakenError
 from libvirt_vepa.facts import Facts, Nic
 from libvirt_vepa.journal import Use
-from libvirt_vepa.model import Guest, GuestType, HostInterface, HostType, MacAddress, Mode, Request, derived_device
+from libvirt_vepa.known import from_record
+from libvirt_vepa.model import Guest, GuestType, HostInterface, HostType, Mode, Request, derived_device
 from libvirt_vepa.netlink import Link
 from libvirt_vepa.operations import (
     AwaitNode,
@@ -22,7 +24,6 @@ from libvirt_vepa.operations import (
     ReceiveAllMulticast,
     SetUp,
     TakeLease,
-    from_record,
 )
 
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -88,11 +89,9 @@ def test_a_cell_of_an_ethernet_nic(cell, becomes):
 
 
 @pytest.mark.parametrize("host_type", [HostType.SRIOV, HostType.VMDQ])
-@pytest.mark.parametrize(("kind", "mode"), [cell for cell, becomes in CELLS.items() if " " not in becomes])
-def test_a_cell_of_a_type_that_cannot_be_started_yet(host_type, kind, mode):
-    seen = facts(HostInterface("lan", "eth0", host_type), bridged=kind is GuestType.TAP)
-    with pytest.raises(HostError, match=f"'lan' is of type {host_type.value}, which cannot be started yet; define"):
-        make(seen, request(kind, mode))
+def test_a_tap_is_the_same_whatever_the_nic_is(host_type):
+    made = make(facts(HostInterface("lan", "eth0", host_type), bridged=True), request(GuestType.TAP)).operations
+    assert made == make(facts(bridged=True), request(GuestType.TAP)).operations
 
 
 def test_the_order_of_a_macvtaps_steps():

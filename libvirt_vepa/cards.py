@@ -1,0 +1,158 @@
+"""The steps of a plan that concern a whole card with SR-IOV or VMDq: its VFs, its embedded switch, its stations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from libvirt_vepa import pci
+from libvirt_vepa.addresses import MacAddress, PciAddress
+from libvirt_vepa.errors import KernelError, TakenError
+from libvirt_vepa.netlink import Link
+from libvirt_vepa.operations import Host, Operation
+from libvirt_vepa.sharing import Sharing
+
+# What is shared of a NIC.
+SWITCH, OFFLOAD, VFS = "hwmode", "l2-fwd-offload", "vfs"
+ON, OFF = "on", "off"
+VF_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class MakeVfs(Operation):
+    """Make VFs where there are none; they stay until the definition that wants them is removed."""
+
+    nic: str
+    address: str
+    count: int
+    name: str
+
+    def describe(self) -> str:
+        return f"make {self.count} VFs of {self.nic}"
+
+    def apply(self, host: Host) -> None:
+        address = PciAddress.parse(self.address)
+        # Whoever is killed in here leaves a record, and the definition's end puts back what there is.
+        host.store.shared.keep(Sharing(VFS, self.nic, "0", str(self.count), {self.name: self.name}))
+        pci.set_count(address, self.count)
+        pci.await_devices(tuple(vf.address for vf in pci.vfs_of(address)), VF_SECONDS)
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        now = pci.counts(PciAddress.parse(self.address))[1]
+        if now != self.count:
+            yield f"{self.nic} has {now} VFs instead of {self.count}"
+
+    def undo(self, host: Host) -> None:
+        sharing = host.store.shared.find(VFS, self.nic)
+        if sharing is None or self.name not in sharing.users:
+            return
+        address = PciAddress.parse(self.address)
+        if pci.counts(address)[1] == self.count:
+            pci.set_count(address, 0)
+        host.store.shared.forget(VFS, self.nic)
+
+
+@dataclass(frozen=True)
+class Share(Operation):
+    """Have a setting of a NIC as a guest needs it, together with all guests that need it so; the last puts it back.
+
+    `kind` is `hwmode` (the embedded switch: `veb` or `vepa`) or `l2-fwd-offload` (`on`).
+    """
+
+    kind: str
+    nic: str
+    value: str
+    uuid: str
+    guest: str
+
+    def describe(self) -> str:
+        return f"set {self.kind} of {self.nic} to {self.value}, for as long as a guest needs it"
+
+    def apply(self, host: Host) -> None:
+        link = host.need(self.nic)
+        sharing = host.store.shared.find(self.kind, self.nic)
+        if sharing is None:
+            sharing = Sharing(self.kind, self.nic, self._must_read(host, link), self.value, {})
+        elif sharing.value != self.value and sharing.another(self.uuid):
+            raise disagree(sharing, self.uuid)
+        host.store.shared.keep(replace(sharing.joined(self.uuid, self.guest), value=self.value))
+        if self._read(host, link) != self.value:
+            self._set(host, link, self.value)
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        link = host.find(self.nic)
+        found = self._read(host, link) if link else None
+        if found != self.value:
+            yield f"{self.nic} has {self.kind} {found or 'none'} instead of {self.value}"
+
+    def undo(self, host: Host) -> None:
+        sharing = host.store.shared.find(self.kind, self.nic)
+        if sharing is None or self.uuid not in sharing.users:
+            return
+        left = sharing.without(self.uuid)
+        if left.users:
+            host.store.shared.keep(left)
+            return
+        link = host.find(self.nic)
+        # What has no such setting now, a NIC that is gone or one without any station, has nothing to be put back.
+        if link and self._read(host, link) not in (None, sharing.original):
+            self._set(host, link, sharing.original)
+        host.store.shared.forget(self.kind, self.nic)
+
+    def _must_read(self, host: Host, link: Link) -> str:
+        found = self._read(host, link)
+        if found is None:
+            raise KernelError(
+                f"{self.nic} has no {self.kind} that could be set",
+                "ask for mode bridge, or use a NIC whose driver has it",
+            )
+        return found
+
+    def _read(self, host: Host, link: Link) -> str | None:
+        if self.kind == SWITCH:
+            return host.netlink.switch_mode(link)
+        feature = host.netlink.feature(link, self.kind)
+        if feature is None:
+            return None
+        return ON if feature.on else OFF
+
+    def _set(self, host: Host, link: Link, value: str) -> None:
+        if self.kind == SWITCH:
+            host.netlink.set_switch_mode(link, value)
+        else:
+            host.netlink.set_feature(link, self.kind, value == ON)
+
+
+def disagree(sharing: Sharing, uuid: str) -> TakenError:
+    """Return the error for a guest that needs a shared setting otherwise than another one does."""
+    what = "embedded switch" if sharing.kind == SWITCH else sharing.kind
+    return TakenError(
+        f"the {what} of {sharing.nic} is in {sharing.value} for guest '{sharing.another(uuid)}'",
+        "ask for the mode that fits, or stop that guest",
+    )
+
+
+@dataclass(frozen=True)
+class AwaitStation(Operation):
+    """See that the NIC forwards to a macvtap by itself; the kernel falls back to software without a word.
+
+    A station that was granted is not in the NIC's unicast list (macvlan_open in drivers/net/macvlan.c).
+    """
+
+    device: str
+    nic: str
+    mac: str
+
+    def describe(self) -> str:
+        return f"see that {self.nic} forwards to {self.device} in hardware"
+
+    def apply(self, host: Host) -> None:
+        for drift in self.drifts(host):
+            raise KernelError(
+                drift, "its pools are used up, or the NIC has XDP or DCB on; stop a guest, or use another NIC"
+            )
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        link = host.find(self.nic)
+        if link and MacAddress.parse(self.mac) in host.netlink.unicast(link):
+            yield f"{self.nic} forwards to {self.device} in software"

@@ -1,0 +1,94 @@
+"""A read-only look at a card: its VFs and who has them, its embedded switch, what guests share of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from libvirt_vepa import pci, sysfs
+from libvirt_vepa.addresses import PciAddress
+from libvirt_vepa.cards import OFFLOAD, SWITCH
+from libvirt_vepa.model import HostType
+from libvirt_vepa.netlink import Feature, Link, Netlink, Vf
+from libvirt_vepa.sharing import Sharing
+from libvirt_vepa.state import Lease, Store
+
+# A lease's kind.
+VF = "vf"
+
+
+@dataclass(frozen=True)
+class Function:
+    """A VF: what the PF says of it, its netdev in this namespace, the guest that holds it.
+
+    `obstacle` says why nobody may take it, "" where somebody may.
+    """
+
+    number: int
+    address: PciAddress
+    link: Link | None
+    said: Vf | None
+    holder: Lease | None
+    obstacle: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a NIC is beside a network device.
+
+    `address` is None for one that is no function of a PCI card, `driver` empty for one that has none. `eswitch` is
+    devlink's word. `total` counts the VFs that can be made, `functions` are those that are. `switch_mode` and
+    `offload` are None where the driver has no control of it; `shared` is what guests share now, by kind.
+    """
+
+    driver: str
+    address: PciAddress | None = None
+    eswitch: str = "legacy"
+    total: int = 0
+    functions: tuple[Function, ...] = ()
+    switch_mode: str | None = None
+    offload: Feature | None = None
+    shared: Mapping[str, Sharing] = field(default_factory=dict)
+
+
+def look(link: Link, kind: HostType, but_by: str, netlink: Netlink, store: Store) -> Card:
+    """Return what a NIC is, as far as a definition of that type needs it; what the guest `but_by` holds is free."""
+    address = pci.function_of(link.name)
+    total, now = pci.counts(address) if address else (0, 0)
+    functions: tuple[Function, ...] = ()
+    if address and (kind is HostType.SRIOV or now):
+        functions = _functions(link, address, but_by, netlink, store)
+    shared = {name: store.shared.find(name, link.name) for name in (SWITCH, OFFLOAD)}
+    return Card(
+        driver=pci.driver_of(address) if address else "",
+        address=address,
+        eswitch=netlink.eswitch(address) if address and now else "legacy",
+        total=total,
+        functions=functions,
+        switch_mode=netlink.switch_mode(link) if now else None,
+        offload=netlink.feature(link, OFFLOAD) if kind is HostType.VMDQ else None,
+        shared={name: sharing for name, sharing in shared.items() if sharing},
+    )
+
+
+def _functions(link: Link, address: PciAddress, but_by: str, netlink: Netlink, store: Store) -> tuple[Function, ...]:
+    said = {vf.number: vf for vf in netlink.vfs(link)}
+    found = []
+    for virtual in pci.vfs_of(address):
+        device = netlink.find(virtual.device) if virtual.device else None
+        holder = store.holder(VF, str(virtual.address))
+        holder = None if holder and holder.uuid == but_by else holder
+        obstacle = "" if holder else _obstacle(virtual, device, netlink)
+        found.append(Function(virtual.number, virtual.address, device, said.get(virtual.number), holder, obstacle))
+    return tuple(found)
+
+
+def _obstacle(virtual: pci.VirtualFunction, device: Link | None, netlink: Netlink) -> str:
+    if device is None:
+        elsewhere = "it is in another network namespace, or has no network device"
+        return elsewhere if virtual.driver and virtual.driver != "vfio-pci" else f"driver {virtual.driver or 'missing'}"
+    for upper in sysfs.uppers(device.name):
+        return f"{device.name} carries {upper}"
+    if device.master:
+        return f"{device.name} is a port of a {device.port_of or 'bridge'}"
+    return f"{device.name} has an address of the host's" if netlink.has_address(device) else ""

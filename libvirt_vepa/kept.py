@@ -1,0 +1,43 @@
+"""Files that hold what is known while guests run: whole and on disk, or not there; StateError says what went wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from libvirt_vepa.errors import StateError, remedy_for
+
+
+def write(path: Path, text: str) -> None:
+    """Write a whole file, on disk before this returns; nothing stays of one that does not fit."""
+    with told(f"write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def entries(folder: Path) -> list[Path]:
+    """Return what is in a folder, nothing where there is none."""
+    with told(f"read {folder}"):
+        try:
+            return list(folder.iterdir())
+        except FileNotFoundError:
+            return []
+
+
+@contextmanager
+def told(doing: str) -> Iterator[None]:
+    """Say in a StateError what could not be done."""
+    try:
+        yield
+    except OSError as error:
+        remedy = remedy_for(error, "see that /run is writable and not full")
+        raise StateError(f"cannot {doing}: {error.strerror}", remedy) from error

@@ -1,0 +1,353 @@
+"""Frames that come back are kept from a guest on a VF: sent on the wire of a veth, read where QEMU would read them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from libvirt_vepa import filter as frames
+from libvirt_vepa import sysfs
+from libvirt_vepa.errors import HostError, KernelError
+from libvirt_vepa.model import MacAddress
+from tests.conftest import CHECKOUT
+from tests.kernel.events import Capture
+from tests.kernel.world import children, mac, node
+from tests.lab.shell import run
+
+nftables = pytest.importorskip("nftables")
+NIC = "eth1"
+OWN, SIBLING, STRANGER = (MacAddress.parse(mac(number)) for number in (1, 2, 9))
+ODD = ["a.b-c_d", "x@y", "x_40y", "-dash", "{;}#$'\\\"", "grün", "f" * 15]
+PROGRAM = """
+from libvirt_vepa import filter
+from libvirt_vepa.model import MacAddress
+one = MacAddress.parse("52:54:00:00:01:01")
+filter.protect("eth1", "vf0", one, True)
+filter.join("eth1", [one])
+filter.leave("eth1", [one])
+filter.unprotect("eth1", one)
+"""
+
+
+@dataclass(frozen=True)
+class Vf:
+    """What stands for a VF's netdev, with the guest's macvtap on it; its wire is the other end of a veth."""
+
+    device: str
+    wire: socket.socket
+    guest: Capture
+
+    def heard(self) -> set[MacAddress]:
+        """Return whose frames reach the guest: broadcast, to its own address, and with a VLAN tag, all or none."""
+        self.guest.sources.clear()
+        for source in (OWN, SIBLING, STRANGER):
+            for head in ("ff" * 6 + source.digits, OWN.digits + source.digits, "ff" * 6 + source.digits + "81000005"):
+                self.wire.send(bytes.fromhex(head + "88b5") + bytes(46))
+        self.guest.wait_for(str(STRANGER), 3)
+        found = self.guest.sources
+        assert all(found.count(source) == 3 for source in found), found
+        return {MacAddress.parse(source) for source in found}
+
+
+@contextmanager
+def vf(device: str) -> Iterator[Vf]:
+    far, tap = "wire", "guest"
+    cpus = os.sched_getaffinity(0)
+    run("ip", "link", "add", device, "type", "veth", "peer", "name", far)
+    run("ip", "link", "add", "link", device, "name", tap, "address", str(OWN), "type", "macvtap", "mode", "passthru")
+    with ExitStack() as stack:
+        stack.callback(run, "ip", "link", "delete", far, check=False)
+        # Frames that one CPU sends arrive in their order.
+        stack.callback(os.sched_setaffinity, 0, cpus)
+        os.sched_setaffinity(0, {min(cpus)})
+        for each in (device, far, tap):
+            run("busybox", "sysctl", "-qw", f"net/ipv6/conf/{each}/disable_ipv6=1")
+            run("ip", "link", "set", each, "up")
+        handle = os.open(node(tap), os.O_RDWR)
+        guest = stack.enter_context(Capture(handle))
+        fcntl.ioctl(handle, sysfs.TUNSETIFF, sysfs.IFREQ.pack(b"", sysfs.IFF_TAP | sysfs.IFF_NO_PI))
+        wire = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
+        wire.bind((far, 0))
+        yield Vf(device, wire, guest)
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    """No table is left by a test that failed."""
+    yield
+    nft("flush ruleset", check=False)
+
+
+@pytest.fixture
+def one() -> Iterator[Vf]:
+    with vf("vf0") as found:
+        yield found
+
+
+def nft(command: str, check: bool = True) -> str:
+    code, told, error = nftables.Nftables().cmd(command)
+    assert not (check and code), error
+    return str(told)
+
+
+def protect(device: str = "vf0", siblings: bool = True) -> None:
+    frames.protect(NIC, device, OWN, siblings)
+
+
+def protected(device: str = "vf0", siblings: bool = True) -> bool:
+    return frames.protected(NIC, device, OWN, siblings)
+
+
+def test_without_a_filter_everything_is_heard(one: Vf) -> None:
+    assert one.heard() == {OWN, SIBLING, STRANGER}
+    assert not protected()
+
+
+def test_a_guest_never_hears_itself(one: Vf) -> None:
+    frames.join(NIC, [OWN, SIBLING])
+    protect(siblings=False)
+    assert one.heard() == {SIBLING, STRANGER}
+    assert protected(siblings=False) and not protected() and not frames.protected(NIC, "vf0", SIBLING, False)
+
+
+def test_nor_its_siblings_as_they_come_and_go(one: Vf) -> None:
+    protect()
+    assert one.heard() == {SIBLING, STRANGER}
+    for _ in range(2):
+        frames.join(NIC, [SIBLING, OWN])
+        assert one.heard() == {STRANGER}
+    assert protected() and frames.members(NIC) == {OWN, SIBLING}
+    for _ in range(2):
+        frames.leave(NIC, [SIBLING])
+        assert one.heard() == {SIBLING, STRANGER}
+    assert protected() and frames.members(NIC) == {OWN}
+
+
+def test_what_is_asked_last_is_in_force(one: Vf) -> None:
+    frames.join(NIC, [SIBLING])
+    for siblings, heard in ((True, {STRANGER}), (False, {SIBLING, STRANGER}), (True, {STRANGER})):
+        protect(siblings=siblings)
+        assert one.heard() == heard and protected(siblings=siblings)
+    protect("wire")
+    assert protected("wire") and not protected()
+
+
+@pytest.mark.parametrize("last", ["chain", "member"])
+def test_the_table_goes_with_the_last_that_is_in_it(one: Vf, last: str) -> None:
+    protect()
+    frames.protect(NIC, "wire", SIBLING, True)
+    frames.join(NIC, [OWN, SIBLING])
+    frames.unprotect(NIC, SIBLING)
+    assert protected() and not frames.protected(NIC, "wire", SIBLING, True) and one.heard() == {STRANGER}
+    ends = [lambda: frames.unprotect(NIC, OWN), lambda: frames.leave(NIC, [OWN, SIBLING, STRANGER])]
+    first, second = ends if last == "member" else reversed(ends)
+    first()
+    assert nft("list tables")
+    second()
+    assert not nft("list tables") and one.heard() == {OWN, SIBLING, STRANGER}
+
+
+def test_nothing_there_is_fine() -> None:
+    frames.require()
+    frames.unprotect(NIC, OWN)
+    frames.leave(NIC, [OWN])
+    assert frames.members(NIC) == frozenset() and not protected() and not nft("list tables")
+
+
+def test_nics_are_apart_and_what_others_made_is_left() -> None:
+    nft("add table netdev admin; add chain netdev admin own")
+    before = nft("list ruleset")
+    frames.join(NIC, [OWN])
+    frames.join("eth2", [SIBLING])
+    assert (frames.members(NIC), frames.members("eth2")) == ({OWN}, {SIBLING})
+    frames.leave(NIC, [OWN])
+    assert frames.members("eth2") == {SIBLING}
+    frames.leave("eth2", [SIBLING])
+    assert nft("list ruleset") == before
+
+
+def test_a_device_that_goes_and_comes_again() -> None:
+    with vf("vf0"):
+        frames.join(NIC, [SIBLING])
+        protect()
+    assert not protected()
+    with vf("vf0") as again:
+        # Newer kernels put the hook at the new device by themselves, older ones have deleted the chain.
+        assert protected() == (OWN not in again.heard())
+        protect()
+        assert protected() and again.heard() == {STRANGER}
+    frames.unprotect(NIC, OWN)
+    frames.leave(NIC, [SIBLING])
+    assert not nft("list tables")
+
+
+def test_a_hook_that_went_with_a_renamed_device_is_noticed() -> None:
+    with vf("vf0"):
+        protect()
+        run("ip", "link", "set", "vf0", "down")
+        run("ip", "link", "set", "vf0", "name", "other")
+        assert not protected()
+        run("ip", "link", "add", "vf0", "type", "bridge")
+        try:
+            hooked = 'device "vf0"' in nft("list table netdev libvirt-vepa-eth1")
+            assert protected() == hooked
+        finally:
+            run("ip", "link", "delete", "vf0")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_names(name: str) -> None:
+    with vf(name) as odd:
+        frames.join(name, [SIBLING])
+        frames.protect(name, name, OWN, True)
+        assert frames.protected(name, name, OWN, True) and odd.heard() == {STRANGER}
+        # What nft itself takes for a name (its scanner.l).
+        assert re.match(r"table netdev [a-z][\w/.-]* {$", nft("list ruleset"), re.ASCII | re.MULTILINE)
+        frames.unprotect(name, OWN)
+        frames.leave(name, [SIBLING])
+        assert not nft("list tables")
+
+
+def test_names_that_look_alike_are_apart() -> None:
+    for name in ODD:
+        frames.join(name, [OWN])
+    assert nft("list tables").count("table netdev ") == len(ODD)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "delete table netdev {table}",
+        "flush chain netdev {table} vf-{own}",
+        "flush chain netdev {table} vf-{own}; delete chain netdev {table} vf-{own}",
+        "insert rule netdev {table} vf-{own} accept",
+        "flush chain netdev {table} reflected",
+        "add chain netdev {table} vf-{own} {{ policy drop; }}",
+        "add table netdev {table} {{ flags dormant; }}",
+    ],
+)
+def test_what_others_do_to_it_is_noticed_and_mended(one: Vf, harm: str) -> None:
+    protect()
+    nft(harm.format(table="libvirt-vepa-eth1", own=OWN.digits))
+    assert not protected()
+    protect()
+    frames.join(NIC, [SIBLING])
+    assert protected() and one.heard() == {STRANGER}
+
+
+def test_a_table_that_somebody_put_to_sleep_can_be_removed(one: Vf) -> None:
+    for ends in (frames.unprotect, lambda *_: None):
+        protect()
+        frames.join(NIC, [SIBLING])
+        nft("add table netdev libvirt-vepa-eth1 { flags dormant; }")
+        ends(NIC, OWN)
+        frames.leave(NIC, [SIBLING])
+        frames.unprotect(NIC, OWN)
+        assert not nft("list tables") and one.heard() == {OWN, SIBLING, STRANGER}
+
+
+def test_a_device_that_is_not_there_is_one_line() -> None:
+    with pytest.raises(KernelError, match=r"^cannot keep reflected frames from vf0: No such device; the device has"):
+        protect()
+    assert not nft("list tables")
+
+
+def test_without_the_binding_it_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nftables", None)
+    for call in (frames.require, protect_loopback, protected, lambda: frames.members(NIC)):
+        with pytest.raises(HostError, match=r"^Python's module 'nftables' is missing; install the package python3-nft"):
+            call()
+
+
+def protect_loopback() -> None:
+    frames.protect(NIC, "lo", OWN, False)
+
+
+def test_without_root_it_is_one_line() -> None:
+    told = [told_by(call, "os.setuid(65534)") for call in ("require()", "join('eth1', [])", "members('eth1')")]
+    assert [line.partition(": ")[0] for line in told] == [
+        "cannot filter frames",
+        "cannot add to the guests on eth1",
+        "cannot read the table of eth1",
+    ]
+    assert {line.partition(": ")[2] for line in told} == {"Operation not permitted; run as root with CAP_NET_ADMIN"}
+
+
+def test_without_the_kernels_part_it_is_one_line() -> None:
+    # strace lets the kernel answer as one that was built without it.
+    lacking = ("strace", "-qq", "-o/dev/null", "-einject=socket:error=EPROTONOSUPPORT")
+    assert told_by("require()", "pass", *lacking) == (
+        "cannot filter frames: the kernel has no nftables for network devices; "
+        "use one with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_INGRESS"
+    )
+    assert told_by("unprotect('eth1', MAC)", "pass", *lacking) == ""
+
+
+def told_by(call: str, before: str, *through: str) -> str:
+    """Return what one call in a process of its own is refused with, or nothing."""
+    program = (
+        f"import os\nfrom libvirt_vepa import errors, filter\n{before}\n"
+        f"try: filter.{call}\nexcept errors.VepaError as error: print(error)"
+    )
+    done = run(*through, sys.executable, "-c", program)
+    assert not done.stderr
+    return done.stdout.rstrip("\n")
+
+
+def work(number: int) -> None:
+    """What a guest does from its start to its end, again and again, and what must be true meanwhile."""
+    device, own = f"many{number}", MacAddress.parse(mac(number))
+    for siblings in (True, False) * 2:
+        frames.join(NIC, [own])
+        frames.protect(NIC, device, own, siblings)
+        assert own in frames.members(NIC) and frames.protected(NIC, device, own, siblings)
+        frames.leave(NIC, [own])
+        assert frames.protected(NIC, device, own, siblings) and own not in frames.members(NIC)
+        frames.unprotect(NIC, own)
+        assert not frames.protected(NIC, device, own, siblings)
+
+
+def test_guests_that_come_and_go_at_once() -> None:
+    numbers = range(1, 5)
+    for number in numbers:
+        run("ip", "link", "add", f"many{number}", "type", "bridge")
+    try:
+        assert children(work, *((number,) for number in numbers)) == [0] * len(numbers)
+        assert not nft("list tables")
+    finally:
+        for number in numbers:
+            run("ip", "link", "delete", f"many{number}")
+
+
+def killed_at(number: int) -> bool:
+    """Run the program and kill it before its n-th transaction; tell whether there was one."""
+    inject = f"-einject=sendmsg:signal=SIGKILL:when={number}"
+    words = ("strace", "-qq", "-o/dev/null", "-etrace=sendmsg", inject, sys.executable, "-c", PROGRAM)
+    done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode in (0, -signal.SIGKILL, 128 + signal.SIGKILL) and not done.stderr, done
+    return done.returncode != 0
+
+
+def test_killed_at_any_moment_the_calls_mend_it(one: Vf) -> None:
+    points = 0
+    while killed_at(points + 1):
+        points += 1
+        if points % 2:
+            protect()
+            frames.join(NIC, [OWN, SIBLING])
+            assert protected() and one.heard() == {STRANGER}
+        frames.leave(NIC, [OWN, SIBLING, MacAddress.parse("52:54:00:00:01:01")])
+        frames.unprotect(NIC, OWN)
+        assert not nft("list tables"), points
+    assert points >= 5
+    assert not nft("list tables")

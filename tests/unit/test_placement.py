@@ -1,0 +1,282 @@
+"""The rows sr-iov and vmdq of the plan, on facts: which VF, which settings in which order, what is refused and how."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from libvirt_vepa import placement, plan
+from libvirt_vepa.addresses import MacAddress, PciAddress
+from libvirt_vepa.cards import AwaitStation, MakeVfs, Share
+from libvirt_vepa.errors import HostError, TakenError
+from libvirt_vepa.facts import Facts, Nic
+from libvirt_vepa.inventory import Card, Function
+from libvirt_vepa.known import from_record
+from libvirt_vepa.model import Guest, GuestType, HostInterface, HostType, Mode, Request, derived_device
+from libvirt_vepa.netlink import Feature, Link, Vf
+from libvirt_vepa.operations import CreateMacvtap, SetUp, TakeLease
+from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
+from libvirt_vepa.sharing import Sharing
+from libvirt_vepa.state import Lease
+from libvirt_vepa.virtual import HearNoSiblings, JoinSiblings, SetVf, SetVfMac, SetVfVlan
+
+UUID, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555"
+MAC = MacAddress.parse("52:54:00:aa:bb:cc")
+ZEROS = "00:00:00:00:00:00"
+PF = PciAddress.parse("0000:01:00.0")
+DEVICE = derived_device(MAC)
+NOW = VfSettings(0, 0, VlanProtocol.DOT1Q, True, False, LinkState.AUTO, 0, 0)
+LAN = HostInterface("lan", "eth0", HostType.SRIOV)
+
+
+def at(number):
+    return replace(PF, slot=0x10, function=number)
+
+
+def link(name, mac="02:00:00:00:00:01", mtu=1500):
+    return Link(name, 7, "", MacAddress.parse(mac), up=True, ethernet=True, mtu=mtu)
+
+
+def function(number, holder="", obstacle="", mac=ZEROS, **now):
+    said = Vf(number, MacAddress.parse(mac), replace(NOW, **now))
+    lease = Lease("vf", str(at(number)), OTHER, holder) if holder else None
+    return Function(number, at(number), link(f"vf{number}"), said, lease, obstacle)
+
+
+def card(*functions, driver="ixgbe", mode="veb", **more):
+    return Card(driver, PF, total=7, functions=functions, switch_mode=mode, **more)
+
+
+def make(seen, *requests, host=LAN):
+    facts = Facts({host.name: host}, {"eth0": Nic(link("eth0"), None, "", seen)}, {}, {}, {}, {})
+    return plan.make(Guest("web", UUID, requests or (request(),)), facts)
+
+
+def request(mode=Mode.BRIDGE, mac=MAC, **more):
+    return Request(f"ua-{mac.digits}", "lan", GuestType.MACVTAP, mode, mac, derived_device(mac), **more)
+
+
+def refused(seen, *requests, host=LAN, kind=HostError):
+    with pytest.raises(kind) as error:
+        make(seen, *requests, host=host)
+    return str(error.value).partition(": ")[2]
+
+
+def taken(made):
+    return [step.key for step in made.operations if isinstance(step, TakeLease) and step.kind == "vf"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "switch", "filters"),
+    [
+        (Mode.BRIDGE, "veb", []),
+        (Mode.VEPA, "vepa", [HearNoSiblings("eth0", str(at(0)), str(MAC), False)]),
+        (Mode.PEPA, "vepa", [HearNoSiblings("eth0", str(at(0)), str(MAC), True)]),
+    ],
+)
+def test_a_vf_is_leased_set_up_and_given_a_macvtap_of_its_own(mode, switch, filters):
+    made = make(card(function(0)), request(mode)).operations
+    macvtap = CreateMacvtap(DEVICE, str(at(0)), str(MAC), "passthru", None)
+    assert made[2 : made.index(macvtap)] == (
+        SetUp("eth0"),
+        Share("hwmode", "eth0", switch, UUID, "web"),
+        TakeLease("vf", str(at(0)), UUID, "web"),
+        SetVfMac("eth0", 0, str(at(0)), str(MAC), ZEROS),
+        SetUp(str(at(0))),
+        JoinSiblings("eth0", str(MAC)),
+        *filters,
+    )
+
+
+def test_a_plan_for_a_vf_comes_back_from_the_journal():
+    asked = VfSettings(42, 3, VlanProtocol.DOT1AD, False, True, LinkState.ENABLE, 10, 100)
+    made = make(card(function(0)), request(Mode.PEPA, vf=asked))
+    assert tuple(map(from_record, json.loads(json.dumps(made.records())))) == made.operations
+
+
+def test_the_first_free_vf_by_pci_order():
+    seen = card(function(2), function(0, holder="a"), function(1, obstacle="driver vfio-pci"), function(3))
+    assert taken(make(seen)) == [str(at(2))]
+
+
+def test_two_interfaces_of_a_guest_get_two_vfs():
+    other = MacAddress.parse("52:54:00:aa:bb:cd")
+    assert taken(make(card(function(0), function(1)), request(), request(mac=other))) == [str(at(0)), str(at(1))]
+    assert "VF 0: this guest; stop" in refused(card(function(0)), request(), request(mac=other), kind=TakenError)
+
+
+def test_the_definition_narrows_the_choice():
+    host = replace(LAN, vf_range=(1, 2))
+    assert taken(make(card(function(0), function(1)), host=host)) == [str(at(1))]
+    said = refused(card(function(0)), host=host)
+    assert said == "NIC eth0 has none of VFs 1 to 2; change the range of 'lan'"
+
+
+def test_no_vf_is_free():
+    said = refused(card(function(0, holder="a"), function(1, obstacle="vf1 carries vp0")), kind=TakenError)
+    what = "no VF of NIC eth0 is free: VF 0: guest 'a', VF 1: vf1 carries vp0"
+    assert said == f"{what}; stop one of these guests, or make more VFs"
+
+
+def test_vfs_are_made_only_from_zero_and_only_as_many_as_there_can_be():
+    host = replace(LAN, vf_count=4)
+    made = make(card(), host=host)
+    assert made.made_first == (MakeVfs("eth0", str(PF), 4, "lan"),)
+    assert taken(make(card(function(0)), host=host)) == [str(at(0))]
+    assert refused(card(), host=replace(LAN, vf_count=8)).startswith("NIC eth0 can have 7 VFs, not 8; ")
+    assert refused(card()).startswith("NIC eth0 has no VFs now; give 0000:01:00.0 some")
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (Card("veth"), "NIC eth0 has no SR-IOV; "),
+        (card(function(0), eswitch="switchdev"), "NIC eth0 is in eswitch mode switchdev, "),
+    ],
+)
+def test_what_is_no_card_for_this(seen, said):
+    assert refused(seen).startswith(said)
+
+
+def test_settings_are_set_in_the_order_that_cards_need():
+    asked = VfSettings(42, 3, VlanProtocol.DOT1AD, False, True, LinkState.ENABLE, 10, 100)
+    made = make(card(function(0)), request(vf=asked)).operations
+    assert [step for step in made if isinstance(step, SetVfMac | SetVfVlan | SetVf)] == [
+        SetVfMac("eth0", 0, str(at(0)), str(MAC), ZEROS),
+        SetVfVlan("eth0", 0, 42, 3, "802.1ad", 0, 0, "802.1Q"),
+        SetVf("eth0", 0, "spoofchk", False, True),
+        SetVf("eth0", 0, "trust", True, False),
+        SetVf("eth0", 0, "state", "enable", "auto"),
+        SetVf("eth0", 0, "max_tx_rate", 100, 0),
+        SetVf("eth0", 0, "min_tx_rate", 10, 0),
+    ]
+
+
+def test_what_is_as_it_should_be_is_left_alone():
+    asked = VfSettings(spoofchk=True, trust=False, state=LinkState.AUTO, max_tx_rate=0)
+    assert not [step for step in make(card(function(0)), request(vf=asked)).operations if isinstance(step, SetVf)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "outbound", "defined", "rate"),
+    [(5, 100_000, 7, 5), (None, 100_000, 7, 800), (None, 1, 7, 1), (None, None, 7, 7), (None, None, None, None)],
+)
+def test_where_the_rate_comes_from(asked, outbound, defined, rate):
+    host = replace(LAN, vf=VfSettings(max_tx_rate=defined))
+    made = make(card(function(0)), request(vf=VfSettings(max_tx_rate=asked), outbound=outbound), host=host)
+    assert [step.value for step in made.operations if isinstance(step, SetVf)] == ([rate] if rate else [])
+
+
+def test_what_a_vf_cannot_be_set_to():
+    assert refused(card(function(0)), request(vf=VfSettings(qos=3))).startswith("qos and proto are a VLAN's")
+    silent = card(function(0, trust=None))
+    said = "the driver of NIC eth0 does not tell trust of a VF; leave it out"
+    assert refused(silent, request(vf=VfSettings(trust=True))) == said
+    assert refused(card(function(0)), request(mtu=1501)).startswith("MTU 1501 is more than")
+    seen = card(function(0), function(1, holder="b", mac=str(MAC)))
+    assert refused(seen, kind=TakenError).startswith(f"{MAC} is the MAC of VF 1: guest 'b'; ")
+
+
+def test_vf_settings_mean_nothing_elsewhere():
+    host = replace(LAN, type=HostType.ETHERNET)
+    said = "'lan' is of type ethernet, and <vlan> and <vf> are for sr-iov; leave them out"
+    assert refused(Card("veth"), request(vf=VfSettings(vlan=3)), host=host) == said
+
+
+# -- the embedded switch
+
+
+def test_the_other_mode_is_refused_with_the_holders_name():
+    shared = {"hwmode": Sharing("hwmode", "eth0", "veb", "vepa", {OTHER: "b"})}
+    seen = card(function(0), mode="vepa", shared=shared)
+    assert make(seen, request(Mode.PEPA))
+    said = "the embedded switch of eth0 is in vepa for guest 'b'; ask for the mode that fits, or stop that guest"
+    assert refused(seen, request(Mode.BRIDGE), kind=TakenError) == said
+
+
+def test_one_guest_cannot_need_both_modes():
+    other = MacAddress.parse("52:54:00:aa:bb:cd")
+    said = refused(card(function(0), function(1)), request(Mode.VEPA), request(Mode.BRIDGE, mac=other))
+    assert said.startswith("another interface of this guest needs hwmode vepa of NIC eth0, and this one veb; ")
+
+
+def test_a_driver_without_control_of_its_switch():
+    seen = card(function(0), driver="igb", mode=None)
+    assert not [step for step in make(seen).operations if isinstance(step, Share)]
+    for mode in (Mode.VEPA, Mode.PEPA):
+        said = refused(seen, request(mode))
+        assert said.startswith("driver igb of NIC eth0 cannot set its embedded switch to VEPA; ask for mode bridge")
+
+
+def test_a_driver_that_resets_the_nic_is_not_switched_while_vfs_are_in_use():
+    used = function(1, obstacle="driver vfio-pci")
+    said = refused(card(function(0), used, driver="i40e"), request(Mode.VEPA))
+    assert said.startswith(
+        "driver i40e resets NIC eth0 to set its embedded switch to VEPA, and its VFs are in use: VF 1: "
+    )
+    assert make(card(function(0), used, driver="i40e", mode="vepa"), request(Mode.VEPA))
+    assert make(card(function(0), driver="i40e"), request(Mode.VEPA))
+    assert make(card(function(0), used), request(Mode.VEPA))
+
+
+@pytest.mark.parametrize(
+    ("seen", "mode", "shared"),
+    [
+        (card(function(0)), Mode.VEPA, True),
+        (card(function(0)), Mode.PEPA, True),
+        (card(function(0)), Mode.BRIDGE, False),
+        (card(function(0), mode=None), Mode.VEPA, False),
+        (card(), Mode.VEPA, False),
+    ],
+)
+def test_a_macvtap_on_the_nic_itself_above_an_embedded_switch(seen, mode, shared):
+    made = make(seen, request(mode), host=replace(LAN, type=HostType.ETHERNET)).operations
+    assert [step.value for step in made if isinstance(step, Share)] == ["vepa"] * shared
+
+
+# -- VMDq
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_vmdq(mode):
+    seen = Card("ixgbe", PF, offload=Feature(on=False, fixed=False))
+    made = make(seen, request(mode), host=replace(LAN, type=HostType.VMDQ)).operations
+    switch = [Share("hwmode", "eth0", "vepa", UUID, "web")] if mode is not Mode.BRIDGE else []
+    macvtap = made.index(CreateMacvtap(DEVICE, "eth0", str(MAC), mode.kernel, None))
+    assert made[macvtap - 1] == Share("l2-fwd-offload", "eth0", "on", UUID, "web")
+    assert list(made[made.index(SetUp(DEVICE)) + 2 :]) == [AwaitStation(DEVICE, "eth0", str(MAC)), *switch]
+
+
+def test_vmdq_that_is_on_for_good_is_not_touched():
+    made = make(Card("x", PF, offload=Feature(on=True, fixed=True)), host=replace(LAN, type=HostType.VMDQ))
+    assert not [step for step in made.operations if isinstance(step, Share)]
+
+
+@pytest.mark.parametrize(
+    ("offload", "said"),
+    [(None, "does not have l2-fwd-offload"), (Feature(on=False, fixed=True), "has fixed off l2-fwd-offload")],
+)
+def test_vmdq_that_cannot_be(offload, said):
+    seen = Card("igb", PF, offload=offload)
+    assert refused(seen, host=replace(LAN, type=HostType.VMDQ)).startswith(f"driver igb of NIC eth0 {said}; ")
+
+
+# -- what an administrator should know
+
+
+def test_the_filters_stand_on_the_spoof_check_of_the_others():
+    seen = card(function(0), function(1, holder="b", spoofchk=False), function(2, spoofchk=False))
+    said = ("the spoof check of NIC eth0 is off at VF 1: guest 'b': it can pass for another",)
+    assert make(seen, request(Mode.VEPA)).remarks == said
+    assert make(seen, request(Mode.BRIDGE)).remarks == ()
+    mine = make(card(function(0)), request(Mode.PEPA, vf=VfSettings(spoofchk=False))).remarks
+    assert mine == ("the spoof check of VF 0 of NIC eth0 is off: its guest can pass for another",)
+
+
+def test_many_holders_are_not_all_named():
+    functions = [replace(function(0, holder="a"), number=number) for number in range(20)]
+    seen = [replace(each, address=replace(PF, bus=each.number)) for each in functions]
+    assert "VF 15: guest 'a', and 4 more; stop" in refused(card(*seen), kind=TakenError)
+    assert placement.MOST_NAMED == 16
