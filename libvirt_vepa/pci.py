@@ -47,8 +47,10 @@ def function_of(device: str) -> PciAddress | None:
 
 def device_of(address: PciAddress) -> str | None:
     """Return the netdev of a function in this network namespace, the first port's where it has several."""
-    folder = _function(address) / "net"
-    return min(_names(folder), key=lambda name: (_number(folder / name / "dev_port"), name), default=None)
+    folder = _function(address)
+    netdevs = (each for net in (folder / "net", *folder.glob("virtio*/net")) for each in map(net.joinpath, _names(net)))
+    first = min(netdevs, key=lambda each: (_number(each / "dev_port"), each.name), default=None)
+    return first.name if first else None
 
 
 def driver_of(address: PciAddress) -> str:
@@ -197,6 +199,11 @@ def _number(path: Path) -> int:
 
 def _write(path: Path, text: str, doing: str, remedy: str) -> None:
     try:
-        path.write_text(text, encoding="ascii")
+        # Not made where it is missing: /sys would say "Permission denied".
+        handle = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+        try:
+            os.write(handle, text.encode())
+        finally:
+            os.close(handle)
     except OSError as error:
         raise KernelError(f"cannot {doing}: {error.strerror}", remedy) from error

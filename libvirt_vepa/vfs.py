@@ -62,7 +62,11 @@ def read(link: Link) -> tuple[Vf, ...]:
     mask = pack(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_VF | RTEXT_FILTER_SKIP_STATS))
     with told(f"read the VFs of {link.name}"):
         (answer,) = talk(NETLINK_ROUTE, RTM_GETLINK, _header(link), mask)
-    listed = dict(unpack(answer[IFINFOMSG.size :])).get(IFLA_VFINFO_LIST, b"")
+    return parse(dict(unpack(answer[IFINFOMSG.size :])).get(IFLA_VFINFO_LIST, b""))
+
+
+def parse(listed: bytes) -> tuple[Vf, ...]:
+    """Read the value of an IFLA_VFINFO_LIST as rtnl_fill_vf of the kernel writes it."""
     return tuple(sorted((_vf(dict(unpack(value))) for _, value in unpack(listed)), key=lambda vf: vf.number))
 
 
