@@ -46,6 +46,7 @@ install:
 ifeq ($(DESTDIR),)
 	@$(PYTHON) -c 'import libvirt, lxml, pyroute2' 2>/dev/null || \
 	    echo 'Still missing: apt-get install python3-lxml python3-pyroute2 python3-libvirt'
+	@$(PYTHON) -c 'import nftables' 2>/dev/null || echo 'Still missing, for sr-iov only: apt-get install python3-nftables'
 	@echo 'Where this is the first hook of this host: systemctl reload libvirtd (or virtqemud).'
 	@echo 'Where users who are not root attach devices: systemctl enable --now libvirt-vepad.socket'
 endif
