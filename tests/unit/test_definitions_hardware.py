@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libvirt_vepa import definitions, nics
+from libvirt_vepa import definitions, nics, sysfs
 from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model import HostInterface, HostType
@@ -242,5 +242,8 @@ def test_what_is_written_is_canonical():
     )
 
 
-def test_clients_see_a_nic_that_has_no_name_in_the_definition():
+def test_clients_see_a_nic_that_has_no_name_in_the_definition(tmp_path, monkeypatch):
+    # A device may be called as the files of all are.
+    (tmp_path / "address").mkdir()
+    monkeypatch.setattr(sysfs, "NET", tmp_path)
     assert nics.shown(FULL) == nics.Nic("lan", b"", False)
