@@ -13,6 +13,7 @@ from pathlib import Path
 
 # "Local Experimental EtherType 1", IEEE 802; nobody else uses it here.
 ETHERTYPE = 0x88B5
+ETH_P_ALL = 3  # linux/if_ether.h
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 WAIT_SECONDS = 30
 
@@ -26,8 +27,9 @@ class Station:
     """Whoever sends and hears frames on a device; a frame carries a word."""
 
     def __init__(self, device: str) -> None:
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHERTYPE))
-        self._socket.bind((device, ETHERTYPE))
+        # What is a bridge's port, or has a passthru macvtap, hands its frames on before a listener for one type.
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self._socket.bind((device, ETH_P_ALL))
 
     def __enter__(self) -> Station:
         return self
@@ -47,7 +49,9 @@ class Station:
         while word not in heard:
             left = max(0.0, deadline - time.monotonic())
             assert select.select([self._socket], [], [], left)[0], f"{word} not in {WAIT_SECONDS} seconds: {heard}"
-            heard.append(self._socket.recv(2048)[14:].rstrip(b"\0").decode())
+            frame, (_, _, kind, *_) = self._socket.recvfrom(2048)
+            if kind != socket.PACKET_OUTGOING and int.from_bytes(frame[12:14], "big") == ETHERTYPE:
+                heard.append(frame[14:].rstrip(b"\0").decode())
         return heard[:-1]
 
 

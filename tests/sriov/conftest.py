@@ -19,14 +19,35 @@ def vf_netdev(card: str, number: int) -> str:
     return only.name
 
 
+def carries(*devices: str) -> Eventually:
+    """Wait until all have a carrier."""
+    return Eventually(
+        f"{' and '.join(devices)} have a carrier",
+        lambda: all("LOWER_UP" in (link(device) or {"flags": ()})["flags"] for device in devices),
+    )
+
+
 def make_vfs(card: str, count: int) -> None:
-    Path(f"/sys/class/net/{card}/device/sriov_numvfs").write_text(f"{count}\n", encoding="ascii")
+    """Set how many VFs a card that is up has, and return when it has its carrier again, which igb lets go.
+
+    A VF that is put up before that has none for ten seconds.
+    """
+    with carries(card):
+        Path(f"/sys/class/net/{card}/device/sriov_numvfs").write_text(f"{count}\n", encoding="ascii")
 
 
-def put_up(device: str) -> None:
-    """Put a device up, and return when it has a carrier."""
-    with Eventually(f"{device} has a carrier", lambda: "LOWER_UP" in (link(device) or {})["flags"]):
-        run("ip", "link", "set", device, "up")
+def put_up(*devices: str) -> None:
+    """Put devices up, and return when they have a carrier."""
+    with carries(*devices):
+        for device in devices:
+            run("ip", "link", "set", device, "up")
+
+
+def back(card: Nic) -> None:
+    """Have a card as it was before the tests: without VFs, down, its switch not reflecting."""
+    Path(f"/sys/class/net/{card.device}/device/sriov_numvfs").write_text("0\n", encoding="ascii")
+    card.reflect(False)
+    run("ip", "link", "set", card.device, "down")
 
 
 @pytest.fixture
@@ -35,9 +56,7 @@ def card() -> Iterator[Nic]:
     found = machine.wire("card0")
     put_up(found.device)
     yield found
-    make_vfs(found.device, 0)
-    found.reflect(False)
-    run("ip", "link", "set", found.device, "down")
+    back(found)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +66,6 @@ def pair() -> Iterator[tuple[Nic, str, str]]:
     put_up(found.device)
     make_vfs(found.device, 2)
     first, second = (vf_netdev(found.device, number) for number in (0, 1))
-    for device in (first, second):
-        put_up(device)
+    put_up(first, second)
     yield found, first, second
-    make_vfs(found.device, 0)
-    found.reflect(False)
-    run("ip", "link", "set", found.device, "down")
+    back(found)
