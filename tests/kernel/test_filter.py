@@ -245,7 +245,7 @@ def test_names_that_look_alike_are_apart() -> None:
         "flush chain netdev {table} vf-{own}; delete chain netdev {table} vf-{own}",
         "flush chain netdev {table} vf-{own}; delete chain netdev {table} vf-{own};"
         "add chain netdev {table} vf-{own} {{ type filter hook ingress device wire priority 0; }};"
-        f"add rule netdev {{table}} vf-{own} ether saddr {OWN} jump reflected;"
+        f"add rule netdev {{table}} vf-{{own}} ether saddr {OWN} jump reflected;"
         "add rule netdev {table} vf-{own} ether saddr vmap @guests",
         "insert rule netdev {table} vf-{own} accept",
         "flush chain netdev {table} reflected",
