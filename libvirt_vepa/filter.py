@@ -44,13 +44,6 @@ REMEDIES = {
 }
 
 
-def require() -> None:
-    """Raise what speaks against filtering on this host, so that it can be said before anything is touched."""
-    code, _ = _talk([{"list": {"tables": {"family": "netdev"}}}])
-    if code:
-        raise _refused("filter frames", code)
-
-
 def protect(nic: str, device: str, mac: MacAddress, siblings: bool) -> None:
     """Keep from a VF's netdev what its guest, which has that MAC, sent itself; with `siblings` what any member sent.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from libvirt_vepa import definitions, protocol, sysfs
+from libvirt_vepa import definitions, pci, protocol, sysfs
 from libvirt_vepa.errors import printable
 from libvirt_vepa.model import HostInterface
 
@@ -45,9 +45,10 @@ def find(name: bytes) -> Nic | None:
 
 def shown(host: HostInterface) -> Nic:
     """Return a definition as clients see it. Raises KernelError where /sys cannot be read."""
-    if not host.device:
-        return Nic(host.name)
-    return Nic(host.name, sysfs.address(host.device).encode(), sysfs.is_running(host.device))
+    device = pci.device_of(host.address) if host.address else host.device
+    if not device:
+        return Nic(host.name, str(host.mac or "").encode())
+    return Nic(host.name, sysfs.address(device).encode(), sysfs.is_running(device))
 
 
 def _nic(definition: str) -> Nic:

@@ -165,12 +165,15 @@ def _check(request: Request, nic: Nic, function: Function) -> None:
 
 
 def wanted(request: Request, host: HostInterface) -> VfSettings:
-    """Return what a VF is to be set to: what the request says, then its <bandwidth>, then what the definition says."""
+    """Return what a VF is to be set to: what the request says, then its <bandwidth>, then the definition.
+
+    Raises XmlError where these do not go together.
+    """
     bandwidth = VfSettings()
     if request.outbound is not None:
         # From kilobytes to whole megabits, and no less than the one that is no "no limit".
         bandwidth = VfSettings(max_tx_rate=max(1, request.outbound * 8 // 1000))
-    return request.vf.over(bandwidth).over(host.vf)
+    return request.vf.over(bandwidth).over(host.vf).checked()
 
 
 def _settings(nic: str, number: int, asked: VfSettings, now: VfSettings) -> Iterator[Operation]:

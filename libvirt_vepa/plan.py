@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from libvirt_vepa import placement
 from libvirt_vepa.cards import MakeVfs, Share
-from libvirt_vepa.errors import HostError, TakenError
+from libvirt_vepa.errors import HostError, TakenError, XmlError
 from libvirt_vepa.facts import Facts, Nic
 from libvirt_vepa.inventory import VF
 from libvirt_vepa.journal import INTERFACES, Record, Use
@@ -94,7 +94,7 @@ class _Draft:
 def make(guest: Guest, facts: Facts) -> Plan:
     """Return the plan for a guest.
 
-    Raises HostError or TakenError, with the interface named, where the host cannot give what is asked.
+    Raises HostError, TakenError or XmlError, with the interface named, where the host cannot give what is asked.
     """
     draft = _Draft(guest, facts)
     for request in guest.requests:
@@ -104,7 +104,7 @@ def make(guest: Guest, facts: Facts) -> Plan:
             use = _use(request, facts)
             for operation in _operations(request, use, draft):
                 draft.add(operation, request.alias)
-        except (HostError, TakenError) as error:
+        except (HostError, TakenError, XmlError) as error:
             raise error.within(request.where) from error
         draft.uses.append(use)
     return Plan(tuple(draft.steps), tuple(draft.uses), draft.steps, tuple(dict.fromkeys(draft.remarks)))

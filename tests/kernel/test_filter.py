@@ -17,8 +17,8 @@ import pytest
 
 from libvirt_vepa import filter as frames
 from libvirt_vepa import sysfs
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import HostError, KernelError
-from libvirt_vepa.model import MacAddress
 from tests.conftest import CHECKOUT
 from tests.kernel.events import Capture
 from tests.kernel.world import children, mac, node
@@ -30,7 +30,7 @@ OWN, SIBLING, STRANGER = (MacAddress.parse(mac(number)) for number in (1, 2, 9))
 ODD = ["a.b-c_d", "x@y", "x_40y", "-dash", "{;}#$'\\\"", "grün", "f" * 15]
 PROGRAM = """
 from libvirt_vepa import filter
-from libvirt_vepa.model import MacAddress
+from libvirt_vepa.addresses import MacAddress
 one = MacAddress.parse("52:54:00:00:01:01")
 filter.protect("eth1", "vf0", one, True)
 filter.join("eth1", [one])
@@ -171,7 +171,6 @@ def test_the_kernel_itself_keeps_a_table_that_something_is_in(one: Vf) -> None:
 
 
 def test_nothing_there_is_fine() -> None:
-    frames.require()
     frames.unprotect(NIC, OWN)
     frames.leave(NIC, [OWN])
     assert frames.members(NIC) == frozenset() and not protected() and not nft("list tables")
@@ -281,7 +280,7 @@ def test_a_device_that_is_not_there_is_one_line() -> None:
 
 def test_without_the_binding_it_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nftables", None)
-    for call in (frames.require, protect_loopback, protected, lambda: frames.members(NIC)):
+    for call in (protect_loopback, protected, lambda: frames.members(NIC)):
         with pytest.raises(HostError, match=r"^Python's module 'nftables' is missing; install the package python3-nft"):
             call()
 
@@ -291,9 +290,8 @@ def protect_loopback() -> None:
 
 
 def test_without_root_it_is_one_line() -> None:
-    told = [told_by(call, "os.setuid(65534)") for call in ("require()", "join('eth1', [])", "members('eth1')")]
+    told = [told_by(call, "os.setuid(65534)") for call in ("join('eth1', [])", "members('eth1')")]
     assert [line.partition(": ")[0] for line in told] == [
-        "cannot filter frames",
         "cannot add to the guests on eth1",
         "cannot read the table of eth1",
     ]
@@ -303,8 +301,8 @@ def test_without_root_it_is_one_line() -> None:
 def test_without_the_kernels_part_it_is_one_line() -> None:
     # strace lets the kernel answer as one that was built without it.
     lacking = ("strace", "-qq", "-o/dev/null", "-einject=socket:error=EPROTONOSUPPORT")
-    assert told_by("require()", "pass", *lacking) == (
-        "cannot filter frames: the kernel has no nftables for network devices; "
+    assert told_by("join('eth1', [])", "pass", *lacking) == (
+        "cannot add to the guests on eth1: the kernel has no nftables for network devices; "
         "use one with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_INGRESS"
     )
     assert told_by(f"unprotect('eth1', addresses.MacAddress.parse('{OWN}'))", "pass", *lacking) == ""

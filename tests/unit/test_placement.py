@@ -10,7 +10,7 @@ import pytest
 from libvirt_vepa import placement, plan
 from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.cards import AwaitStation, MakeVfs, Share
-from libvirt_vepa.errors import HostError, TakenError
+from libvirt_vepa.errors import HostError, TakenError, XmlError
 from libvirt_vepa.facts import Facts, Nic
 from libvirt_vepa.inventory import Card, Function
 from libvirt_vepa.known import from_record
@@ -171,6 +171,9 @@ def test_where_the_rate_comes_from(asked, outbound, defined, rate):
 
 def test_what_a_vf_cannot_be_set_to():
     assert refused(card(function(0)), request(vf=VfSettings(qos=3))).startswith("qos and proto are a VLAN's")
+    rates = request(vf=VfSettings(min_tx_rate=10))
+    said = refused(card(function(0)), rates, host=replace(LAN, vf=VfSettings(max_tx_rate=5)), kind=XmlError)
+    assert "min_tx_rate" in said
     silent = card(function(0, trust=None))
     said = "the driver of NIC eth0 does not tell trust of a VF; leave it out"
     assert refused(silent, request(vf=VfSettings(trust=True))) == said
