@@ -39,9 +39,12 @@ class Host:
 
     def need(self, device: str) -> Link:
         """Return what `find` does; KernelError where it is gone."""
+        if ":" not in device:
+            return self.netlink.need(device)
         link = self.find(device)
         if link is None:
-            raise KernelError(f"{device} has gone", "see that nothing else manages it, then try again")
+            remedy = "see that its driver is bound, and that it is in no other network namespace"
+            raise KernelError(f"PCI function {device} has no network device", remedy)
         return link
 
 
