@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from libvirt_vepa import pci
+from libvirt_vepa.addresses import PciAddress
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.model import PciAddress
 from libvirt_vepa.pci import VirtualFunction
 
 SHORT = 0.05

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 
+from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.attributes import pack, unpack
-from libvirt_vepa.model import LinkState, MacAddress, VfSettings, VlanProtocol
+from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
 from libvirt_vepa.vfs import Vf, parse
 
 MAC = "52:54:00:aa:bb:cc"
