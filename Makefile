@@ -24,7 +24,7 @@ PROGRAMS = $(BIN)/libvirt-vepa $(BIN)/libvirt-vepa-connect $(SBIN)/libvirt-vepad
 SERVICES = $(foreach service,libvirt-vepad libvirt-vepa-connect,$(UNITS)/$(service).socket $(UNITS)/$(service)@.service)
 PAGES = $(MAN)/libvirt-vepa.8 $(MAN)/libvirt-vepa-connect.8 $(MAN)/libvirt-vepad.8
 
-.PHONY: all install uninstall demo check bench lint clean
+.PHONY: all install uninstall demo check lab bench lint clean
 
 all:
 	@echo 'Nothing to build. See `make demo`, `make check`, `make install`.'
@@ -46,6 +46,7 @@ install:
 ifeq ($(DESTDIR),)
 	@$(PYTHON) -c 'import libvirt, lxml, pyroute2' 2>/dev/null || \
 	    echo 'Still missing: apt-get install python3-lxml python3-pyroute2 python3-libvirt'
+	@$(PYTHON) -c 'import nftables' 2>/dev/null || echo 'Still missing, for sr-iov only: apt-get install python3-nftables'
 	@echo 'Where this is the first hook of this host: systemctl reload libvirtd (or virtqemud).'
 	@echo 'Where users who are not root attach devices: systemctl enable --now libvirt-vepad.socket'
 endif
@@ -66,6 +67,10 @@ demo:
 
 check:
 	tests/check
+
+lab:
+	tests/lab/prepare lab
+	tests/lab/boot $(PYTHON) -m pytest -q tests/sriov
 
 bench:
 	tests/lab/prepare demo

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from libvirt_vepa.addresses import MacAddress, PciAddress
@@ -70,6 +70,7 @@ def settings(root: Any, kind: HostType, origin: str) -> VfSettings:
     if vf is not None:
         with at(vf, origin):
             found = VfSettings.parse({name: text for name, text in vf.items() if name not in ("range", "count")})
+        _holds_no_more(vf, origin, attributes=vf.attrib)
     if vlan is not None:
         found = attribute(_tag(vlan, origin), "id", origin, lambda text: VfSettings.parse({}, text)).over(found)
     return found
@@ -91,7 +92,23 @@ def _tag(vlan: Any, origin: str) -> Any:
             raise XmlError("a VF is in one VLAN", "write one <tag id='…'/> in it")
         if vlan.get("trunk") is not None or tags[0].get("nativeMode") is not None:
             raise XmlError("a VF has no trunk and no native VLAN", "write it as in <vlan><tag id='42'/></vlan>")
+    _holds_no_more(vlan, origin, children=("tag",))
+    _holds_no_more(tags[0], origin, attributes=("id",))
     return tags[0]
+
+
+def _holds_no_more(element: Any, origin: str, attributes: Collection[str] = (), children: Collection[str] = ()) -> None:
+    """Refuse what an element has beside these, which libxml2 would report as the element itself."""
+    with at(element, origin):
+        for name in element.attrib:
+            if name not in attributes:
+                raise XmlError(f"<{element.tag}> has no attribute '{name}'", "remove it")
+        if "".join(element.xpath("text()")).strip():
+            raise XmlError(f"text is not expected in <{element.tag}>", "remove it, or make it a comment")
+    for child in element.iterchildren("*"):
+        with at(child, origin):
+            if child.tag not in children:
+                raise XmlError(f"<{child.tag}> is not expected in <{element.tag}>", "remove it")
 
 
 def vf_range(root: Any, origin: str) -> tuple[int, int] | None:

@@ -162,7 +162,7 @@ def _update(change: Change, interface: bytes, alias: str, request: bytes) -> Job
     if LIVE in scopes:
         requests = yield from change.requests(LIVE)
         if requests.get(alias, request) != request:
-            what = "name, type and mode of an interface cannot change while the guest runs"
+            what = "name, type, mode, vlan and vf of an interface cannot change while the guest runs"
             raise HostError(what, "detach it and attach it anew, or change only --config")
     before: dict[int, bytes | None] = {}
     try:

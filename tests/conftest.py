@@ -1,6 +1,7 @@
 """What all tests share: which tiers can run on this machine, and a closing word on what did not run.
 
-Four tiers change the host, so they run only inside the lab (tests/lab/enter), where the host is a private one.
+Four tiers change the host, so they run only inside the lab (tests/lab/enter), where the host is a private one; a
+fifth needs cards that only a machine of the lab's own has (tests/lab/boot).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
 
 LAB_TIERS = ("kernel", "hook", "libvirt", "host")
+CARD_TIER = "sriov"
 DEVICE_TIERS = ("kernel", "hook", "libvirt")
 # Each is tried in turn; what was made is removed again by deleting the first name.
 PROBES = {
@@ -46,9 +48,12 @@ def tier(nodeid: str) -> str:
 @functools.cache
 def obstacle(name: str) -> str:
     """Return why a tier cannot run here, or nothing."""
+    lab = os.environ.get("LIBVIRT_VEPA_LAB")
+    if name == CARD_TIER:
+        return "" if lab == "card" else "it needs SR-IOV cards: make lab"
     if name not in LAB_TIERS:
         return ""
-    if not os.environ.get("LIBVIRT_VEPA_LAB"):
+    if not lab:
         return "it changes the host, so it runs only in the lab: tests/lab/enter /usr/bin/python3 -m pytest"
     if os.geteuid() != 0:
         return "it needs root"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 from lxml import etree
@@ -173,6 +174,27 @@ def test_both_validators_take_what_is_right_and_nothing_else(schema, good, bad, 
     relaxng = etree.RelaxNG(schema)
     assert [relaxng.validate(etree.fromstring(data)) for data in every] == expected
     assert xmllint(schema.docinfo.URL.rpartition("/")[2], every, tmp_path) == expected
+
+
+VLAN, VF = "<vlan><tag id='4'/></vlan>", "<vf trust='on'/>"
+IN_ANY_ORDER = (
+    (
+        GUEST,
+        "<interface type='physical'>",
+        ("<name>lan</name>", "<type>macvtap</type>", "<model type='virtio'/>"),
+    ),
+    (HOST, "<interface type='physical' name='lan'>", ("<source dev='a'/>", "<type>sr-iov</type>", "<mode>vepa</mode>")),
+)
+
+
+@pytest.mark.parametrize(("schema", "head", "others"), IN_ANY_ORDER, ids=["guest.rng", "host.rng"])
+def test_what_is_about_vfs_may_stand_anywhere_but_once(schema, head, others):
+    relaxng = etree.RelaxNG(schema)
+    right = ((VLAN,), (VF,), (VLAN, VF))
+    for more in (*right, (VF, VF), (VLAN, VLAN, VF)):
+        for children in permutations((*others, *more)):
+            found = relaxng.validate(etree.fromstring(f"{head}{''.join(children)}</interface>"))
+            assert found == (more in right), children
 
 
 def declared(schema, kind):

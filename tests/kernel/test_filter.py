@@ -157,6 +157,19 @@ def test_the_table_goes_with_the_last_that_is_in_it(one: Vf, last: str) -> None:
     assert not nft("list tables") and one.heard() == {OWN, SIBLING, STRANGER}
 
 
+def test_the_kernel_itself_keeps_a_table_that_something_is_in(one: Vf) -> None:
+    # What is said to it when a table seemed to be empty, and another guest came in between.
+    removal = ("delete chain netdev {0} reflected; delete table netdev {0}").format("libvirt-vepa-eth1")
+    frames.join(NIC, [SIBLING])
+    with pytest.raises(AssertionError, match="Device or resource busy"):
+        nft(removal)
+    protect(siblings=False)
+    frames.leave(NIC, [SIBLING])
+    with pytest.raises(AssertionError, match="Device or resource busy"):
+        nft(removal)
+    assert protected(siblings=False) and one.heard() == {SIBLING, STRANGER}
+
+
 def test_nothing_there_is_fine() -> None:
     frames.require()
     frames.unprotect(NIC, OWN)
@@ -230,6 +243,10 @@ def test_names_that_look_alike_are_apart() -> None:
         "delete table netdev {table}",
         "flush chain netdev {table} vf-{own}",
         "flush chain netdev {table} vf-{own}; delete chain netdev {table} vf-{own}",
+        "flush chain netdev {table} vf-{own}; delete chain netdev {table} vf-{own};"
+        "add chain netdev {table} vf-{own} {{ type filter hook ingress device wire priority 0; }};"
+        f"add rule netdev {{table}} vf-{{own}} ether saddr {OWN} jump reflected;"
+        "add rule netdev {table} vf-{own} ether saddr vmap @guests",
         "insert rule netdev {table} vf-{own} accept",
         "flush chain netdev {table} reflected",
         "add chain netdev {table} vf-{own} {{ policy drop; }}",
@@ -290,13 +307,13 @@ def test_without_the_kernels_part_it_is_one_line() -> None:
         "cannot filter frames: the kernel has no nftables for network devices; "
         "use one with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_INGRESS"
     )
-    assert told_by("unprotect('eth1', MAC)", "pass", *lacking) == ""
+    assert told_by(f"unprotect('eth1', addresses.MacAddress.parse('{OWN}'))", "pass", *lacking) == ""
 
 
 def told_by(call: str, before: str, *through: str) -> str:
     """Return what one call in a process of its own is refused with, or nothing."""
     program = (
-        f"import os\nfrom libvirt_vepa import errors, filter\n{before}\n"
+        f"import os\nfrom libvirt_vepa import addresses, errors, filter\n{before}\n"
         f"try: filter.{call}\nexcept errors.VepaError as error: print(error)"
     )
     done = run(*through, sys.executable, "-c", program)

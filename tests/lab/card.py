@@ -13,7 +13,6 @@ The module `embedded` (tests/lab/module) is loaded; its parameters are in /sys/m
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from tests.lab.network import Nic, switch
@@ -27,7 +26,7 @@ SWITCHES = {"card0": "pci0000:00/0000:00:14.0", "card1": "pci0000:00/0000:00:15.
 
 def netdev(slot: str) -> str:
     """Return the name of the NIC in a slot, or behind it."""
-    found = [path for path in Path("/sys/class/net").iterdir() if f"/{slot}/" in os.readlink(path)]
+    found = [path for path in Path("/sys/class/net").iterdir() if f"/{slot}/" in str(path.readlink())]
     # VFs come and go; they are not function 0.
     (only,) = [path.name for path in found if not (path / "device/physfn").exists()]
     return only

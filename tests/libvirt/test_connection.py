@@ -13,6 +13,7 @@ from lxml import etree
 
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import Guest
+from tests.lab.plugging import INTERFACE
 from tests.lab.shell import link, run
 from tests.lab.through import URI, gone, relays, squeezed, through
 
@@ -74,6 +75,35 @@ def test_edit_shows_and_takes_what_people_write(guest: Guest) -> None:
     virsh("start", guest.name)
     found = link(guest.device)
     assert found and found["linkinfo"]["info_data"]["mode"] == "private"
+
+
+def test_what_is_asked_of_a_vf_stays_with_the_request(guest_of: Make) -> None:
+    guest = guest_of(1)
+    guest.ask("vepa")
+    guest.add_disk()
+    of_a_vf = "<vlan><tag id='42'/></vlan><vf spoofchk='on' max_tx_rate='100'/>"
+    guest.interfaces = guest.interfaces.replace("<mac", f"{of_a_vf}<mac", 1)
+    through("define", "--validate", "/dev/stdin", stdin=guest.xml)
+    assert REQUEST + of_a_vf in squeezed(through("dumpxml", guest.name).stdout)
+    kept = virsh("dumpxml", guest.name).stdout
+    virsh("define", "/dev/stdin", "--validate", stdin=kept)
+    assert virsh("dumpxml", guest.name).stdout == kept
+    assert "<physical:vlan>" in kept and "<vlan>" not in kept and "<vf " not in kept
+    edited("edit", guest.name, by="sed -i s/42/43/")
+    changed = REQUEST + of_a_vf.replace("42", "43")
+    assert changed in squeezed(through("dumpxml", guest.name).stdout)
+    through("snapshot-create", guest.name, "/dev/stdin", stdin="<domainsnapshot><name>one</name></domainsnapshot>")
+    try:
+        assert changed in squeezed(through("snapshot-dumpxml", guest.name, "one").stdout)
+        through("define", "/dev/stdin", stdin=guest.xml)
+        through("snapshot-revert", guest.name, "one")
+        assert changed in squeezed(through("dumpxml", guest.name).stdout)
+    finally:
+        through("snapshot-delete", guest.name, "one")
+    XML.write_text(INTERFACE.replace("<mac", "<vlan><tag id='7'/></vlan><mac"), encoding="utf-8")
+    through("attach-device", guest.name, str(XML), "--config")
+    seen = squeezed(through("dumpxml", guest.name).stdout)
+    assert changed in seen and "<target mode='bridge'/><vlan><tag id='7'/></vlan><mac" in seen
 
 
 def test_domxml_to_native(guest: Guest) -> None:

@@ -47,7 +47,7 @@ def test_an_update_changes_the_request_too(guest: Guest) -> None:
     found = link(guest.device)
     assert found and found["linkinfo"]["info_data"]["mode"] == "private"
     said = unchanged(guest, "update-device", "--live", text=mine)
-    assert "name, type and mode of an interface cannot change while the guest runs; detach it" in said
+    assert "name, type, mode, vlan and vf of an interface cannot change while the guest runs; detach it" in said
     down = mine.replace("bridge", "pepa").replace("<model", "<link state='down'/><model")
     change("update-device", guest, "--live", "--config", text=down)
     assert "<link state='down'/>" in shown(guest) and "<link state='down'/>" in shown(guest, "--inactive")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from libvirt_vepa.addresses import MacAddress
-from libvirt_vepa.domain import AGAIN, ANEW, NEWER, read_guest, read_identity
+from libvirt_vepa.domain import AGAIN, ANEW, NEWER, NO_VF, read_guest, read_identity
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model import Guest, GuestType, Mode, Request
+from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
 from tests.unit.refusals import refusal
 
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -73,10 +74,52 @@ def test_the_request_is_in_the_metadata(words, values):
         ("<driver name='vhost' queues='4'/>", {"queues": 4}),
         ("<driver name='vhost'/>", {"queues": 1}),
         ("<mtu/>", {"mtu": None}),
+        ("<bandwidth><inbound average='9'/><outbound average='1250' peak='2000'/></bandwidth>", {"outbound": 1250}),
+        ("<bandwidth><inbound average='9'/></bandwidth>", {"outbound": None}),
     ],
 )
 def test_what_libvirt_keeps_is_in_the_interface(child, values):
     assert requests(domain(devices=interface(MAC, TARGET, ALIAS, child))) == (asked(**values),)
+
+
+@pytest.mark.parametrize(
+    ("children", "vf"),
+    [
+        ("<!-- nothing -->", VfSettings()),
+        ("<p:vlan> <p:tag id='42'/></p:vlan>", VfSettings(42)),
+        ("<p:vf qos='1' max_tx_rate='100'/>", VfSettings(qos=1, max_tx_rate=100)),
+        (
+            "<p:vf spoofchk='off' trust='on' state='enable' min_tx_rate='1' proto='802.1ad'/>"
+            "<p:vlan><!-- a remark --><p:tag id='4094'/></p:vlan>",
+            VfSettings(4094, None, VlanProtocol.DOT1AD, False, True, LinkState.ENABLE, 1),
+        ),
+    ],
+)
+def test_what_is_asked_of_a_vf_is_in_the_request(children, vf):
+    assert requests(domain(f"<p:interface {REQUEST}>{children}</p:interface>")) == (asked(vf=vf),)
+
+
+@pytest.mark.parametrize(
+    ("children", "what"),
+    [
+        ("<p:vlan/>", "VLAN '' is no number from 1 to 4094; "),
+        ("<p:vlan><p:tag/></p:vlan>", "VLAN '' is no number from 1 to 4094; "),
+        ("<p:vlan><p:tag id='4095'/></p:vlan>", "VLAN '4095' is no number from 1 to 4094; "),
+        ("<p:vf trust='yes'/>", "trust 'yes' is neither on nor off; "),
+        ("<p:vf min_tx_rate='2' max_tx_rate='1'/>", "min_tx_rate 2 is above max_tx_rate 1; "),
+    ],
+)
+def test_what_no_vf_can_be_set_to_is_refused(children, what):
+    text = refused(domain(f"<p:interface {REQUEST}>{children}</p:interface>"))
+    assert text.startswith(f"interface on line 6: {what}")
+
+
+@pytest.mark.parametrize("children", ["<p:vlan><p:tag id='1'/></p:vlan>", "<p:vf trust='on'/>"])
+def test_a_tap_asks_nothing_of_a_vf(children):
+    words = REQUEST.replace("macvtap", "tap")
+    assert refused(domain(f"<p:interface {words}>{children}</p:interface>")) == (
+        f"interface on line 6: it asks for a tap, which is not on a VF, and for what a VF is set to; {NO_VF}"
+    )
 
 
 def test_several_are_in_the_order_of_their_interfaces():
@@ -140,7 +183,11 @@ def test_another_version_is_not_guessed_at(version):
     ("request_", "what"),
     [
         (f"<p:interface {REQUEST} vf='3'/>", "vf"),
-        (f"<p:interface {REQUEST}><p:vlan/></p:interface>", "{urn:libvirt-vepa:physical:1}vlan"),
+        (f"<p:interface {REQUEST}><p:mtu/></p:interface>", "{urn:libvirt-vepa:physical:1}mtu"),
+        (f"<p:interface {REQUEST}><p:vf mac='a'/></p:interface>", "mac"),
+        (f"<p:interface {REQUEST}><p:vlan trunk='yes'/></p:interface>", "trunk"),
+        (f"<p:interface {REQUEST}><p:vlan/><p:vlan/></p:interface>", "{urn:libvirt-vepa:physical:1}vlan"),
+        (f"<p:interface {REQUEST}><vf/></p:interface>", "vf"),
         (f"<p:interface {REQUEST} p:mode='vepa'/>", "{urn:libvirt-vepa:physical:1}mode"),
     ],
 )
@@ -191,6 +238,11 @@ def test_two_interfaces_with_one_mac_or_device_are_refused(mac, target, what):
         (REQUEST, (MAC, TARGET, "<driver queues='-1'/>"), "'-1' is not a number (<driver queues>)"),
         (REQUEST, (MAC, TARGET, "<mtu size='9999999999'/>"), "'9999999999' is not a number (<mtu size>)"),
         (REQUEST, (MAC, TARGET, "<mtu size='٣'/>"), "'٣' is not a number (<mtu size>)"),
+        (
+            REQUEST,
+            (MAC, TARGET, "<bandwidth><outbound average='much'/></bandwidth>"),
+            "'much' is not a number (<bandwidth/outbound average>); give a positive number",
+        ),
     ],
 )
 def test_a_value_that_nobody_can_mean_is_refused(request_, children, what):

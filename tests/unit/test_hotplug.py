@@ -252,6 +252,25 @@ def test_an_update_of_a_running_guest_cannot_change_the_request():
     assert daemon.heard == ["get 1"]
 
 
+ON_A_VF = INTERFACE.replace(b"<mac", b"<vlan><tag id='42'/></vlan><vf trust='on'/><mac")
+
+
+def test_what_is_asked_of_a_vf_is_written_with_the_request():
+    daemon, helper = Daemon(), Helper()
+    assert run(change(160, ON_A_VF), daemon, helper.open, helper).status == remote.OK
+    assert b"vlan" not in daemon.interfaces[0] and b"<vf" not in daemon.interfaces[0]
+    for scope in (LIVE, CONFIG):
+        ((vlan, vf),) = etree.fromstring(daemon.requests[scope])
+        assert (vlan.tag, vlan[0].tag, dict(vlan[0].attrib)) == ("vlan", "tag", {"id": "42"})
+        assert (vf.tag, dict(vf.attrib)) == ("vf", {"trust": "on"})
+    # The same again is no change, another VLAN is one that a running guest cannot be given.
+    assert run(change(174, ON_A_VF), daemon, no_hand).status == remote.OK
+    reply = run(change(174, ON_A_VF.replace(b"42", b"43")), daemon, no_hand)
+    assert b"vlan and vf of an interface cannot change while the guest runs" in (
+        remote.error(reply.payload).message or b""
+    )
+
+
 @pytest.mark.parametrize("size", [1, 30, 300])
 def test_calls_of_our_own_do_not_cut_into_what_the_client_is_saying(size):
     relay, daemon = Relay(no_hand), Daemon()

@@ -10,12 +10,20 @@ from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model import NAMESPACE
 from tests.unit.refusals import refusal
 
-ONE = b'<interface alias="ua-one" name="lan" type="macvtap" mode="vepa"/>'
+ONE = (
+    b'<interface alias="ua-one" name="lan" type="macvtap" mode="vepa"><vlan><tag id="42"/></vlan>'
+    b'<vf trust="on"/></interface>'
+)
 TWO = b'<interface alias="ua-two" name="dmz" type="tap"/>'
 WRAPPER = b"<interfaces>" + ONE + TWO + b"</interfaces>"
 DOMAIN = f"""<domain><name>web</name><metadata><other xmlns='urn:other'/>
 <physical:interfaces xmlns:physical='{NAMESPACE}'>
-  <physical:interface alias='ua-one' name='lan' type='macvtap' mode='vepa'/>
+  <physical:interface alias='ua-one' name='lan' type='macvtap' mode='vepa'>
+    <physical:vlan>
+      <physical:tag id='42'/>
+    </physical:vlan>
+    <physical:vf trust='on'/>
+  </physical:interface>
   <!-- a remark --><physical:interface alias='ua-two' name='dmz' type='tap'/>
 </physical:interfaces></metadata><devices>
 <interface type='ethernet'><mac address='52:54:00:00:00:01'/><alias name='ua-one'/></interface>

@@ -114,7 +114,7 @@ def test_only_a_single_physical_interface_can_be_split(data):
     "data",
     [
         stored("vf='3'"),
-        stored().replace(b"'macvtap' />", b"'macvtap'><p:vlan/></p:interface>"),
+        stored().replace(b"'macvtap' />", b"'macvtap'><p:mtu/></p:interface>"),
         domain(metadata="<metadata><p:interfaces xmlns:p='urn:libvirt-vepa:physical:2'/></metadata>"),
     ],
     ids=["attribute", "child", "version"],

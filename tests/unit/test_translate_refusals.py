@@ -6,6 +6,7 @@ import pytest
 from lxml import etree
 
 from libvirt_vepa import asked, documents, translate
+from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model import HostInterface, HostType, Mode
 from tests.unit.refusals import refusal
@@ -17,6 +18,10 @@ UNEXPECTED = f"see what may stand there in {documents.data_file('guest.rng')}"
 DROPPED = "libvirt would drop this alias; "
 BEHIND = "write letters, digits, '_' and '-' behind ua-"
 YES_OR_NO = "this is neither yes nor no; write one of them"
+NO_TAP = "a tap is not on a VF; remove it, or ask for <type>macvtap</type>"
+ONE_VLAN = "a VF is in one VLAN; write one <tag id='…'/> in it"
+NO_TRUNK = "a VF has no trunk and no native VLAN; write it as in <vlan><tag id='42'/></vlan>"
+HOSTS_VFS = "which VFs there are, the host says; remove it; it belongs to the definition of the host's NIC"
 LAN = "<name>lan</name>"
 REFUSED = {
     "<source dev='eth0'/>": "<source>: which NIC that is, the host decides; remove it; <name> says which one is meant",
@@ -24,8 +29,41 @@ REFUSED = {
     "<port isolated='yes'/>": (
         "<port>: libvirt isolates no ports on such an interface; remove it; target mode='pepa' keeps guests apart"
     ),
-    "<vlan><tag id='4'/></vlan>": "<vlan>: it is not built yet; remove it",
-    "<vf/>": "<vf>: it is not built yet; remove it",
+    "<type>tap</type><vlan><tag id='4'/></vlan>": f"<vlan>: {NO_TAP}",
+    "<type>tap</type><vf trust='on'/>": f"<vf>: {NO_TAP}",
+    "<vlan/>": f"<vlan>: {ONE_VLAN}",
+    "<vlan><tag id='4'/><tag id='5'/></vlan>": f"<vlan>: {ONE_VLAN}",
+    "<vlan trunk='yes'><tag id='4'/></vlan>": f"<vlan trunk> 'yes': {NO_TRUNK}",
+    "<vlan trunk='no'><tag id='4'/></vlan>": f"<vlan trunk> 'no': {NO_TRUNK}",
+    "<vlan trunk='yes'><tag id='4'/><tag id='5'/></vlan>": f"<vlan trunk> 'yes': {NO_TRUNK}",
+    "<vlan><tag id='4' nativeMode='untagged'/></vlan>": f"<tag nativeMode> 'untagged': {NO_TRUNK}",
+    "<vlan><tag/></vlan>": "<tag>: the VLAN's number is missing; write it as in <tag id='42'/>",
+    "<vlan id='4'><tag id='4'/></vlan>": "<vlan id> '4': there is no such attribute; remove it",
+    "<vlan><tag id='4' a='b'/></vlan>": "<tag a> 'b': there is no such attribute; remove it",
+    "<vlan><tag id='4'/><b/></vlan>": "<b>: no element stands in another here; remove it",
+    "<vlan><tag id='4'><b/></tag></vlan>": "<b>: no element stands in another here; remove it",
+    "<vlan>// a<tag id='4'/></vlan>": "'// a': text means nothing here; remove it",
+    "<vlan><tag id='0'/></vlan>": "VLAN '0' is no number from 1 to 4094; write one in decimal digits",
+    "<vlan><tag id='4095'/></vlan>": "VLAN '4095' is no number from 1 to 4094; write one in decimal digits",
+    "<vlan><tag id='4'/></vlan><vlan><tag id='4'/></vlan>": (
+        f"<vlan> is not expected here, or stands there twice; {UNEXPECTED}"
+    ),
+    "<vf/>": "<vf>: it says nothing; write what the VF is set to, as in <vf trust='on'/>, or remove it",
+    "<vf range='0-3'/>": f"<vf range> '0-3': {HOSTS_VFS}",
+    "<vf count='4'/>": f"<vf count> '4': {HOSTS_VFS}",
+    "<vf vlan='4'/>": "<vf vlan> '4': a VLAN is an element of its own; write it as in <vlan><tag id='42'/></vlan>",
+    "<vf mac='a'/>": "a VF has no setting 'mac'; use spoofchk, trust, state, min_tx_rate, max_tx_rate, qos, proto",
+    "<vf spoofchk='yes'/>": "spoofchk 'yes' is neither on nor off; write one of them",
+    "<vf trust='1'/>": "trust '1' is neither on nor off; write one of them",
+    "<vf state='up'/>": "unknown link state 'up'; use auto, enable or disable",
+    "<vf min_tx_rate='-1'/>": "min_tx_rate '-1' is no number from 0 to 4294967295; write one in decimal digits",
+    "<vf max_tx_rate='1Gbit'/>": "max_tx_rate '1Gbit' is no number from 0 to 4294967295; write one in decimal digits",
+    "<vf min_tx_rate='2' max_tx_rate='1'/>": "min_tx_rate 2 is above max_tx_rate 1; lower the one or raise the other",
+    "<vf qos='8'/>": "qos '8' is no number from 0 to 7; write one in decimal digits",
+    "<vf proto='QinQ'/>": "unknown VLAN protocol 'QinQ'; use 802.1Q or 802.1ad",
+    "<vf trust='on'>a</vf>": "'a': text means nothing here; remove it",
+    "<vf trust='on'><b/></vf>": "<b>: no element stands in another here; remove it",
+    "<vf trust='on'/><vf state='auto'/>": f"<vf> is not expected here, or stands there twice; {UNEXPECTED}",
     "<mode>vepa</mode>": "<mode>: the mode belongs to the target; write it as in <target mode='vepa'/>",
     "<filterref filter='a'/>": "<filterref>: libvirt filters no macvtap; remove it, or ask for <type>tap</type>",
     "<type>macvtap</type><filterref filter='a'/>": (
@@ -137,10 +175,10 @@ def test_all_words_of_the_schema_are_said_by_a_test():
 
 
 def test_the_line_is_that_of_the_element():
-    assert (
-        refused("<disk/>", interface("\n\n<model type='a'/>\n", "<vlan/>"), line=7)
-        == REFUSED["<vlan><tag id='4'/></vlan>"]
-    )
+    assert refused("<disk/>", interface("\n\n<model type='a'/>\n", "<vlan/>"), line=7) == REFUSED["<vlan/>"]
+    below = interface("\n<vf trust='on'/>\n<vlan>\n", "<tag id='0'/></vlan>")
+    assert refused(below, line=6) == REFUSED["<vlan><tag id='0'/></vlan>"]
+    assert refused(interface("\n<vf qos='8'/>"), line=4) == REFUSED["<vf qos='8'/>"]
 
 
 MAC = "<mac address='52:54:00:00:00:01'/>"
@@ -184,9 +222,14 @@ def test_two_guests_in_one_document_may_have_the_same():
     assert translate.to_stored(snapshot, "f.xml").count(b"type='ethernet'") == 2
 
 
+NO_VF = "<vlan> and <vf> need a VF, which libvirt's own interfaces do not lease; remove them"
 HOSTS = (
     HostInterface("lan", "eth0", HostType.ETHERNET, (Mode.VEPA, Mode.PEPA)),
     HostInterface("wan", "eth1", HostType.ETHERNET, (), "br-wan"),
+    HostInterface("mac", "", HostType.ETHERNET, (), "br-mac", mac=MacAddress.parse("00:1b:21:aa:bb:cc")),
+    HostInterface("pci", "", HostType.SRIOV, address=PciAddress(0, 1, 0, 0)),
+    HostInterface("long", "x" * 16, HostType.ETHERNET),
+    HostInterface("short", "x" * 15, HostType.ETHERNET),
 )
 
 
@@ -200,6 +243,16 @@ HOSTS = (
             interface("<type>tap</type><target mode='vepa'/>"),
             "'lan' has no bridge for a tap, or not its mode; ask for <type>macvtap</type>",
         ),
+        (interface("<vlan><tag id='4'/></vlan>"), NO_VF),
+        (interface("<vf trust='on'/>"), NO_VF),
+        *(
+            (
+                interface(name=f"<name>{name}</name>"),
+                f"'{name}' is {nic}, which libvirt's own interfaces cannot find; "
+                "define it by a device's name of up to 15 characters",
+            )
+            for name, nic in (("mac", "00:1b:21:aa:bb:cc"), ("pci", "0000:01:00.0"), ("long", "x" * 16))
+        ),
         (
             interface("<type>tap</type><target mode='vepa'/>", name="<name>wan</name>"),
             "'wan' has no bridge for a tap, or not its mode; ask for <type>macvtap</type>",
@@ -208,3 +261,39 @@ HOSTS = (
 )
 def test_what_the_definitions_do_not_give_to_the_native_form(request_, message):
     assert refused(request_, translation=lambda data, origin: translate.to_native(data, origin, HOSTS)) == message
+
+
+def test_what_libvirts_own_interfaces_do_find():
+    for head, source in (("short", "x" * 15), ("mac", "br-mac")):
+        asked_ = interface("<type>tap</type>" if head == "mac" else "", name=f"<name>{head}</name>")
+        assert f"'{source}'".encode() in translate.to_native(domain(asked_), "f.xml", HOSTS)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "<p:vlan/><p:vlan><p:tag id='1'/></p:vlan>",
+        "<p:vlan a='b'><p:tag id='1'/></p:vlan>",
+        "<p:vlan><p:tag id='1'/><p:tag id='2'/></p:vlan>",
+        "<p:vlan><p:tag id='1' native='x'/></p:vlan>",
+        "<p:vlan><p:tag id='1'><p:b/></p:tag></p:vlan>",
+        "<p:vlan><p:id/></p:vlan>",
+        "<vlan/>",
+        "<p:vf trust='on'/><p:vf trust='on'/>",
+        "<p:vf mac='a'/>",
+        "<p:vf p:trust='on'/>",
+        "<p:vf><p:b/></p:vf>",
+        "<p:tag id='1'/>",
+        "<p:mtu/>",
+        "<q:vf xmlns:q='urn:q'/>",
+    ],
+)
+@pytest.mark.parametrize("translation", [translate.to_stored, translate.to_proposed])
+def test_a_stored_request_that_says_more_than_is_known(more, translation):
+    request_ = f"<p:interface alias='ua-a' name='lan' type='macvtap'>{more}</p:interface>"
+    wrapper = f"<metadata><p:interfaces xmlns:p='urn:libvirt-vepa:physical:1'>{request_}</p:interfaces></metadata>"
+    ours = "<interface type='ethernet'><mac address='52:54:00:00:00:01'/><alias name='ua-a'/></interface>"
+    data = f"<domain>\n<name>web</name>\n{wrapper}<devices>{ours}</devices></domain>".encode()
+    assert refusal(translation, data, "f.xml", kind=XmlError) == (
+        "f.xml, line 3: a request is in a form not known here; use the libvirt-vepa that wrote it"
+    )

@@ -1,0 +1,71 @@
+"""The cards of tests/lab/boot: one that is up, with VFs where a test needs them, and the switch at its wire's end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import card as machine
+from tests.lab.network import Nic
+from tests.lab.shell import link, run
+from tests.libvirt.conftest import Eventually
+
+
+def vf_netdev(card: str, number: int) -> str:
+    """Return the name of a VF's netdev, by the card's own list of VFs."""
+    (only,) = Path(f"/sys/class/net/{card}/device/virtfn{number}/net").iterdir()
+    return only.name
+
+
+def carries(*devices: str) -> Eventually:
+    """Wait until all have a carrier."""
+    return Eventually(
+        f"{' and '.join(devices)} have a carrier",
+        lambda: all("LOWER_UP" in (link(device) or {"flags": ()})["flags"] for device in devices),
+    )
+
+
+def make_vfs(card: str, count: int) -> None:
+    """Set how many VFs a card that is up has, and return when it has its carrier again, which igb lets go.
+
+    A VF that is put up before that has none for ten seconds.
+    """
+    with carries(card):
+        Path(f"/sys/class/net/{card}/device/sriov_numvfs").write_text(f"{count}\n", encoding="ascii")
+
+
+def put_up(*devices: str) -> None:
+    """Put devices up, and return when they have a carrier."""
+    with carries(*devices):
+        for device in devices:
+            run("ip", "link", "set", device, "up")
+
+
+def back(card: Nic) -> None:
+    """Have a card as it was before the tests: without VFs, down, its switch not reflecting."""
+    Path(f"/sys/class/net/{card.device}/device/sriov_numvfs").write_text("0\n", encoding="ascii")
+    card.reflect(False)
+    run("ip", "link", "set", card.device, "down")
+
+
+@pytest.fixture
+def card() -> Iterator[Nic]:
+    """The first card, up, without VFs; so it is again after the test."""
+    found = machine.wire("card0")
+    put_up(found.device)
+    yield found
+    back(found)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[Nic, str, str]]:
+    """The second card and two VFs of it, all up, for all tests of a module."""
+    found = machine.wire("card1")
+    put_up(found.device)
+    make_vfs(found.device, 2)
+    first, second = (vf_netdev(found.device, number) for number in (0, 1))
+    put_up(first, second)
+    yield found, first, second
+    back(found)
