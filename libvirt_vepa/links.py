@@ -64,6 +64,8 @@ def refused(doing: str, code: int, said: str = "") -> KernelError:
         errno.EBUSY: "another device already uses it in a way that excludes this one",
         errno.EADDRINUSE: "the address is already used on that NIC; give the guest another MAC",
         errno.EEXIST: "a device of that name exists",
+        errno.EINVAL: "the driver does not take this value now; see the kernel's log for what it says of it",
+        errno.EPROTONOSUPPORT: "the driver has no such VLAN protocol; ask for 802.1Q",
         errno.EOPNOTSUPP: "the kernel or the driver cannot do this; see the kernel's configuration",
     }
     return KernelError(f"cannot {doing}: {said or os.strerror(code)}", remedies.get(code, "see the kernel's log"))

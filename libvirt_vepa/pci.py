@@ -104,16 +104,17 @@ def set_count(address: PciAddress, count: int) -> None:
 def rebind(address: PciAddress, seconds: float) -> str:
     """Take a function's driver away and give it back, and return the netdev that it has then.
 
-    udev may give it another name afterwards. Raises KernelError, after `seconds` where no netdev comes.
+    One that has none, as a rebind that was killed halfway leaves it, gets the driver that the kernel has for it.
+    udev may give the netdev another name afterwards. Raises KernelError, after `seconds` where none comes.
     """
     driver = driver_of(address)
-    if not driver:
-        raise KernelError(f"{address} has no driver", "load the VF driver, and bind it to the function")
-    folder = ROOT / "bus/pci/drivers" / driver
-    remedy = "see the kernel's log, and bind it by hand"
+    home = ROOT / "bus/pci/drivers" / driver
+    remedy = "see the kernel's log, and bind the driver by hand"
     with _link_events() as events:
-        _write(folder / "unbind", str(address), f"take driver {driver} from {address}", remedy)
-        _write(folder / "bind", str(address), f"give driver {driver} to {address}", remedy)
+        if driver:
+            _write(home / "unbind", str(address), f"take driver {driver} from {address}", remedy)
+        probe = home / "bind" if driver else ROOT / "bus/pci/drivers_probe"
+        _write(probe, str(address), f"give {address} a driver", remedy)
         found = _await(lambda: device_of(address), events, seconds)
     if found is None:
         raise _no_devices((address,), seconds)

@@ -205,10 +205,23 @@ def test_a_function_is_unbound_and_bound(tree: Tree) -> None:
     assert [(home / name).read_text() for name in ("unbind", "bind")] == ["0000:01:10.0"] * 2
 
 
-def test_a_function_without_a_driver_is_not_bound(tree: Tree) -> None:
-    tree.vf(tree.function("0000:01:00.0", "igb"), 0, "0000:01:10.0")
-    with pytest.raises(KernelError, match=r"^0000:01:10.0 has no driver; load the VF driver"):
+def test_a_function_without_a_driver_gets_the_kernels(tree: Tree) -> None:
+    probe = tree.root / "bus/pci/drivers_probe"
+    probe.touch()
+    tree.vf(tree.function("0000:01:00.0", "igb"), 0, "0000:01:10.0", name="v0")
+    assert pci.rebind(at("0000:01:10.0"), SHORT) == "v0"
+    assert probe.read_text() == "0000:01:10.0"
+
+
+def test_a_driver_that_cannot_be_taken_is_told_of(tree: Tree) -> None:
+    tree.vf(tree.function("0000:01:00.0", "igb"), 0, "0000:01:10.0", "igbvf", "v0")
+    (tree.root / "bus/pci/drivers/igbvf/unbind").unlink()
+    with pytest.raises(KernelError) as caught:
         pci.rebind(at("0000:01:10.0"), SHORT)
+    assert str(caught.value) == (
+        "cannot take driver igbvf from 0000:01:10.0: No such file or directory; "
+        "see the kernel's log, and bind the driver by hand"
+    )
 
 
 def test_a_function_whose_netdev_does_not_come_back_is_told_of(tree: Tree) -> None:
