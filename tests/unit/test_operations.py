@@ -115,10 +115,10 @@ class Stubborn:
     def find(self, name):
         return name
 
-    def switch_mode(self, link):
+    def switch_mode(self, _link):
         return "veb"
 
-    def set_switch_mode(self, link, mode):
+    def set_switch_mode(self, _link, mode):
         self.refused.append(mode)
         raise KernelError("busy", "try again")
 
