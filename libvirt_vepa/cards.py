@@ -76,8 +76,13 @@ class Share(Operation):
         elif sharing.value != self.value and sharing.another(self.uuid):
             raise disagree(sharing, self.uuid)
         host.store.shared.keep(replace(sharing.joined(self.uuid, self.guest), value=self.value))
-        if self._read(host, link) != self.value:
-            self._set(host, link, self.value)
+        try:
+            if self._read(host, link) != self.value:
+                self._set(host, link, self.value)
+        except KernelError:
+            # Nobody undoes a step that failed, and the record has its user already.
+            self.undo(host)
+            raise
 
     def drifts(self, host: Host) -> Iterator[str]:
         link = host.find(self.nic)

@@ -121,6 +121,11 @@ def rebind(address: PciAddress, seconds: float) -> str:
     return found
 
 
+def probe(address: PciAddress) -> None:
+    """Give a function that has no driver the one that is for it, if any. Raises KernelError."""
+    _write(ROOT / "bus/pci/drivers_probe", str(address), f"give {address} a driver", "bind one by hand")
+
+
 def await_devices(addresses: tuple[PciAddress, ...], seconds: float) -> None:
     """Return once each of these functions has a netdev. Raises KernelError after `seconds`."""
     with _link_events() as events:

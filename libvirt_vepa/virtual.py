@@ -6,6 +6,7 @@ A VF is known by its number at the PF (`nic`) and by its PCI address; its netdev
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,17 +41,23 @@ class SetVfMac(Operation):
 
     def apply(self, host: Host) -> None:
         host.netlink.set_vf_mac(host.need(self.nic), self.number, MacAddress.parse(self.mac))
-        self._adopt(host)
-        link = host.need(self.address)
-        if str(link.mac) != self.mac:
-            raise KernelError(
-                f"{link.name} has MAC {link.mac} instead of {self.mac}", "see the kernel's log for its driver"
-            )
+        try:
+            self._adopt(host)
+        except KernelError:
+            # Nobody undoes a step that failed.
+            with suppress(KernelError):
+                self.undo(host)
+            raise
 
     def _adopt(self, host: Host) -> None:
         link = host.find(self.address)
         if link is None or str(link.mac) != self.mac:
             pci.rebind(PciAddress.parse(self.address), VF_SECONDS)
+        link = host.need(self.address)
+        if str(link.mac) != self.mac:
+            raise KernelError(
+                f"{link.name} has MAC {link.mac} instead of {self.mac}", "see the kernel's log for its driver"
+            )
 
     def drifts(self, host: Host) -> Iterator[str]:
         vf = _vf(host, self.nic, self.number)
@@ -67,8 +74,12 @@ class SetVfMac(Operation):
             self._put_back(host, link)
         # Its netdev must not keep the guest's address either: nobody else could be reached at it from this NIC.
         device = host.find(self.address)
+        address = PciAddress.parse(self.address)
         if device is not None and str(device.mac) == self.mac:
-            pci.rebind(PciAddress.parse(self.address), VF_SECONDS)
+            pci.rebind(address, VF_SECONDS)
+        elif not pci.driver_of(address):
+            # It had one when the guest began: whoever took it away was killed before giving it back.
+            pci.probe(address)
 
     def _put_back(self, host: Host, link: Link) -> None:
         before = MacAddress.parse(self.before)
@@ -169,6 +180,7 @@ class JoinSiblings(Operation):
 
     nic: str
     mac: str
+    mendable = True
 
     def describe(self) -> str:
         return f"count {self.mac} among the guests on VFs of {self.nic}"

@@ -11,6 +11,7 @@ from tests.lab import card as machine
 from tests.lab.network import Nic
 from tests.lab.shell import link, run
 from tests.libvirt.conftest import Eventually
+from tests.sriov.lives import Place, guest, place
 
 
 def vf_netdev(card: str, number: int) -> str:
@@ -48,6 +49,23 @@ def back(card: Nic) -> None:
     Path(f"/sys/class/net/{card.device}/device/sriov_numvfs").write_text("0\n", encoding="ascii")
     card.reflect(False)
     run("ip", "link", "set", card.device, "down")
+
+
+@pytest.fixture(scope="session")
+def lan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """The second card as the definition `lan`, with all its VFs, which its first guest had made: it was down before.
+
+    It takes long to make them, so the tests of guests on VFs share it: tests/sriov/test_vf*.py.
+    """
+    found = machine.wire("card1")
+    with place(found, tmp_path_factory.mktemp("lan")) as made:
+        made.define("<vf count='7'/>")
+        assert "UP" not in link("card1")["flags"] and not made.functions()
+        made.begin(guest(1))
+        assert "UP" in link("card1")["flags"] and len(made.functions()) == 7
+        assert not made.end(guest(1))
+        yield made
+    back(found)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 from collections.abc import Iterator
@@ -15,51 +14,28 @@ from tests.lab.frames import ETHERTYPE, WAIT_SECONDS, Station, address, station_
 from tests.lab.network import Nic
 from tests.lab.shell import link, run
 from tests.sriov.conftest import make_vfs, put_up, vf_netdev
+from tests.sriov.lent import OFFLOAD, features, hwmode, parameter, set_hwmode, stations, unicast_list
 
-PARAMETERS = Path("/sys/module/embedded/parameters")
 OUTSIDE = "02:00:00:00:00:99"
 GUEST = "52:54:00:00:01:{:02x}"
-OFFLOAD = "l2-fwd-offload"
-
-
-def hwmode(device: str) -> str | None:
-    described = json.loads(run("bridge", "-j", "-d", "link", "show", "dev", device).stdout or "[{}]")
-    return described[0].get("hwmode") if described else None
-
-
-def set_hwmode(device: str, mode: str) -> str:
-    """Set the mode and return what was said against it."""
-    return run("bridge", "link", "set", "dev", device, "hwmode", mode, check=False).stderr
-
-
-@contextmanager
-def parameter(name: str, value: str) -> Iterator[None]:
-    before = (PARAMETERS / name).read_text(encoding="ascii")
-    (PARAMETERS / name).write_text(value, encoding="ascii")
-    try:
-        yield
-    finally:
-        (PARAMETERS / name).write_text(before, encoding="ascii")
-
-
-def stations() -> int:
-    return int((PARAMETERS / "stations").read_text(encoding="ascii"))
-
-
-def unicast_list(device: str) -> set[str]:
-    return {entry["mac"] for entry in json.loads(run("bridge", "-j", "fdb", "show", "dev", device).stdout)}
-
-
-def features(device: str) -> dict[str, str]:
-    lines = run("ethtool", "-k", device).stdout.splitlines()[1:]
-    return dict(line.strip().split(": ", 1) for line in lines)
 
 
 @contextmanager
 def macvtap(number: int, nic: str) -> Iterator[str]:
     """A macvtap that is up, with a MAC of its own."""
     name = f"macvtap{number}"
-    base = ("link", nic, "name", name, "address", GUEST.format(number), "type", "macvtap", "mode", "vepa")
+    base = (
+        "link",
+        nic,
+        "name",
+        name,
+        "address",
+        GUEST.format(number),
+        "type",
+        "macvtap",
+        "mode",
+        "vepa",
+    )
     # VMDq is for one queue only (drivers/net/macvlan.c, macvlan_open).
     run("ip", "link", "add", *base)
     try:
@@ -106,15 +82,28 @@ def test_a_driver_without_control_of_the_switch(pair: tuple[Nic, str, str]) -> N
 
 @pytest.mark.parametrize(
     ("mode", "reflecting", "heard", "on_the_wire"),
-    [("veb", False, 1, 0), ("veb", True, 1, 0), ("vepa", False, 0, 1), ("vepa", True, 1, 1)],
+    [
+        ("veb", False, 1, 0),
+        ("veb", True, 1, 0),
+        ("vepa", False, 0, 1),
+        ("vepa", True, 1, 1),
+    ],
 )
 def test_where_a_frame_between_vfs_goes(
-    pair: tuple[Nic, str, str], mode: str, reflecting: bool, heard: int, on_the_wire: int
+    pair: tuple[Nic, str, str],
+    mode: str,
+    reflecting: bool,
+    heard: int,
+    on_the_wire: int,
 ) -> None:
     card, first, second = pair
     card.reflect(reflecting)
     assert set_hwmode(card.device, mode) == ""
-    with Station(first) as sender, Station(second) as hearer, station_in(card.namespace, "port") as wire:
+    with (
+        Station(first) as sender,
+        Station(second) as hearer,
+        station_in(card.namespace, "port") as wire,
+    ):
         sender.send(address(first), address(second), "between")
         # What comes later and surely arrives tells that the frame itself is not still to come.
         sender.send(address(first), OUTSIDE, "out")
@@ -139,7 +128,11 @@ def offload(card: Nic) -> Iterator[Nic]:
 
 
 def test_a_granted_station_is_not_in_the_unicast_list(offload: Nic) -> None:
-    with parameter("pools", "1"), macvtap(1, offload.device), macvtap(2, offload.device):
+    with (
+        parameter("pools", "1"),
+        macvtap(1, offload.device),
+        macvtap(2, offload.device),
+    ):
         assert stations() == 1
         listed = unicast_list(offload.device)
         assert GUEST.format(1) not in listed
@@ -157,7 +150,10 @@ def test_the_switch_comes_with_the_first_station(offload: Nic) -> None:
 
 
 def test_a_station_hears_its_frames(offload: Nic) -> None:
-    with macvtap(1, offload.device) as device, station_in(offload.namespace, "port") as wire:
+    with (
+        macvtap(1, offload.device) as device,
+        station_in(offload.namespace, "port") as wire,
+    ):
         assert stations() == 1
         tap = os.open(f"/dev/tap{link(device)['ifindex']}", os.O_RDWR | os.O_NONBLOCK)
         try:

@@ -7,19 +7,22 @@ import json
 import pytest
 
 from libvirt_vepa.cards import AwaitStation, MakeVfs, Share
-from libvirt_vepa.errors import NewerStateError
+from libvirt_vepa.errors import KernelError, NewerStateError
 from libvirt_vepa.known import KNOWN, from_record
 from libvirt_vepa.operations import (
     AwaitNode,
     CreateMacvtap,
     CreateTap,
     DisableIpv6,
+    Host,
     JoinBridge,
     Operation,
     ReceiveAllMulticast,
     SetUp,
     TakeLease,
 )
+from libvirt_vepa.sharing import Sharing
+from libvirt_vepa.state import Store
 from libvirt_vepa.virtual import HearNoSiblings, JoinSiblings, SetVf, SetVfMac, SetVfVlan
 
 MAC, VF = "52:54:00:aa:bb:cc", "0000:01:10.6"
@@ -96,7 +99,36 @@ def test_only_what_a_running_guest_does_not_notice_is_mendable():
     assert {kind for kind in KNOWN.values() if kind.mendable} == {
         SetUp,
         DisableIpv6,
+        JoinSiblings,
         ReceiveAllMulticast,
         JoinBridge,
         HearNoSiblings,
     }
+
+
+class Stubborn:
+    """A NIC that tells its embedded switch's mode and takes no other, as a driver in the middle of a reset does."""
+
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+
+    def find(self, name):
+        return name
+
+    def switch_mode(self, _link):
+        return "veb"
+
+    def set_switch_mode(self, _link, mode):
+        self.refused.append(mode)
+        raise KernelError("busy", "try again")
+
+
+@pytest.mark.parametrize("others", [{}, {"99999999-2222-3333-4444-555555555555": "db"}])
+def test_a_guest_that_could_not_share_is_no_user(tmp_path, others):
+    nic, store = Stubborn(), Store(tmp_path)
+    if others:
+        store.shared.keep(Sharing("hwmode", "eth0", "veb", "vepa", others))
+    with pytest.raises(KernelError, match="busy"):
+        Share("hwmode", "eth0", "vepa", UUID, "web").apply(Host(nic, store))
+    left = store.shared.find("hwmode", "eth0")
+    assert nic.refused == ["vepa"] and (left.users if left else {}) == others

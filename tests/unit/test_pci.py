@@ -224,6 +224,13 @@ def test_a_driver_that_cannot_be_taken_is_told_of(tree: Tree) -> None:
     )
 
 
+def test_a_function_without_a_driver_is_probed(tree: Tree) -> None:
+    asked = tree.root / "bus/pci/drivers_probe"
+    asked.touch()
+    pci.probe(at("0000:01:10.0"))
+    assert asked.read_text() == "0000:01:10.0"
+
+
 def test_a_function_whose_netdev_does_not_come_back_is_told_of(tree: Tree) -> None:
     tree.vf(tree.function("0000:01:00.0", "igb"), 0, "0000:01:10.0", "igbvf")
     with pytest.raises(KernelError, match=r"^no network device of 0000:01:10.0 \(driver igbvf\) appeared"):

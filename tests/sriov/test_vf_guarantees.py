@@ -1,0 +1,149 @@
+"""What holds for guests on VFs whatever happens: contention, SIGKILL, a card or a driver that goes."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from libvirt_vepa import guests, pci, status
+from libvirt_vepa.errors import TakenError
+from libvirt_vepa.model import Mode
+from libvirt_vepa.operations import Host
+from libvirt_vepa.settings import VfSettings
+from tests.lab import card as machine
+from tests.lab.shell import link, run
+from tests.sriov.lives import (
+    WRITES,
+    Child,
+    Place,
+    device_of,
+    die,
+    die_before,
+    guest,
+    records,
+    table,
+)
+
+COUNT = 7
+SOME = guest(1, Mode.PEPA, vf=VfSettings(vlan=42, qos=3, trust=True))
+KILLED = signal.SIGKILL
+# Of the plan for SOME, whose length the sweep over it checks; and taking a driver away, giving it back.
+STEPS, OF_VF, REBIND = 16, range(3, 12), 2
+
+
+def killed(lan: Place, word: str, number: int, what: str) -> None:
+    """Have `begin` or `end` of SOME killed before that point; behind the last one, at its end."""
+
+    def work(host: Host) -> None:
+        die_before(number, what)
+        lan.begin(SOME, host) if word == "begin" else guests.end(SOME.uuid, host, "a test")
+        die()
+
+    assert Child.of(lan.host.store, work).end() == ("", KILLED)
+
+
+def test_a_start_that_is_killed_before_any_of_its_steps(lan: Place) -> None:
+    """Those of a VF, and at the end; tests/kernel kills at every system call of the ones before and behind these."""
+    before = lan.seen()
+    for number in (*OF_VF, STEPS):
+        killed(lan, "begin", number, "apply")
+        assert len(records(SOME, lan.host.store)) == STEPS
+        assert not lan.gone()
+        assert lan.seen() == before, f"killed before step {number}"
+
+
+def test_an_end_that_is_killed_before_any_of_its_steps(lan: Place) -> None:
+    """Each end goes on where the one before was killed, one step further; the last one is nobody's but reconcile's."""
+    before = lan.seen()
+    lan.begin(SOME)
+    for number in range(STEPS):
+        killed(lan, "end", number, "undo")
+        assert len(records(SOME, lan.host.store)) == STEPS
+    assert not lan.gone()
+    assert lan.seen() == before
+
+
+@pytest.mark.parametrize("word", ["begin", "end"])
+def test_a_kill_while_the_driver_of_a_vf_is_away(lan: Place, word: str) -> None:
+    before = lan.seen()
+    for number in range(REBIND):
+        if word == "end":
+            lan.begin(SOME)
+        killed(lan, word, number, WRITES)
+        assert not lan.gone()
+        assert lan.seen() == before, f"killed before write {number}"
+
+
+def test_twice_as_many_guests_as_vfs(lan: Place) -> None:
+    before, some = lan.seen(), [guest(number) for number in range(2, 2 + 2 * COUNT)]
+    children = [Child.of(lan.host.store, lambda host, each=each: lan.begin(each, host)) for each in some]
+    said = [child.end() for child in children]
+    refused = [text for text, _ in said if text]
+    assert len(refused) == COUNT
+    for text in refused:
+        assert text.startswith("TakenError: ") and "no VF of NIC card1 is free: VF 0: guest 'g" in text
+    running = [each for each, (text, _) in zip(some, said, strict=True) if not text]
+    below = {link(device_of(each))["link"] for each in running}
+    assert below == {function.device for function in lan.functions()} and len(below) == COUNT
+    ends = [
+        Child.of(
+            lan.host.store,
+            lambda host, each=each: guests.end(each.uuid, host, "a test"),
+        )
+        for each in some
+    ]
+    assert [child.end() for child in ends] == [("", 0)] * len(some)
+    assert lan.seen() == before
+
+
+def test_what_a_running_guest_does_not_notice_is_mended(lan: Place) -> None:
+    before = lan.seen()
+    lan.begin(SOME)
+    during = table("card1")
+    run("nft", "delete", "table", "netdev", "libvirt-vepa-card1")
+    drifts = guests.mend(SOME, lan.host)
+    assert [drift for drift in drifts if "is without its filter" in drift]
+    assert not guests.mend(SOME, lan.host) and len(table("card1")) == len(during)
+    assert not lan.end(SOME)
+    assert lan.seen() == before
+
+
+def test_a_vf_whose_driver_is_taken_away_under_a_guest(lan: Place) -> None:
+    before = lan.seen()
+    lan.begin(SOME)
+    address = lan.functions()[0].address
+    Path(f"/sys/bus/pci/devices/{address}/driver/unbind").write_text(f"{address}\n", encoding="ascii")
+    (row,) = status.interfaces(lan.host)
+    assert f"{device_of(SOME)} has gone" in row.state
+    assert [drift for drift in guests.mend(SOME, lan.host) if f"{address} has gone" in drift]
+    assert not lan.end(SOME)
+    assert lan.seen() == before
+
+
+def test_vfs_stay_for_as_long_as_their_definition(lan: Place) -> None:
+    some = guest(2)
+    lan.begin(some)
+    with pytest.raises(TakenError, match="in use by guest 'g2'"):
+        lan.undefine()
+    assert not lan.end(some)
+    assert len(lan.functions()) == COUNT
+    lan.undefine()
+    assert not lan.functions() and not list(lan.root.glob("state/shared/*"))
+
+
+def test_a_card_that_is_taken_away_under_a_guest(lan: Place) -> None:
+    lan.define("<vf count='1'/>")
+    lan.begin(SOME)
+    Path(f"/sys/bus/pci/devices/{lan.address}/remove").write_text("1\n", encoding="ascii")
+    try:
+        assert link("card1") is None
+        (row,) = status.interfaces(lan.host)
+        assert f"{device_of(SOME)} has gone" in row.state
+        assert not lan.end(SOME)
+        assert not lan.files() and not table("card1")
+    finally:
+        Path("/sys/bus/pci/rescan").write_text("1\n", encoding="ascii")
+        run("ip", "link", "set", machine.netdev(machine.SLOTS["card1"]), "name", "card1")
+    assert pci.counts(lan.address) == (COUNT, 0)
