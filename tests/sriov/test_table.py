@@ -26,9 +26,8 @@ from tests.sriov.conftest import COLUMNS, TABLE, back, make_vfs, put_up
 OUTSIDE, ALL = "02:00:00:00:00:99", "ff:ff:ff:ff:ff:ff"
 DEFINITION = b"<interface type='physical' name='lan'><source dev='card0'/><type>sr-iov</type></interface>"
 # How often each frame arrives, in the order of COLUMNS. In mode bridge nothing is filtered: what a reflecting switch
-# sends back is heard again, by its sender too. The embedded switch does not need the other to let guests hear each
-# other, so that is no place for bridge. QEMU's card gives a frame to all also to its sender
-# (igb_receive_assign of hw/net/igb_core.c asks for no sender); a real one does not, unless told by DTXSWC's LLE bits.
+# sends back is heard once more, by its sender too. That the sender hears it even without comes of QEMU's card, which
+# gives a frame for all to all (igb_receive_assign of hw/net/igb_core.c does not know who has sent it).
 EXPECTED = {
     ("vepa", False): (0, 0, 0, 0, 1, 1),
     ("vepa", True): (1, 1, 0, 1, 1, 1),
