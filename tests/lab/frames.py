@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import select
 import socket
@@ -10,6 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from libvirt_vepa import sysfs
 
 # "Local Experimental EtherType 1", IEEE 802; nobody else uses it here.
 ETHERTYPE = 0x88B5
@@ -30,6 +33,7 @@ class Station:
         # What is a bridge's port, or has a passthru macvtap, hands its frames on before a listener for one type.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self._socket.bind((device, ETH_P_ALL))
+        self._handle = self._socket.fileno()
 
     def __enter__(self) -> Station:
         return self
@@ -40,7 +44,7 @@ class Station:
     def send(self, source: str, destination: str, word: str) -> None:
         """Send a word from a MAC to a MAC."""
         macs = bytes.fromhex((destination + source).replace(":", ""))
-        self._socket.send(macs + ETHERTYPE.to_bytes(2, "big") + word.encode().ljust(46, b"\0"))
+        os.write(self._handle, macs + ETHERTYPE.to_bytes(2, "big") + word.encode().ljust(46, b"\0"))
 
     def hear_until(self, word: str) -> list[str]:
         """Return the words that came before this one; AssertionError where it does not come."""
@@ -48,11 +52,31 @@ class Station:
         deadline = time.monotonic() + WAIT_SECONDS
         while word not in heard:
             left = max(0.0, deadline - time.monotonic())
-            assert select.select([self._socket], [], [], left)[0], f"{word} not in {WAIT_SECONDS} seconds: {heard}"
-            frame, (_, _, kind, *_) = self._socket.recvfrom(2048)
-            if kind != socket.PACKET_OUTGOING and int.from_bytes(frame[12:14], "big") == ETHERTYPE:
+            assert select.select([self._handle], [], [], left)[0], f"{word} not in {WAIT_SECONDS} seconds: {heard}"
+            frame = self._take()
+            if int.from_bytes(frame[12:14], "big") == ETHERTYPE:
                 heard.append(frame[14:].rstrip(b"\0").decode())
         return heard[:-1]
+
+    def _take(self) -> bytes:
+        """Return the next frame, empty where the device has sent it."""
+        frame, (_, _, kind, *_) = self._socket.recvfrom(2048)
+        return b"" if kind == socket.PACKET_OUTGOING else frame
+
+
+class GuestSide(Station):
+    """A guest's side of a macvtap: its character device, used as QEMU does."""
+
+    def __init__(self, device: str) -> None:
+        index = Path(f"/sys/class/net/{device}/ifindex").read_text(encoding="ascii").strip()
+        self._handle = os.open(f"/dev/tap{index}", os.O_RDWR)
+        fcntl.ioctl(self._handle, sysfs.TUNSETIFF, sysfs.IFREQ.pack(b"", sysfs.IFF_TAP | sysfs.IFF_NO_PI))
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._handle)
+
+    def _take(self) -> bytes:
+        return os.read(self._handle, 2048)
 
 
 @contextmanager

@@ -13,6 +13,35 @@ from tests.lab.shell import link, run
 from tests.libvirt.conftest import Eventually
 from tests.sriov.lives import Place, guest, place
 
+# What tests/sriov/test_table.py measures of each mode, and the property that it reports a row by.
+COLUMNS = ("guest", "guest, all", "itself, all", "host", "wire", "wire, all")
+TABLE = "who hears a guest on a VF"
+TIMES = ("no", "yes", "twice")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table; what differs from what is expected stands beside it."""
+    reports = [*terminalreporter.stats.get("passed", []), *terminalreporter.stats.get("failed", [])]
+    rows = [row for report in reports if report.when == "call" for name, row in report.user_properties if name == TABLE]
+    if not rows:
+        return
+    terminalreporter.section(f"{TABLE}: frames to one or to all")
+    terminalreporter.line(_columns("mode", "switch", *COLUMNS))
+    for mode, reflecting, found, expected in rows:
+        verdict = "" if found == expected else f"  <-- differs from {', '.join(_times(expected))}"
+        switch = "reflects" if reflecting else "does not reflect"
+        terminalreporter.line(_columns(mode, switch, *_times(found)) + verdict)
+    right = all(found == expected for _, _, found, expected in rows)
+    terminalreporter.line("Every cell is as expected." if right else "The table is NOT as expected.")
+
+
+def _times(row: tuple[int, ...]) -> list[str]:
+    return [TIMES[count] if count < len(TIMES) else str(count) for count in row]
+
+
+def _columns(mode: str, switch: str, *cells: str) -> str:
+    return f"{mode:8}{switch:18}" + "".join(f"{cell:13}" for cell in cells)
+
 
 def vf_netdev(card: str, number: int) -> str:
     """Return the name of a VF's netdev, by the card's own list of VFs."""

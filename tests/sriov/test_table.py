@@ -1,0 +1,108 @@
+"""The connectivity table for guests on VFs: real frames, between guests that the product has made on the card.
+
+Each guest is played at its macvtap's character device, as QEMU would. A frame that comes later by the same way and
+surely arrives tells that one that was not heard is not still to come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from libvirt_vepa import definitions, guests
+from libvirt_vepa.addresses import MacAddress
+from libvirt_vepa.model import Guest, GuestType, Mode, Request, derived_alias, derived_device
+from libvirt_vepa.operations import Host
+from libvirt_vepa.state import Store
+from tests.lab import card as machine
+from tests.lab.frames import GuestSide, Station, address, station_in
+from tests.lab.network import Nic
+from tests.lab.shell import link
+from tests.sriov.conftest import COLUMNS, TABLE, back, make_vfs, put_up
+
+OUTSIDE, ALL = "02:00:00:00:00:99", "ff:ff:ff:ff:ff:ff"
+DEFINITION = b"<interface type='physical' name='lan'><source dev='card0'/><type>sr-iov</type></interface>"
+# How often each frame arrives, in the order of COLUMNS. In mode bridge nothing is filtered: what a reflecting switch
+# sends back is heard once more, by its sender too. That the sender hears it even without comes of QEMU's card, which
+# gives a frame for all to all (igb_receive_assign of hw/net/igb_core.c does not know who has sent it).
+EXPECTED = {
+    ("vepa", False): (0, 0, 0, 0, 1, 1),
+    ("vepa", True): (1, 1, 0, 1, 1, 1),
+    ("pepa", False): (0, 0, 0, 0, 1, 1),
+    ("pepa", True): (0, 0, 0, 1, 1, 1),
+    ("bridge", False): (1, 1, 1, 1, 0, 1),
+    ("bridge", True): (1, 2, 2, 1, 0, 1),
+}
+
+Row = tuple[int, ...]
+
+
+def guest(number: int, mode: str) -> Guest:
+    mac = MacAddress.parse(f"52:54:00:00:02:{number:02x}")
+    asked = Request(derived_alias(mac), "lan", GuestType.MACVTAP, Mode.parse(mode), mac, derived_device(mac))
+    return Guest(f"guest{number}", f"6f6e6f6f-0000-4000-8000-0000000002{number:02}", (asked,))
+
+
+@pytest.fixture(scope="module")
+def card() -> Iterator[Nic]:
+    """The first card, up, with two VFs."""
+    found = machine.wire("card0")
+    put_up(found.device)
+    make_vfs(found.device, 2)
+    yield found
+    back(found)
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    with guests.open_host(Store()) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("definitions")
+    definitions.define(DEFINITION, "lan.xml", found)
+    return found
+
+
+@pytest.mark.parametrize("mode", ["vepa", "pepa", "bridge"])
+def test_who_hears_whom(
+    card: Nic, host: Host, directory: Path, mode: str, record_property: Callable[[str, object], None]
+) -> None:
+    found: dict[tuple[str, bool], Row] = {}
+    with ExitStack() as stack:
+        first, second = (guest(number, mode) for number in (1, 2))
+        for each in (first, second):
+            guests.begin(each, host, directory)
+            stack.callback(guests.end, each.uuid, host, "the test")
+        for reflecting in (False, True):
+            card.reflect(reflecting)
+            found[mode, reflecting] = measure(card, first, second)
+    for (_, reflecting), row in found.items():
+        record_property(TABLE, (mode, reflecting, row, EXPECTED[mode, reflecting]))
+    assert found == {key: row for key, row in EXPECTED.items() if key[0] == mode}
+    assert [link(each.requests[0].device) for each in (first, second)] == [None, None]
+
+
+def measure(card: Nic, first: Guest, second: Guest) -> Row:
+    """Return how often each frame of the first guest arrives, in the order of COLUMNS."""
+    one, two = (each.requests[0] for each in (first, second))
+    source, host = str(one.mac), address(card.device)
+    with (
+        GuestSide(one.device) as sender,
+        GuestSide(two.device) as hearer,
+        Station(card.device) as beside,
+        station_in(card.namespace, "port") as wire,
+    ):
+        for destination, word in ((str(two.mac), "guest"), (ALL, "all"), (host, "host"), (OUTSIDE, "out")):
+            sender.send(source, destination, word)
+        out = wire.hear_until("out")
+        wire.send(OUTSIDE, ALL, "end")
+        among, again, up = (each.hear_until("end") for each in (hearer, sender, beside))
+    row = among.count("guest"), among.count("all"), again.count("all"), up.count("host")
+    assert len(COLUMNS) == len(row) + 2
+    return (*row, out.count("guest"), out.count("all"))
