@@ -26,6 +26,7 @@ ROOT = Path("/sys/")
 # linux/rtnetlink.h
 RTMGRP_LINK = 1
 VIRTUAL = "virtfn"
+BY_HAND = "see the kernel's log, and bind the driver by hand"
 
 T = TypeVar("T")
 
@@ -109,12 +110,12 @@ def rebind(address: PciAddress, seconds: float) -> str:
     """
     driver = driver_of(address)
     home = ROOT / "bus/pci/drivers" / driver
-    remedy = "see the kernel's log, and bind the driver by hand"
     with _link_events() as events:
         if driver:
-            _write(home / "unbind", str(address), f"take driver {driver} from {address}", remedy)
-        probe = home / "bind" if driver else ROOT / "bus/pci/drivers_probe"
-        _write(probe, str(address), f"give {address} a driver", remedy)
+            _write(home / "unbind", str(address), f"take driver {driver} from {address}", BY_HAND)
+            _write(home / "bind", str(address), f"give {address} driver {driver}", BY_HAND)
+        else:
+            probe(address)
         found = _await(lambda: device_of(address), events, seconds)
     if found is None:
         raise _no_devices((address,), seconds)
@@ -123,7 +124,7 @@ def rebind(address: PciAddress, seconds: float) -> str:
 
 def probe(address: PciAddress) -> None:
     """Give a function that has no driver the one that is for it, if any. Raises KernelError."""
-    _write(ROOT / "bus/pci/drivers_probe", str(address), f"give {address} a driver", "bind one by hand")
+    _write(ROOT / "bus/pci/drivers_probe", str(address), f"give {address} a driver", BY_HAND)
 
 
 def await_devices(addresses: tuple[PciAddress, ...], seconds: float) -> None:
