@@ -24,18 +24,7 @@ GUEST = "52:54:00:00:01:{:02x}"
 def macvtap(number: int, nic: str) -> Iterator[str]:
     """A macvtap that is up, with a MAC of its own."""
     name = f"macvtap{number}"
-    base = (
-        "link",
-        nic,
-        "name",
-        name,
-        "address",
-        GUEST.format(number),
-        "type",
-        "macvtap",
-        "mode",
-        "vepa",
-    )
+    base = ("link", nic, "name", name, "address", GUEST.format(number), "type", "macvtap", "mode", "vepa")
     # VMDq is for one queue only (drivers/net/macvlan.c, macvlan_open).
     run("ip", "link", "add", *base)
     try:
@@ -82,28 +71,15 @@ def test_a_driver_without_control_of_the_switch(pair: tuple[Nic, str, str]) -> N
 
 @pytest.mark.parametrize(
     ("mode", "reflecting", "heard", "on_the_wire"),
-    [
-        ("veb", False, 1, 0),
-        ("veb", True, 1, 0),
-        ("vepa", False, 0, 1),
-        ("vepa", True, 1, 1),
-    ],
+    [("veb", False, 1, 0), ("veb", True, 1, 0), ("vepa", False, 0, 1), ("vepa", True, 1, 1)],
 )
 def test_where_a_frame_between_vfs_goes(
-    pair: tuple[Nic, str, str],
-    mode: str,
-    reflecting: bool,
-    heard: int,
-    on_the_wire: int,
+    pair: tuple[Nic, str, str], mode: str, reflecting: bool, heard: int, on_the_wire: int
 ) -> None:
     card, first, second = pair
     card.reflect(reflecting)
     assert set_hwmode(card.device, mode) == ""
-    with (
-        Station(first) as sender,
-        Station(second) as hearer,
-        station_in(card.namespace, "port") as wire,
-    ):
+    with Station(first) as sender, Station(second) as hearer, station_in(card.namespace, "port") as wire:
         sender.send(address(first), address(second), "between")
         # What comes later and surely arrives tells that the frame itself is not still to come.
         sender.send(address(first), OUTSIDE, "out")
@@ -128,11 +104,7 @@ def offload(card: Nic) -> Iterator[Nic]:
 
 
 def test_a_granted_station_is_not_in_the_unicast_list(offload: Nic) -> None:
-    with (
-        parameter("pools", "1"),
-        macvtap(1, offload.device),
-        macvtap(2, offload.device),
-    ):
+    with parameter("pools", "1"), macvtap(1, offload.device), macvtap(2, offload.device):
         assert stations() == 1
         listed = unicast_list(offload.device)
         assert GUEST.format(1) not in listed
@@ -150,10 +122,7 @@ def test_the_switch_comes_with_the_first_station(offload: Nic) -> None:
 
 
 def test_a_station_hears_its_frames(offload: Nic) -> None:
-    with (
-        macvtap(1, offload.device) as device,
-        station_in(offload.namespace, "port") as wire,
-    ):
+    with macvtap(1, offload.device) as device, station_in(offload.namespace, "port") as wire:
         assert stations() == 1
         tap = os.open(f"/dev/tap{link(device)['ifindex']}", os.O_RDWR | os.O_NONBLOCK)
         try:
