@@ -88,8 +88,7 @@ def test_a_guest_on_a_vf(card: Nic, wire: socket.socket) -> None:
         assert dhcp_request(wire, guest.mac) == (ETH_P_8021Q, VLAN)
         virsh("destroy", guest.name)
         assert link(guest.device) is None
-        assert state(card) == before
-        assert address(vf_netdev(card.device, 0)) != guest.mac
+        is_put_back(card, guest, before)
         assert state_files() == []
         virsh("undefine", guest.name)
 
@@ -98,6 +97,15 @@ def state(card: Nic) -> tuple[Any, ...]:
     """Return what the kernel tells of the embedded switch, of the card's VFs, and of what is filtered."""
     switch = json.loads(run("bridge", "-j", "-d", "link", "show", "dev", card.device).stdout)[0]["hwmode"]
     return switch, (link(card.device) or {})["vfinfo_list"], run("nft", "list", "ruleset").stdout
+
+
+def is_put_back(card: Nic, guest: Guest, before: tuple[Any, ...]) -> None:
+    """All is as before, but for the first VF's MAC: igbvf, bound anew, takes one by chance and tells the card."""
+    after = state(card)
+    assert guest.mac not in (after[1][0]["address"], address(vf_netdev(card.device, 0)))
+    before[1][0].pop("address")
+    after[1][0].pop("address")
+    assert after == before
 
 
 def assert_on_the_vf(card: Nic, guest: Guest) -> None:
