@@ -15,7 +15,6 @@ from libvirt_vepa.sharing import Sharing
 # What is shared of a NIC.
 SWITCH, OFFLOAD, VFS = "hwmode", "l2-fwd-offload", "vfs"
 ON, OFF = "on", "off"
-VF_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class MakeVfs(Operation):
         # Whoever is killed in here leaves a record, and the definition's end puts back what there is.
         host.store.shared.keep(Sharing(VFS, self.nic, "0", str(self.count), {self.name: self.name}))
         pci.set_count(address, self.count)
-        pci.await_devices(tuple(vf.address for vf in pci.vfs_of(address)), VF_SECONDS)
+        pci.await_devices(tuple(vf.address for vf in pci.vfs_of(address)), pci.SECONDS)
 
     def drifts(self, host: Host) -> Iterator[str]:
         now = pci.counts(PciAddress.parse(self.address))[1]

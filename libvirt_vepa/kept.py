@@ -9,6 +9,8 @@ from pathlib import Path
 
 from libvirt_vepa.errors import StateError, remedy_for
 
+TEMPORARY = ".new"
+
 
 def write(path: Path, text: str) -> None:
     """Write a whole file, on disk before this returns; nothing stays of one that does not fit."""
@@ -22,6 +24,26 @@ def write(path: Path, text: str) -> None:
         except OSError:
             path.unlink(missing_ok=True)
             raise
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file whole and durable in the place of an earlier one."""
+    beginning = _beginning(path)
+    write(beginning, text)
+    with told(f"write {path}"):
+        beginning.replace(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, and what an interrupted `replace` left of one."""
+    with told(f"remove {path}"):
+        _beginning(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+def _beginning(path: Path) -> Path:
+    """Where a file is written before it takes its place; a lock makes it one writer's."""
+    return path.with_name(path.name + TEMPORARY)
 
 
 def entries(folder: Path) -> list[Path]:

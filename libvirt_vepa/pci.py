@@ -26,6 +26,8 @@ ROOT = Path("/sys/")
 # linux/rtnetlink.h
 RTMGRP_LINK = 1
 VIRTUAL = "virtfn"
+# How long the netdev of a VF may take.
+SECONDS = 15.0
 BY_HAND = "see the kernel's log, and bind the driver by hand"
 
 T = TypeVar("T")

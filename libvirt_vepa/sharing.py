@@ -67,18 +67,11 @@ class Sharings:
 
     def keep(self, sharing: Sharing) -> None:
         """Write a record, whole and durable."""
-        path = self._path(sharing.kind, sharing.nic)
-        beginning = path.with_name(f"{path.name}.new")
-        kept.write(beginning, json.dumps(asdict(sharing), indent=1) + "\n")
-        with kept.told(f"write {path}"):
-            beginning.replace(path)
+        kept.replace(self._path(sharing.kind, sharing.nic), json.dumps(asdict(sharing), indent=1) + "\n")
 
     def forget(self, kind: str, nic: str) -> None:
         """Remove a record, and what an interrupted `keep` left of one."""
-        path = self._path(kind, nic)
-        with kept.told(f"remove {path}"):
-            path.with_name(f"{path.name}.new").unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+        kept.remove(self._path(kind, nic))
 
     def _path(self, kind: str, nic: str) -> Path:
         return self._folder / f"{kind}-{nic}{ENDING}"

@@ -28,7 +28,6 @@ VERSION = 1
 LOCK_SECONDS = 30.0
 ATTEMPTS = 100
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-TEMPORARY = ".new"
 
 
 @dataclass(frozen=True)
@@ -86,10 +85,7 @@ class Store:
             "uses": [vars(use) for use in written.uses],
             "operations": [dict(operation) for operation in written.operations],
         }
-        beginning = self._beginning(written.uuid)
-        kept.write(beginning, json.dumps(record, indent=1) + "\n")
-        with kept.told(f"write {self._journal(written.uuid)}"):
-            beginning.replace(self._journal(written.uuid))
+        kept.replace(self._journal(written.uuid), json.dumps(record, indent=1) + "\n")
         return written
 
     def load(self, uuid: str) -> Journal | None:
@@ -106,9 +102,7 @@ class Store:
 
     def forget(self, uuid: str) -> None:
         """Remove a guest's journal and what an interrupted `save` left of it."""
-        with kept.told(f"remove {self._journal(uuid)}"):
-            self._beginning(uuid).unlink(missing_ok=True)
-            self._journal(uuid).unlink(missing_ok=True)
+        kept.remove(self._journal(uuid))
 
     def guests(self) -> tuple[str, ...]:
         """Return the UUIDs of all guests that have a journal, or the beginning of one."""
@@ -179,7 +173,7 @@ class Store:
 
     def leases(self) -> tuple[Lease, ...]:
         """Return all leases that are held; one that is damaged tells of nobody."""
-        names = sorted(path.name for path in kept.entries(self._leases) if TEMPORARY not in path.name)
+        names = sorted(path.name for path in kept.entries(self._leases) if kept.TEMPORARY not in path.name)
         found = (self._readable(*name.split("-", 1)) for name in names if "-" in name)
         return tuple(lease for lease in found if lease is not None)
 
@@ -195,13 +189,9 @@ class Store:
     def _journal(self, uuid: str) -> Path:
         return self._guests / f"{_checked(uuid)}.json"
 
-    def _beginning(self, uuid: str) -> Path:
-        """Where a journal is written before it takes its place; the guest's lock makes it one writer's."""
-        return self._guests / f"{_checked(uuid)}.json{TEMPORARY}"
-
     def _unlinked(self, lease: Lease) -> Path:
         """Where a lease is written before it is taken: a file for each guest that tries."""
-        return self._leases / f"{lease.file}{TEMPORARY}-{lease.uuid}"
+        return self._leases / f"{lease.file}{kept.TEMPORARY}-{lease.uuid}"
 
 
 def _checked(uuid: str) -> str:

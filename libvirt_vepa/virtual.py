@@ -18,7 +18,6 @@ from libvirt_vepa.netlink import Link, Vf
 from libvirt_vepa.operations import Host, Operation
 from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
 
-VF_SECONDS = 15.0
 # A VF that no guest has: some drivers refuse an address of zeros, and this one belongs to nobody.
 NOBODY, ZEROS = MacAddress((2, 0, 0, 0, 0, 0)), MacAddress((0, 0, 0, 0, 0, 0))
 
@@ -52,7 +51,7 @@ class SetVfMac(Operation):
     def _adopt(self, host: Host) -> None:
         link = host.find(self.address)
         if link is None or str(link.mac) != self.mac:
-            pci.rebind(PciAddress.parse(self.address), VF_SECONDS)
+            pci.rebind(PciAddress.parse(self.address), pci.SECONDS)
         link = host.need(self.address)
         if str(link.mac) != self.mac:
             raise KernelError(
@@ -60,23 +59,24 @@ class SetVfMac(Operation):
             )
 
     def drifts(self, host: Host) -> Iterator[str]:
-        vf = _vf(host, self.nic, self.number)
-        if vf is None:
+        seen = _seen(host, self.nic, self.number)
+        if seen is None:
             yield f"VF {self.number} of {self.nic} has gone"
-        elif str(vf.mac) != self.mac:
-            yield f"VF {self.number} of {self.nic} has MAC {vf.mac} instead of {self.mac}"
+        elif str(seen[1].mac) != self.mac:
+            yield f"VF {self.number} of {self.nic} has MAC {seen[1].mac} instead of {self.mac}"
 
     def undo(self, host: Host) -> None:
-        link, vf = host.find(self.nic), _vf(host, self.nic, self.number)
-        if link is None or vf is None:
+        seen = _seen(host, self.nic, self.number)
+        if seen is None:
             return
+        link, vf = seen
         if str(vf.mac) == self.mac:
             self._put_back(host, link)
         # Its netdev must not keep the guest's address either: nobody else could be reached at it from this NIC.
         device = host.find(self.address)
         address = PciAddress.parse(self.address)
         if device is not None and str(device.mac) == self.mac:
-            pci.rebind(address, VF_SECONDS)
+            pci.rebind(address, pci.SECONDS)
         elif not pci.driver_of(address):
             # It had one when the guest began: whoever took it away was killed before giving it back.
             pci.probe(address)
@@ -112,16 +112,18 @@ class SetVfVlan(Operation):
         self._set(host, host.need(self.nic), self.vlan, self.qos, self.proto)
 
     def drifts(self, host: Host) -> Iterator[str]:
-        vf = _vf(host, self.nic, self.number)
-        found = vf and (vf.settings.vlan, vf.settings.qos)
-        if found and found != (self.vlan, self.qos):
-            found_words = f"vlan {found[0]} qos {found[1]}"
-            yield f"VF {self.number} of {self.nic} has {found_words} instead of vlan {self.vlan} qos {self.qos}"
+        seen = _seen(host, self.nic, self.number)
+        if seen and not self._holds(seen[1]):
+            found = f"vlan {seen[1].settings.vlan} qos {seen[1].settings.qos}"
+            yield f"VF {self.number} of {self.nic} has {found} instead of vlan {self.vlan} qos {self.qos}"
 
     def undo(self, host: Host) -> None:
-        link, vf = host.find(self.nic), _vf(host, self.nic, self.number)
-        if link and vf and (vf.settings.vlan, vf.settings.qos) == (self.vlan, self.qos):
-            self._set(host, link, self.before_vlan, self.before_qos, self.before_proto)
+        seen = _seen(host, self.nic, self.number)
+        if seen and self._holds(seen[1]):
+            self._set(host, seen[0], self.before_vlan, self.before_qos, self.before_proto)
+
+    def _holds(self, vf: Vf) -> bool:
+        return (vf.settings.vlan, vf.settings.qos) == (self.vlan, self.qos)
 
     def _set(self, host: Host, link: Link, vlan: int, qos: int, proto: str) -> None:
         host.netlink.set_vf(link, self.number, VfSettings(vlan=vlan, qos=qos, proto=VlanProtocol.parse(proto)))
@@ -144,15 +146,15 @@ class SetVf(Operation):
         host.netlink.set_vf(host.need(self.nic), self.number, self._settings(self.value))
 
     def drifts(self, host: Host) -> Iterator[str]:
-        vf = _vf(host, self.nic, self.number)
-        found = plain(vf.settings, self.setting) if vf else None
-        if vf and found != self.value:
+        seen = _seen(host, self.nic, self.number)
+        found = plain(seen[1].settings, self.setting) if seen else None
+        if seen and found != self.value:
             yield f"VF {self.number} of {self.nic} has {self.setting} {_word(found)} instead of {_word(self.value)}"
 
     def undo(self, host: Host) -> None:
-        link, vf = host.find(self.nic), _vf(host, self.nic, self.number)
-        if link and vf and plain(vf.settings, self.setting) == self.value:
-            host.netlink.set_vf(link, self.number, self._settings(self.before))
+        seen = _seen(host, self.nic, self.number)
+        if seen and plain(seen[1].settings, self.setting) == self.value:
+            host.netlink.set_vf(seen[0], self.number, self._settings(self.before))
 
     def _settings(self, value: bool | int | str) -> VfSettings:
         wanted: dict[str, Any] = {self.setting: LinkState.parse(value) if isinstance(value, str) else value}
@@ -169,9 +171,10 @@ def _word(value: bool | int | str | None) -> str:
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
-def _vf(host: Host, nic: str, number: int) -> Vf | None:
+def _seen(host: Host, nic: str, number: int) -> tuple[Link, Vf] | None:
+    """Return a NIC and what it says of one of its VFs, None where either has gone."""
     link = host.find(nic)
-    return next((vf for vf in host.netlink.vfs(link) if vf.number == number), None) if link else None
+    return next(((link, vf) for vf in host.netlink.vfs(link) if vf.number == number), None) if link else None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,16 @@ def back(card: Nic) -> None:
     run("ip", "link", "set", card.device, "down")
 
 
+@contextmanager
+def with_vfs(name: str, count: int) -> Iterator[Nic]:
+    """Give a card that is up, with VFs; it is as before afterwards."""
+    found = machine.wire(name)
+    put_up(found.device)
+    make_vfs(found.device, count)
+    yield found
+    back(found)
+
+
 @pytest.fixture(scope="session")
 def lan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """The second card as the definition `lan`, with all its VFs, which its first guest had made: it was down before.
@@ -109,10 +120,7 @@ def card() -> Iterator[Nic]:
 @pytest.fixture(scope="module")
 def pair() -> Iterator[tuple[Nic, str, str]]:
     """The second card and two VFs of it, all up, for all tests of a module."""
-    found = machine.wire("card1")
-    put_up(found.device)
-    make_vfs(found.device, 2)
-    first, second = (vf_netdev(found.device, number) for number in (0, 1))
-    put_up(first, second)
-    yield found, first, second
-    back(found)
+    with with_vfs("card1", 2) as found:
+        first, second = (vf_netdev(found.device, number) for number in (0, 1))
+        put_up(first, second)
+        yield found, first, second

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from tests.lab import card as machine
 from tests.lab.daemon import daemon, virsh
 from tests.lab.frames import address, inside
 from tests.lab.guest import Guest
@@ -25,7 +24,7 @@ from tests.lab.hook import command, state_files
 from tests.lab.network import Nic
 from tests.lab.shell import link, run
 from tests.lab.through import through
-from tests.sriov.conftest import back, make_vfs, put_up, vf_netdev
+from tests.sriov.conftest import vf_netdev, with_vfs
 
 DEFINITION = b"<interface type='physical' name='lan'><source dev='card0'/><type>sr-iov</type></interface>"
 VLAN = 42
@@ -55,11 +54,8 @@ ROM_SECONDS = 90
 @pytest.fixture
 def card() -> Iterator[Nic]:
     """The first card, up, with two VFs."""
-    found = machine.wire("card0")
-    put_up(found.device)
-    make_vfs(found.device, 2)
-    yield found
-    back(found)
+    with with_vfs("card0", 2) as found:
+        yield found
 
 
 @pytest.fixture

@@ -8,23 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import definitions, guests
-from libvirt_vepa.addresses import MacAddress
-from libvirt_vepa.model import Guest, GuestType, Mode, Request, derived_alias, derived_device
-from libvirt_vepa.operations import Host
-from libvirt_vepa.state import Store
-from tests.lab import card as machine
+from libvirt_vepa.model import Guest, Mode
 from tests.lab.frames import GuestSide, Station, address, station_in
 from tests.lab.network import Nic
 from tests.lab.shell import link
-from tests.sriov.conftest import COLUMNS, TABLE, back, make_vfs, put_up
+from tests.sriov.conftest import COLUMNS, TABLE, with_vfs
+from tests.sriov.lives import Place, device_of, guest, place
 
 OUTSIDE, ALL = "02:00:00:00:00:99", "ff:ff:ff:ff:ff:ff"
-DEFINITION = b"<interface type='physical' name='lan'><source dev='card0'/><type>sr-iov</type></interface>"
 # How often each frame arrives, in the order of COLUMNS. In mode bridge nothing is filtered: what a reflecting switch
 # sends back may be heard once more, by its sender too, so 1 is any number there. That the sender hears it even without
 # comes of QEMU's card, which gives a frame for all to all (igb_receive_assign of hw/net/igb_core.c does not know who
@@ -41,45 +35,28 @@ EXPECTED = {
 Row = tuple[int, ...]
 
 
-def guest(number: int, mode: str) -> Guest:
-    mac = MacAddress.parse(f"52:54:00:00:02:{number:02x}")
-    asked = Request(derived_alias(mac), "lan", GuestType.MACVTAP, Mode.parse(mode), mac, derived_device(mac))
-    return Guest(f"guest{number}", f"6f6e6f6f-0000-4000-8000-0000000002{number:02}", (asked,))
-
-
 @pytest.fixture(scope="module")
 def card() -> Iterator[Nic]:
     """The first card, up, with two VFs."""
-    found = machine.wire("card0")
-    put_up(found.device)
-    make_vfs(found.device, 2)
-    yield found
-    back(found)
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
-    with guests.open_host(Store()) as found:
+    with with_vfs("card0", 2) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("definitions")
-    definitions.define(DEFINITION, "lan.xml", found)
-    return found
+def lan(card: Nic, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with place(card, tmp_path_factory.mktemp("lan")) as found:
+        found.define("")
+        yield found
 
 
 @pytest.mark.parametrize("mode", ["vepa", "pepa", "bridge"])
-def test_who_hears_whom(
-    card: Nic, host: Host, directory: Path, mode: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_who_hears_whom(card: Nic, lan: Place, mode: str, record_property: Callable[[str, object], None]) -> None:
     found: dict[tuple[str, bool], Row] = {}
     with ExitStack() as stack:
-        first, second = (guest(number, mode) for number in (1, 2))
+        first, second = (guest(number, Mode.parse(mode)) for number in (1, 2))
         for each in (first, second):
-            guests.begin(each, host, directory)
-            stack.callback(guests.end, each.uuid, host, "the test")
+            lan.begin(each)
+            stack.callback(lan.end, each)
         for reflecting in (False, True):
             card.reflect(reflecting)
             row = measure(card, first, second)
@@ -87,7 +64,7 @@ def test_who_hears_whom(
     for (_, reflecting), row in found.items():
         record_property(TABLE, (mode, reflecting, row, EXPECTED[mode, reflecting]))
     assert found == {key: row for key, row in EXPECTED.items() if key[0] == mode}
-    assert [link(each.requests[0].device) for each in (first, second)] == [None, None]
+    assert [link(device_of(each)) for each in (first, second)] == [None, None]
 
 
 def measure(card: Nic, first: Guest, second: Guest) -> Row:
