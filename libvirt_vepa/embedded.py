@@ -9,10 +9,9 @@ import struct
 from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.attributes import pack, unpack
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.exchange import NETLINK_ROUTE, RefusedError, dump, generic
-from libvirt_vepa.exchange import talk as talk_to
-from libvirt_vepa.links import Link, told
-from libvirt_vepa.vfs import IFINFOMSG, IFLA_EXT_MASK, RTEXT_FILTER_VF, RTM_GETLINK, patiently
+from libvirt_vepa.exchange import NETLINK_ROUTE, RefusedError, dump, generic, talk
+from libvirt_vepa.links import IFINFOMSG, RTEXT_FILTER_VF, RTM_GETLINK, Link, header, mask, told
+from libvirt_vepa.vfs import patiently
 
 # linux/rtnetlink.h, linux/if_bridge.h and linux/neighbour.h
 RTM_SETLINK, RTM_GETNEIGH = 19, 30
@@ -34,9 +33,8 @@ def mode(link: Link) -> str | None:
 
     The kernel lists the ports of bridges too and cannot be asked for one device (rtnl_bridge_getlink).
     """
-    mask = pack(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_VF))
     with told(f"read the mode of the embedded switch of {link.name}"):
-        answers = dump(NETLINK_ROUTE, RTM_GETLINK, IFINFOMSG.pack(socket.AF_BRIDGE, 0, 0, 0, 0), mask)
+        answers = dump(NETLINK_ROUTE, RTM_GETLINK, header(0, socket.AF_BRIDGE), mask(RTEXT_FILTER_VF))
     for answer in answers:
         if IFINFOMSG.unpack_from(answer)[2] == link.index:
             specific = dict(unpack(dict(unpack(answer[IFINFOMSG.size :])).get(IFLA_AF_SPEC, b"")))
@@ -53,9 +51,9 @@ def set_mode(link: Link, wanted: str) -> None:
         pack(IFLA_BRIDGE_FLAGS, SHORT.pack(BRIDGE_FLAGS_SELF)),
         pack(IFLA_BRIDGE_MODE, SHORT.pack(MODES.index(wanted))),
     )
-    header = IFINFOMSG.pack(socket.AF_BRIDGE, 0, link.index, 0, 0)
+    device = header(link.index, socket.AF_BRIDGE)
     doing = f"put the embedded switch of {link.name} into {wanted}"
-    patiently(doing, lambda: talk_to(NETLINK_ROUTE, RTM_SETLINK, header, specific))
+    patiently(doing, lambda: talk(NETLINK_ROUTE, RTM_SETLINK, device, specific))
     kept = mode(link)
     if kept != wanted:
         what = f"the embedded switch of {link.name} was put into {wanted}, but the driver says {kept or 'nothing'}"
@@ -68,7 +66,7 @@ def unicast(link: Link) -> frozenset[MacAddress]:
     Raises KernelError. The kernel takes the device from a header that is a link's (valid_fdb_dump_legacy).
     """
     with told(f"read the unicast addresses of {link.name}"):
-        answers = dump(NETLINK_ROUTE, RTM_GETNEIGH, IFINFOMSG.pack(socket.AF_BRIDGE, 0, link.index, 0, 0))
+        answers = dump(NETLINK_ROUTE, RTM_GETNEIGH, header(link.index, socket.AF_BRIDGE))
     found = (_station(answer) for answer in answers if _is_own(answer, link))
     return frozenset(mac for mac in found if mac is not None and not mac.is_multicast)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,12 +14,18 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError
 
 from libvirt_vepa.addresses import MacAddress
+from libvirt_vepa.attributes import pack, unpack
 from libvirt_vepa.errors import KernelError
+from libvirt_vepa.exchange import NETLINK_ROUTE, dump
 
 # linux/if.h and linux/if_arp.h
 IFF_UP = 0x1
 IFF_ALLMULTI = 0x200
 ARPHRD_ETHER = 1
+# linux/rtnetlink.h and linux/if_link.h
+RTM_GETLINK, RTEXT_FILTER_VF, RTEXT_FILTER_SKIP_STATS = 18, 1, 8
+IFINFOMSG = struct.Struct("=BxHiII")
+IFLA_ADDRESS, IFLA_EXT_MASK, IFLA_PERM_ADDRESS = 1, 29, 54
 
 
 @dataclass(frozen=True)
@@ -95,9 +103,31 @@ def read(message: Any) -> Link:
     )
 
 
-def permanent(message: Any) -> str:
-    """Return the address that a device has from its maker, else its present one (IFLA_PERM_ADDRESS, Linux 5.6)."""
-    return message.get_attr("IFLA_PERM_ADDRESS") or message.get_attr("IFLA_ADDRESS") or ""
+def header(index: int, family: int = socket.AF_UNSPEC) -> bytes:
+    """Return how a message about the device with that index begins; 0 stands for all of them."""
+    return IFINFOMSG.pack(family, 0, index, 0, 0)
+
+
+def mask(bits: int) -> bytes:
+    """Return the attribute that says how much is to be told (RTEXT_FILTER_*)."""
+    return pack(IFLA_EXT_MASK, struct.pack("=I", bits))
+
+
+def with_permanent(mac: MacAddress) -> tuple[int, ...]:
+    """Return the indexes of the devices that have this address from their maker, or have it now if they do not tell.
+
+    All devices must be asked; only those that mention the address are taken apart, as there is one for each guest.
+    Raises OSError.
+    """
+    wanted = bytes(mac.octets)
+    answers = dump(NETLINK_ROUTE, RTM_GETLINK, header(0), mask(RTEXT_FILTER_SKIP_STATS))
+    return tuple(IFINFOMSG.unpack_from(each)[2] for each in answers if wanted in each and _permanent(each) == wanted)
+
+
+def _permanent(answer: bytes) -> bytes | None:
+    """Return the address by which a card is known (IFLA_PERM_ADDRESS is there since Linux 5.6)."""
+    told_of = dict(unpack(answer[IFINFOMSG.size :]))
+    return told_of.get(IFLA_PERM_ADDRESS, told_of.get(IFLA_ADDRESS))
 
 
 def is_nic(link: Link) -> bool:

@@ -62,9 +62,9 @@ class Netlink:
         A VF is none of them, nor is what stands on another device or joins several.
         """
         with told(f"look up the NIC with the address {mac}"):
-            messages = self._route.link("dump")
-            found = (links.read(message) for message in messages if links.permanent(message) == str(mac))
-            return tuple(link for link in found if links.is_nic(link) and not pci.is_vf_device(link.name))
+            indexes = links.with_permanent(mac)
+        found = (self.at(index) for index in indexes)
+        return tuple(link for link in found if link and links.is_nic(link) and not pci.is_vf_device(link.name))
 
     def has_address(self, link: Link) -> bool:
         """Tell whether the host itself has an IP address there; that of IPv6 on every link does not count."""

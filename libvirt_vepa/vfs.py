@@ -6,7 +6,6 @@ Attributes are those of IFLA_VFINFO_LIST in linux/if_link.h; what is sent is wha
 from __future__ import annotations
 
 import errno
-import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -16,15 +15,20 @@ from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.attributes import pack, unpack
 from libvirt_vepa.errors import KernelError
 from libvirt_vepa.exchange import NETLINK_ROUTE, talk
-from libvirt_vepa.links import Link, told
+from libvirt_vepa.links import (
+    IFINFOMSG,
+    RTEXT_FILTER_SKIP_STATS,
+    RTEXT_FILTER_VF,
+    RTM_GETLINK,
+    Link,
+    header,
+    mask,
+    told,
+)
 from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
 
-# linux/rtnetlink.h and linux/if_link.h; what is asked for is the VFs, without the counters: with them the
-# list of a card with many VFs outgrows an attribute.
-RTM_NEWLINK, RTM_GETLINK = 16, 18
-RTEXT_FILTER_VF, RTEXT_FILTER_SKIP_STATS = 1, 8
-IFINFOMSG = struct.Struct("=BxHiII")
-IFLA_VFINFO_LIST, IFLA_EXT_MASK = 22, 29
+# linux/rtnetlink.h and linux/if_link.h
+RTM_NEWLINK, IFLA_VFINFO_LIST = 16, 22
 IFLA_VF_INFO = 1
 VF_MAC, VF_VLAN, VF_SPOOFCHK, VF_LINK_STATE, VF_RATE, VF_TRUST, VF_VLAN_LIST = 1, 2, 4, 5, 6, 9, 12
 VF_VLAN_INFO = 1
@@ -59,9 +63,10 @@ class Vf:
 
 def read(link: Link) -> tuple[Vf, ...]:
     """Return the VFs of a NIC in order of number; none where it has none, or is none that could. KernelError."""
-    mask = pack(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_VF | RTEXT_FILTER_SKIP_STATS))
+    # With the counters the list of a card with many VFs would outgrow an attribute.
+    bits = mask(RTEXT_FILTER_VF | RTEXT_FILTER_SKIP_STATS)
     with told(f"read the VFs of {link.name}"):
-        (answer,) = talk(NETLINK_ROUTE, RTM_GETLINK, _header(link), mask)
+        (answer,) = talk(NETLINK_ROUTE, RTM_GETLINK, header(link.index), bits)
     return parse(dict(unpack(answer[IFINFOMSG.size :])).get(IFLA_VFINFO_LIST, b""))
 
 
@@ -151,14 +156,10 @@ def _word(value: bool | int | LinkState | VlanProtocol) -> str:
     return str(value) if isinstance(value, int) else value.value
 
 
-def _header(link: Link) -> bytes:
-    return IFINFOMSG.pack(socket.AF_UNSPEC, 0, link.index, 0, 0)
-
-
 def _send(link: Link, number: int, what: str, attribute: bytes) -> None:
     request = pack(IFLA_VFINFO_LIST, pack(IFLA_VF_INFO, attribute))
     doing = f"set {what} of VF {number} of {link.name}"
-    patiently(doing, lambda: talk(NETLINK_ROUTE, RTM_NEWLINK, _header(link), request))
+    patiently(doing, lambda: talk(NETLINK_ROUTE, RTM_NEWLINK, header(link.index), request))
 
 
 def patiently(doing: str, action: Callable[[], object]) -> None:

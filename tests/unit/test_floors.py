@@ -66,6 +66,7 @@ NEIGHBOURS = {
     "facts": {"inventory"},
     "virtual": {"operations"},
     "netlink": {"links", "vfs", "embedded", "features", "pci"},
+    "links": {"exchange"},
     "vfs": {"links", "exchange"},
     "embedded": {"links", "exchange", "vfs"},
     "features": {"links", "exchange"},

@@ -14,7 +14,7 @@ from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.attributes import pack
 from libvirt_vepa.errors import KernelError
 from libvirt_vepa.exchange import RefusedError
-from libvirt_vepa.links import Link
+from libvirt_vepa.links import RTM_GETLINK, Link
 from libvirt_vepa.settings import VfSettings
 from tests.unit.test_vfs import MAC, listed
 
@@ -30,7 +30,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Card:
         waiting, told = list(refusals), []
 
         def talk(_protocol: int, kind: int, header: bytes, body: bytes) -> list[bytes]:
-            if kind == vfs.RTM_GETLINK:
+            if kind == RTM_GETLINK:
                 return [header + pack(vfs.IFLA_VFINFO_LIST, listed(0, **settings))]
             if waiting:
                 code = waiting.pop(0)
