@@ -79,7 +79,7 @@ bench:
 lint:
 	build/venv/bin/ruff check --config packaging/ruff.toml .
 	build/venv/bin/ruff format --check --config packaging/ruff.toml .
-	build/venv/bin/mypy
+	build/venv/bin/python -m mypy
 
 clean:
 	rm -rf build

@@ -10,10 +10,11 @@ from contextlib import suppress
 from dataclasses import replace
 
 from libvirt_vepa.errors import KernelError, StateError, VepaError
+from libvirt_vepa.host import Host
 from libvirt_vepa.journal import Journal, bare
 from libvirt_vepa.known import from_record
 from libvirt_vepa.model import Guest
-from libvirt_vepa.operations import Host, Operation
+from libvirt_vepa.operations import Operation
 from libvirt_vepa.plan import Plan
 
 

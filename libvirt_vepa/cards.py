@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from libvirt_vepa import pci
 from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import KernelError, TakenError
+from libvirt_vepa.host import Host
 from libvirt_vepa.netlink import Link
-from libvirt_vepa.operations import Host, Operation
+from libvirt_vepa.operations import Operation
 from libvirt_vepa.sharing import Sharing
 
 # What is shared of a NIC.
@@ -32,7 +33,7 @@ class MakeVfs(Operation):
     def apply(self, host: Host) -> None:
         address = PciAddress.parse(self.address)
         # Whoever is killed in here leaves a record, and the definition's end puts back what there is.
-        host.store.shared.keep(Sharing(VFS, self.nic, "0", str(self.count), {self.name: self.name}))
+        host.store.shared.keep(Sharing(VFS, self.address, "0", str(self.count), {self.name: self.name}))
         pci.set_count(address, self.count)
         pci.await_devices(tuple(vf.address for vf in pci.vfs_of(address)), pci.SECONDS)
 
@@ -42,13 +43,13 @@ class MakeVfs(Operation):
             yield f"{self.nic} has {now} VFs instead of {self.count}"
 
     def undo(self, host: Host) -> None:
-        sharing = host.store.shared.find(VFS, self.nic)
+        sharing = host.store.shared.find(VFS, self.address)
         if sharing is None or self.name not in sharing.users:
             return
         address = PciAddress.parse(self.address)
         if pci.counts(address)[1] == self.count:
             pci.set_count(address, 0)
-        host.store.shared.forget(VFS, self.nic)
+        host.store.shared.forget(VFS, self.address)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Share(Operation):
 
     kind: str
     nic: str
+    card: str
     value: str
     uuid: str
     guest: str
@@ -68,12 +70,12 @@ class Share(Operation):
         return f"set {self.kind} of {self.nic} to {self.value}, for as long as a guest needs it"
 
     def apply(self, host: Host) -> None:
-        link = host.need(self.nic)
-        sharing = host.store.shared.find(self.kind, self.nic)
+        link = host.need_nic(self.nic, self.card)
+        sharing = host.store.shared.find(self.kind, self.card)
         if sharing is None:
-            sharing = Sharing(self.kind, self.nic, self._must_read(host, link), self.value, {})
+            sharing = Sharing(self.kind, self.card, self._must_read(host, link), self.value, {})
         elif sharing.value != self.value and sharing.another(self.uuid):
-            raise disagree(sharing, self.uuid)
+            raise disagree(link.name, sharing, self.uuid)
         host.store.shared.keep(replace(sharing.joined(self.uuid, self.guest), value=self.value))
         try:
             if self._read(host, link) != self.value:
@@ -84,24 +86,24 @@ class Share(Operation):
             raise
 
     def drifts(self, host: Host) -> Iterator[str]:
-        link = host.find(self.nic)
+        link = host.find_nic(self.nic, self.card)
         found = self._read(host, link) if link else None
         if found != self.value:
             yield f"{self.nic} has {self.kind} {found or 'none'} instead of {self.value}"
 
     def undo(self, host: Host) -> None:
-        sharing = host.store.shared.find(self.kind, self.nic)
+        sharing = host.store.shared.find(self.kind, self.card)
         if sharing is None or self.uuid not in sharing.users:
             return
         left = sharing.without(self.uuid)
         if left.users:
             host.store.shared.keep(left)
             return
-        link = host.find(self.nic)
+        link = host.find_nic(self.nic, self.card)
         # What has no such setting now, a NIC that is gone or one without any station, has nothing to be put back.
         if link and self._read(host, link) not in (None, sharing.original):
             self._set(host, link, sharing.original)
-        host.store.shared.forget(self.kind, self.nic)
+        host.store.shared.forget(self.kind, self.card)
 
     def _must_read(self, host: Host, link: Link) -> str:
         found = self._read(host, link)
@@ -127,11 +129,11 @@ class Share(Operation):
             host.netlink.set_feature(link, self.kind, value == ON)
 
 
-def disagree(sharing: Sharing, uuid: str) -> TakenError:
+def disagree(nic: str, sharing: Sharing, uuid: str) -> TakenError:
     """Return the error for a guest that needs a shared setting otherwise than another one does."""
     what = "embedded switch" if sharing.kind == SWITCH else sharing.kind
     return TakenError(
-        f"the {what} of {sharing.nic} is in {sharing.value} for guest '{sharing.another(uuid)}'",
+        f"the {what} of {nic} is in {sharing.value} for guest '{sharing.another(uuid)}'",
         "ask for the mode that fits, or stop that guest",
     )
 

@@ -224,19 +224,15 @@ def _status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([row.record() for row in rows], indent=2))
         return DONE
-    _table(
-        ("Guest", "Name", "NIC", "Mode", "Device", "State"),
-        [(row.guest, row.use.name, row.use.nic, row.use.mode, row.use.device, row.state) for row in rows],
-    )
+    _table(status.HEADS, [row.row() for row in rows])
     return DONE
 
 
 def _reconcile(options: argparse.Namespace) -> int:
-    from libvirt_vepa import daemon, reconcile
-    from libvirt_vepa.guests import open_host
+    from libvirt_vepa import daemon, guests, reconcile
 
     failed = False
-    with open_host(Store()) as host:
+    with guests.open_host(Store()) as host:
         for leftover in reconcile.find(host, daemon.running_guests):
             for line in leftover.describe():
                 print(line)
@@ -244,6 +240,7 @@ def _reconcile(options: argparse.Namespace) -> int:
                 failed = True
                 _fail(str(error))
         if not options.dry_run:
+            guests.renew(host)
             host.store.sweep_locks()
     return FAILED if failed else DONE
 

@@ -30,6 +30,11 @@ class Nic:
     passthru: str
     card: Card = NO_CARD
 
+    @property
+    def key(self) -> str:
+        """What it is known by whatever it is called: `pci.card_of`."""
+        return str(self.card.address or self.link.name)
+
 
 @dataclass(frozen=True)
 class Facts:

@@ -4,10 +4,11 @@ A switch that reflects sends a frame back to the NIC that it came from, and the 
 meant for: its sender too, where it is a broadcast. Nothing but its source tells such a frame from another, so the
 source is what is looked at, at the netdev ingress of the VF, which is before a macvtap on it.
 
-For each NIC there is a table. In it are one chain for each VF that is protected, the map `guests` with the MACs of
-all guests on VFs of that NIC, and the chain `reflected`, which drops. What drops a frame does so by a jump to
+For each NIC of which a VF is protected there is a table. In it are one chain for each such VF, the map `siblings` with
+the MACs of all VFs of that NIC, and the chain `reflected`, which drops. What drops a frame does so by a jump to
 `reflected`, because the kernel deletes no chain that something still jumps to (nf_tables_delchain in
-net/netfilter/nf_tables_api.c): so a table is removed in one transaction only if it is empty, whoever comes between.
+net/netfilter/nf_tables_api.c): so a table is removed in one transaction only if no VF is protected, whoever comes
+between.
 
 What changes something is one transaction that says how things shall be, whatever they were; before or after it the
 table itself is made or removed. HostError where the binding or the kernel's part is missing, KernelError for what the
@@ -31,7 +32,7 @@ from libvirt_vepa.errors import HostError, KernelError, VepaError, not_installed
 Command = dict[str, Any]
 
 NETLINK_NETFILTER = 12  # linux/netlink.h
-MEMBERS, DROPPING = "guests", "reflected"
+SIBLINGS, DROPPING = "siblings", "reflected"
 SOURCE = {"payload": {"protocol": "ether", "field": "saddr"}}
 DROP = {"jump": {"target": DROPPING}}
 HOOK = {"type": "filter", "hook": "ingress", "prio": 0, "policy": "accept"}
@@ -74,51 +75,39 @@ def protected(nic: str, device: str, mac: MacAddress, siblings: bool) -> bool:
         and _hooked_at(nic, name) == device
         and rules[name] == _rules(mac, siblings)
         and rules[DROPPING] == [[{"drop": None}]]
-        and any(each["name"] == MEMBERS for each in found["map"])
+        and any(each["name"] == SIBLINGS for each in found["map"])
     )
 
 
 def unprotect(nic: str, mac: MacAddress) -> None:
     """Let all frames through to the guest with that MAC again; nothing there is fine."""
-    _take(f"let all frames through to {mac}", nic, _without(nic, _chain_of(mac)))
-
-
-def join(nic: str, macs: Iterable[MacAddress]) -> None:
-    """Make these MACs members: VFs that are protected from their siblings do not hear them."""
-    new = [{"add": _member(nic, mac)} for mac in macs]
-    # Where there is a table, its rules are left alone.
-    if _talk(new)[0]:
-        _run(f"add to the guests on {nic}", *_foundation(nic), *new)
-
-
-def leave(nic: str, macs: Iterable[MacAddress]) -> None:
-    """Make these MACs members no more; those that are none are fine."""
-    # What is not there cannot be deleted.
-    gone = [{verb: _member(nic, mac)} for mac in macs for verb in ("add", "delete")]
-    _take(f"remove from the guests on {nic}", nic, gone)
-
-
-def members(nic: str) -> frozenset[MacAddress]:
-    """Return the MACs of all members of that NIC's."""
-    entries = (entry for each in _content(nic)["map"] if each["name"] == MEMBERS for entry in each.get("elem", ()))
-    return frozenset(MacAddress.parse(mac) for mac, _ in entries)
-
-
-def _take(doing: str, nic: str, commands: list[Command]) -> None:
-    """Take something out of a NIC's table, and the table away where that was all; no table is fine."""
+    doing = f"let all frames through to {mac}"
     if not _content(nic)["table"]:
         return
-    code, _ = _talk(commands)
+    code, _ = _talk(_without(nic, _chain_of(mac)))
     if code not in (0, errno.ENOENT):
         raise _refused(doing, code)
-    found = _content(nic)
-    if len(found["chain"]) > 1 or any(each.get("elem") for each in found["map"]):
+    if len(_content(nic)["chain"]) > 1:
         return
-    dropping = _in(nic, "chain", name=DROPPING)
-    code, _ = _talk([{"add": _table(nic)}, {"add": dropping}, {"delete": dropping}, {"delete": _table(nic)}])
-    # Another process may have put something in since.
+    # What jumps goes first. Another process may have protected a VF since.
+    emptied = [_flushed(nic), {"delete": _in(nic, "chain", name=DROPPING)}]
+    code, _ = _talk([*_foundation(nic), *emptied, {"delete": _table(nic)}])
     if code not in (0, errno.EBUSY):
         raise _refused(doing, code)
+
+
+def know(nic: str, macs: Iterable[MacAddress]) -> None:
+    """Make these the MACs of all VFs of a NIC; of no interest where none is protected, nor can be."""
+    known = [{"add": _in(nic, "element", name=SIBLINGS, elem=[[str(mac), DROP]])} for mac in sorted(set(macs))]
+    code, _ = _talk([_flushed(nic), *known])
+    if code not in (0, errno.ENOENT, *MISSING):
+        raise _refused(f"tell the filters of {nic} the MACs of its VFs", code)
+
+
+def known(nic: str) -> frozenset[MacAddress] | None:
+    """Return what `know` has made known, None where there is nobody who would need it."""
+    found = [each for each in _content(nic)["map"] if each["name"] == SIBLINGS]
+    return frozenset(MacAddress.parse(mac) for mac, _ in found[0].get("elem", ())) if found else None
 
 
 def _is_there(device: str) -> bool:
@@ -151,24 +140,20 @@ def _in(nic: str, kind: str, **what: Any) -> Command:
     return {kind: {"family": "netdev", "table": _table_of(nic), **what}}
 
 
-def _member(nic: str, mac: MacAddress) -> Command:
-    return _in(nic, "element", name=MEMBERS, elem=[[str(mac), DROP]])
-
-
 def _rules(mac: MacAddress, siblings: bool) -> list[list[Command]]:
     own: list[Command] = [{"match": {"op": "==", "left": SOURCE, "right": str(mac)}}, DROP]
-    return [own, [{"vmap": {"key": SOURCE, "data": f"@{MEMBERS}"}}]] if siblings else [own]
+    return [own, [{"vmap": {"key": SOURCE, "data": f"@{SIBLINGS}"}}]] if siblings else [own]
 
 
 def _foundation(nic: str) -> list[Command]:
-    """Return what makes a table without VFs and members, and leaves those that are in one."""
+    """Return what makes a table without VFs, and leaves those that are in one."""
     dropping = _in(nic, "chain", name=DROPPING)
     return [
         {"add": _table(nic)},
         {"add": dropping},
         {"flush": dropping},
         {"add": _in(nic, "rule", chain=DROPPING, expr=[{"drop": None}])},
-        {"add": _in(nic, "map", name=MEMBERS, type="ether_addr", map="verdict")},
+        {"add": _in(nic, "map", name=SIBLINGS, type="ether_addr", map="verdict")},
     ]
 
 
@@ -176,6 +161,10 @@ def _without(nic: str, name: str) -> list[Command]:
     """Return what deletes a chain and its rules, whether it is there or not."""
     chain = _in(nic, "chain", name=name)
     return [{"add": chain}, {"flush": chain}, {"delete": chain}]
+
+
+def _flushed(nic: str) -> Command:
+    return {"flush": _in(nic, "map", name=SIBLINGS)}
 
 
 def _content(nic: str) -> defaultdict[str, list[Any]]:

@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from libvirt_vepa import apply, definitions, facts, plan
+from libvirt_vepa import apply, definitions, facts, pci, plan
+from libvirt_vepa.addresses import PciAddress
 from libvirt_vepa.errors import StateError, VepaError, said_of
+from libvirt_vepa.host import Host
+from libvirt_vepa.inventory import VF
 from libvirt_vepa.journal import Journal
 from libvirt_vepa.model import Guest, HostInterface
 from libvirt_vepa.netlink import Netlink
-from libvirt_vepa.operations import Host, Operation
+from libvirt_vepa.operations import Operation
 from libvirt_vepa.state import Store
+from libvirt_vepa.virtual import know_siblings
 
 
 @contextmanager
@@ -40,12 +44,12 @@ def begin(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> 
     holder = f"the start of {guest.where}"
     with said_of(guest.where):
         named = facts.load_definitions(guest, directory, host.netlink)
-        nics = tuple({definition.device for definition in named.values()})
+        cards = [pci.card_of(definition.device) for definition in named.values()]
         with host.store.lock_guest(guest.uuid, holder):
             # What cannot be cleaned away is known only to the old journal, which a new one would replace.
             for failure in _clean(guest.uuid, host, holder):
                 raise failure
-            with host.store.lock_nics(nics, holder):
+            with host.store.lock_cards(cards, holder):
                 made = _whole(guest, named, host)
                 apply.run(guest, made, host)
     return made.remarks
@@ -73,8 +77,8 @@ def attach(more: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> 
     holder = f"the attaching to {more.where}"
     with said_of(more.where):
         named = facts.load_definitions(more, directory, host.netlink)
-        nics = tuple({definition.device for definition in named.values()})
-        with host.store.lock_guest(more.uuid, holder), host.store.lock_nics(nics, holder):
+        cards = [pci.card_of(definition.device) for definition in named.values()]
+        with host.store.lock_guest(more.uuid, holder), host.store.lock_cards(cards, holder):
             made = _whole(more, named, host, running=True)
             apply.run(more, made, host, host.store.load(more.uuid))
 
@@ -87,7 +91,7 @@ def detach(uuid: str, alias: str, host: Host) -> tuple[VepaError, ...]:
         if journal is None:
             return ()
         rest, part = journal.parted(alias)
-        with host.store.lock_nics(part.nics, holder):
+        with host.store.lock_cards(part.cards, holder):
             return apply.undo(part, host, rest) if part.uses else ()
 
 
@@ -118,6 +122,17 @@ def _mend(step: Operation, host: Host) -> Iterator[str]:
         yield str(error)
 
 
+def renew(host: Host) -> None:
+    """Tell the filters which MACs the VFs beside their guests have now, whoever has given them these.
+
+    Raises VepaError.
+    """
+    physical = {pci.physical_of(PciAddress.parse(lease.key)) for lease in host.store.leases() if lease.kind == VF}
+    for card in sorted(str(address) for address in physical if address):
+        with host.store.lock_cards((card,), "a look at its VFs"):
+            know_siblings(host, host.find(card), card)
+
+
 def end(uuid: str, host: Host, holder: str) -> tuple[VepaError, ...]:
     """Put back what was done for a guest, if anything; returns what could not be."""
     with host.store.lock_guest(uuid, holder):
@@ -128,7 +143,7 @@ def _clean(uuid: str, host: Host, holder: str) -> tuple[VepaError, ...]:
     journal = host.store.load(uuid)
     if journal is None:
         return ()
-    with host.store.lock_nics(journal.nics, holder):
+    with host.store.lock_cards(journal.cards, holder):
         return apply.undo(journal, host)
 
 

@@ -45,6 +45,17 @@ def _tell(text: str) -> None:
     syslog.syslog(syslog.LOG_WARNING, f"libvirt-vepa: {line}")
 
 
+def renew() -> None:
+    """Have the filters know of a guest that got a VF by other means, or gave it back; that guest is none the worse."""
+    try:
+        from libvirt_vepa import guests
+
+        with guests.open_host(Store()) as host:
+            guests.renew(host)
+    except Exception as error:  # the guest is not ours to stop
+        _tell(f"{error if isinstance(error, VepaError) else repr(error)}")
+
+
 def _prepare(document: bytes) -> int:
     from libvirt_vepa import domain
 

@@ -58,7 +58,7 @@ def look(link: Link, kind: HostType, but_by: str, netlink: Netlink, store: Store
     functions: tuple[Function, ...] = ()
     if address and (kind is HostType.SRIOV or now):
         functions = _functions(link, address, but_by, netlink, store)
-    shared = {name: store.shared.find(name, link.name) for name in (SWITCH, OFFLOAD)}
+    shared = {name: store.shared.find(name, str(address or link.name)) for name in (SWITCH, OFFLOAD)}
     return Card(
         driver=pci.driver_of(address) if address else "",
         address=address,

@@ -14,12 +14,16 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Use:
-    """Which NIC one interface of a guest stands on: the request's alias, its definition's name, its device."""
+    """Which NIC one interface of a guest stands on: the request's alias, its definition's name, its device.
+
+    `nic` is what the NIC was called when it began, `card` what it is known by since (`pci.card_of`).
+    """
 
     alias: str
     name: str
     device: str
     nic: str
+    card: str
     mode: str
 
 
@@ -39,9 +43,9 @@ class Journal:
     written: int = 0
 
     @property
-    def nics(self) -> tuple[str, ...]:
-        """The NICs that the guest stands on, each once, in the order in which they are locked."""
-        return tuple(sorted({use.nic for use in self.uses}))
+    def cards(self) -> tuple[str, ...]:
+        """The cards that the guest stands on, each once, in the order in which they are locked."""
+        return tuple(sorted({use.card for use in self.uses}))
 
     def joined(self, other: Journal) -> Journal:
         """Return a journal that holds what either holds; what both hold, once, for the interfaces of both."""

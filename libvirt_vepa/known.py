@@ -20,10 +20,10 @@ from libvirt_vepa.operations import (
     SetUp,
     TakeLease,
 )
-from libvirt_vepa.virtual import HearNoSiblings, JoinSiblings, SetVf, SetVfMac, SetVfVlan
+from libvirt_vepa.virtual import HearNoSiblings, KnowSiblings, SetVf, SetVfMac, SetVfVlan
 
 DEVICES = (TakeLease, SetUp, CreateMacvtap, CreateTap, DisableIpv6, ReceiveAllMulticast, JoinBridge, AwaitNode)
-CARDS = (MakeVfs, Share, SetVfMac, SetVfVlan, SetVf, AwaitStation, JoinSiblings, HearNoSiblings)
+CARDS = (MakeVfs, Share, SetVfMac, SetVfVlan, SetVf, AwaitStation, KnowSiblings, HearNoSiblings)
 KNOWN: dict[str, type[Operation]] = {kind.__name__: kind for kind in (*DEVICES, *CARDS)}
 
 

@@ -10,42 +10,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
-from libvirt_vepa import pci, sysfs
-from libvirt_vepa.addresses import MacAddress, PciAddress
-from libvirt_vepa.errors import KernelError, TakenError
+from libvirt_vepa import sysfs
+from libvirt_vepa.addresses import MacAddress
+from libvirt_vepa.errors import TakenError
+from libvirt_vepa.host import Host
 from libvirt_vepa.journal import Record
-from libvirt_vepa.netlink import Link, Netlink
-from libvirt_vepa.state import Lease, Store
+from libvirt_vepa.netlink import Link
+from libvirt_vepa.state import Lease
 
 NODE_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Host:
-    """What operations work on: the kernel's devices and the state on disk."""
-
-    netlink: Netlink
-    store: Store
-
-    def find(self, device: str) -> Link | None:
-        """Return a device by its name, or a function's by its PCI address, which no name can be; None where it is gone.
-
-        A function's device may get another name whenever its driver is bound anew.
-        """
-        if ":" not in device:
-            return self.netlink.find(device)
-        name = pci.device_of(PciAddress.parse(device))
-        return self.netlink.find(name) if name else None
-
-    def need(self, device: str) -> Link:
-        """Return what `find` does; KernelError where it is gone."""
-        if ":" not in device:
-            return self.netlink.need(device)
-        link = self.find(device)
-        if link is None:
-            remedy = "see that its driver is bound, and that it is in no other network namespace"
-            raise KernelError(f"PCI function {device} has no network device", remedy)
-        return link
 
 
 @dataclass(frozen=True)
@@ -117,19 +90,23 @@ def taken(holder: Lease) -> TakenError:
 
 @dataclass(frozen=True)
 class SetUp(Operation):
-    """Put a device up, and leave it up: others may rely on a NIC by the time the guest stops."""
+    """Put a device up, and leave it up: others may rely on a NIC by the time the guest stops.
+
+    `card` is what a NIC is known by (`pci.card_of`), "" for what is called by its name only.
+    """
 
     device: str
+    card: str = ""
     mendable = True
 
     def describe(self) -> str:
         return f"put {self.device} up"
 
     def apply(self, host: Host) -> None:
-        host.netlink.set_up(host.need(self.device))
+        host.netlink.set_up(host.need_nic(self.device, self.card or self.device))
 
     def drifts(self, host: Host) -> Iterator[str]:
-        link = host.find(self.device)
+        link = host.find_nic(self.device, self.card or self.device)
         if link is None:
             yield f"{self.device} has gone"
         elif not link.up:
@@ -138,20 +115,24 @@ class SetUp(Operation):
 
 @dataclass(frozen=True)
 class CreateMacvtap(Operation):
-    """Create a macvtap on a NIC or a VF; `mode` in the kernel's words, `mtu` in bytes or None for that below."""
+    """Create a macvtap on a NIC or a VF; `mode` in the kernel's words, `mtu` in bytes or None for that below.
+
+    `card` is what a NIC is known by (`pci.card_of`), "" for a VF, which `nic` is the PCI address of.
+    """
 
     device: str
     nic: str
     mac: str
     mode: str
     mtu: int | None
+    card: str = ""
 
     def describe(self) -> str:
         mtu = "" if self.mtu is None else f", MTU {self.mtu}"
         return f"create macvtap {self.device} on {self.nic}: mode {self.mode}, MAC {self.mac}{mtu}"
 
     def apply(self, host: Host) -> None:
-        below = host.need(self.nic)
+        below = host.need_nic(self.nic, self.card or self.nic)
         host.netlink.create_macvtap(self.device, below, MacAddress.parse(self.mac), self.mode, self.mtu)
 
     def drifts(self, host: Host) -> Iterator[str]:
@@ -162,7 +143,7 @@ class CreateMacvtap(Operation):
         yield from differences(link, kind="macvtap", mac=MacAddress.parse(self.mac), mode=self.mode)
         if self.mtu is not None:
             yield from differences(link, mtu=self.mtu)
-        below = host.find(self.nic)
+        below = host.find_nic(self.nic, self.card or self.nic)
         if below is None or below.index != link.lower:
             yield f"{self.device} does not stand on {self.nic}"
 

@@ -48,6 +48,11 @@ def function_of(device: str) -> PciAddress | None:
     return _target(ROOT / "class/net" / device / "device")
 
 
+def card_of(device: str) -> str:
+    """Return what a netdev's hardware is known by whatever the netdev is called: its PCI address, else its name."""
+    return str(function_of(device) or device)
+
+
 def device_of(address: PciAddress) -> str | None:
     """Return the netdev of a function in this network namespace, the first port's where it has several."""
     folder = _function(address)
@@ -59,16 +64,6 @@ def device_of(address: PciAddress) -> str | None:
 def driver_of(address: PciAddress) -> str:
     """Return the driver that is bound to a function, nothing where none is."""
     return _driver(_function(address))
-
-
-def driver_of_device(device: str) -> str:
-    """Return the driver of a netdev's hardware, nothing where it has none."""
-    return _driver(ROOT / "class/net" / device / "device")
-
-
-def is_vf(address: PciAddress) -> bool:
-    """Tell whether a function is a virtual one."""
-    return physical_of(address) is not None
 
 
 def is_vf_device(device: str) -> bool:

@@ -11,7 +11,7 @@ from libvirt_vepa.inventory import VF, Function
 from libvirt_vepa.model import Guest, HostInterface, Mode, Request
 from libvirt_vepa.operations import Operation, SetUp, TakeLease
 from libvirt_vepa.settings import VfSettings, VlanProtocol
-from libvirt_vepa.virtual import HearNoSiblings, JoinSiblings, SetVf, SetVfMac, SetVfVlan, plain
+from libvirt_vepa.virtual import HearNoSiblings, KnowSiblings, SetVf, SetVfMac, SetVfVlan, plain
 
 VEB, VEPA = "veb", "vepa"
 # Drivers that reset the whole NIC, and with it all VFs, when its switch gets another mode (i40e_ndo_bridge_setlink).
@@ -42,7 +42,7 @@ def switch(guest: Guest, nic: Nic, value: str) -> Iterator[Operation]:
         )
     sharing = card.shared.get(SWITCH)
     if sharing and sharing.value != value and sharing.another(guest.uuid):
-        raise disagree(sharing, guest.uuid)
+        raise disagree(name, sharing, guest.uuid)
     used = [_holder(function) for function in card.functions if function.holder or function.obstacle]
     if card.driver in RESETTING and card.switch_mode != value and used:
         raise HostError(
@@ -50,7 +50,7 @@ def switch(guest: Guest, nic: Nic, value: str) -> Iterator[Operation]:
             f"and its VFs are in use: {_listed(used)}",
             f"stop those guests first, or set it beforehand with 'bridge link set dev {name} hwmode {value}'",
         )
-    yield Share(SWITCH, name, value, guest.uuid, guest.name)
+    yield Share(SWITCH, name, nic.key, value, guest.uuid, guest.name)
 
 
 def beside(guest: Guest, nic: Nic, mode: Mode) -> Iterator[Operation]:
@@ -72,7 +72,7 @@ def offload(guest: Guest, nic: Nic) -> Iterator[Operation]:
             "define it with <type>ethernet</type>, or use a NIC with VMDq, as with ixgbe, i40e or fm10k",
         )
     if not feature.fixed:
-        yield Share(OFFLOAD, name, ON, guest.uuid, guest.name)
+        yield Share(OFFLOAD, name, nic.key, ON, guest.uuid, guest.name)
 
 
 def station(guest: Guest, request: Request, nic: Nic, mode: Mode) -> Iterator[Operation]:
@@ -80,7 +80,7 @@ def station(guest: Guest, request: Request, nic: Nic, mode: Mode) -> Iterator[Op
     yield AwaitStation(request.device, nic.link.name, str(request.mac))
     if mode is not Mode.BRIDGE:
         if nic.card.switch_mode is None:
-            yield Share(SWITCH, nic.link.name, VEPA, guest.uuid, guest.name)
+            yield Share(SWITCH, nic.link.name, nic.key, VEPA, guest.uuid, guest.name)
         else:
             yield from switch(guest, nic, VEPA)
 
@@ -149,7 +149,7 @@ def virtual(guest: Guest, request: Request, host: HostInterface, nic: Nic, funct
     _check(request, nic, function)
     yield TakeLease(VF, address, guest.uuid, guest.name)
     yield SetVfMac(name, number, address, str(request.mac), str(said.mac))
-    yield from _settings(name, number, wanted(request, host), said.settings)
+    yield from _settings(name, function, wanted(request, host), said.settings)
     yield SetUp(address)
 
 
@@ -176,13 +176,14 @@ def wanted(request: Request, host: HostInterface) -> VfSettings:
     return request.vf.over(bandwidth).over(host.vf).checked()
 
 
-def _settings(nic: str, number: int, asked: VfSettings, now: VfSettings) -> Iterator[Operation]:
+def _settings(nic: str, function: Function, asked: VfSettings, now: VfSettings) -> Iterator[Operation]:
+    which = nic, function.number, str(function.address)
     if asked.vlan is not None:
         proto, before = asked.proto or VlanProtocol.DOT1Q, now.proto or VlanProtocol.DOT1Q
         vlan = asked.vlan, asked.qos or 0, proto.value
         had = now.vlan or 0, now.qos or 0, before.value
         if vlan != had:
-            yield SetVfVlan(nic, number, *vlan, *had)
+            yield SetVfVlan(*which, *vlan, *had)
     elif asked.qos is not None or asked.proto is not None:
         raise HostError("qos and proto are a VLAN's, and none is asked for", "write <vlan><tag id='…'/></vlan> too")
     for setting in ORDER:
@@ -191,14 +192,15 @@ def _settings(nic: str, number: int, asked: VfSettings, now: VfSettings) -> Iter
             continue
         if before_value is None:
             raise HostError(f"the driver of NIC {nic} does not tell {setting} of a VF", "leave it out")
-        yield SetVf(nic, number, setting, value, before_value)
+        yield SetVf(*which, setting, value, before_value)
 
 
 def filters(request: Request, nic: Nic, function: Function, mode: Mode) -> Iterator[Operation]:
     """Yield what keeps reflected frames from a guest on a VF, once its netdev is the one that stays."""
-    yield JoinSiblings(nic.link.name, str(request.mac))
+    name, mac = nic.link.name, str(request.mac)
     if mode is not Mode.BRIDGE:
-        yield HearNoSiblings(nic.link.name, str(function.address), str(request.mac), mode is Mode.PEPA)
+        yield HearNoSiblings(name, nic.key, str(function.address), mac, mode is Mode.PEPA)
+    yield KnowSiblings(name, nic.key, mac)
 
 
 def remarks(request: Request, host: HostInterface, nic: Nic, mode: Mode, function: Function) -> Iterator[str]:

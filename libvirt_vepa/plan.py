@@ -113,6 +113,7 @@ def make(guest: Guest, facts: Facts) -> Plan:
 def _use(request: Request, facts: Facts) -> Use:
     """Decide the mode that a request gets on its NIC."""
     host = facts.definitions[request.name]
+    nic = facts.nics.get(host.device)
     mode, tap = host.mode_for(request.type, request.mode), request.type is GuestType.TAP
     if tap and mode is not Mode.BRIDGE:
         raise HostError(f"a tap cannot have mode {mode.value}", "ask for bridge, or for <type>macvtap</type>")
@@ -120,7 +121,7 @@ def _use(request: Request, facts: Facts) -> Use:
         allowed = " or ".join(allowed.value for allowed in host.allowed)
         only = ", which need <type>macvtap</type>" if tap else ""
         raise HostError(f"mode {mode.value} is not allowed on '{host.name}'", f"ask for {allowed}{only}")
-    return Use(request.alias, host.name, request.device, host.device, mode.value)
+    return Use(request.alias, host.name, request.device, host.device, nic.key if nic else host.device, mode.value)
 
 
 def _operations(request: Request, use: Use, draft: _Draft) -> Iterator[Operation]:
@@ -131,7 +132,7 @@ def _operations(request: Request, use: Use, draft: _Draft) -> Iterator[Operation
     _check_values(request, nic.link)
     yield TakeLease("mac", str(request.mac), guest.uuid, guest.name)
     yield TakeLease("device", request.device, guest.uuid, guest.name)
-    yield SetUp(nic.link.name)
+    yield SetUp(nic.link.name, nic.key)
     if request.type is GuestType.TAP:
         yield from _tap(request, _bridge(host, nic, facts))
     elif host.type is HostType.SRIOV:
@@ -150,7 +151,7 @@ def _on_nic(guest: Guest, request: Request, host: HostInterface, nic: Nic, mode:
         yield from placement.offload(guest, nic)
     else:
         yield from placement.beside(guest, nic, mode)
-    yield from _macvtap(request, nic.link.name, mode.kernel)
+    yield from _macvtap(request, nic.link.name, mode.kernel, nic.key)
     if host.type is HostType.VMDQ:
         yield from placement.station(guest, request, nic, mode)
 
@@ -215,9 +216,9 @@ def _check_values(request: Request, nic: Link) -> None:
         raise HostError(f"{request.queues} queues cannot be had", f"ask for 1 to {MAX_QUEUES}")
 
 
-def _macvtap(request: Request, below: str, mode: str) -> Iterator[Operation]:
+def _macvtap(request: Request, below: str, mode: str, card: str = "") -> Iterator[Operation]:
     device = request.device
-    yield CreateMacvtap(device, below, str(request.mac), mode, request.mtu)
+    yield CreateMacvtap(device, below, str(request.mac), mode, request.mtu, card)
     yield DisableIpv6(device)
     yield ReceiveAllMulticast(device)
     yield SetUp(device)

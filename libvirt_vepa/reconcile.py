@@ -15,11 +15,12 @@ from libvirt_vepa import apply, guests, metadata, pci
 from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.cards import OFFLOAD, SWITCH, Share
 from libvirt_vepa.errors import NewerStateError, StateError, VepaError
+from libvirt_vepa.host import Host
 from libvirt_vepa.inventory import VF
 from libvirt_vepa.journal import Journal
-from libvirt_vepa.operations import CreateMacvtap, CreateTap, Host, Operation, TakeLease
+from libvirt_vepa.operations import CreateMacvtap, CreateTap, Operation, TakeLease
 from libvirt_vepa.state import Lease
-from libvirt_vepa.virtual import ZEROS, HearNoSiblings, JoinSiblings, SetVfMac
+from libvirt_vepa.virtual import ZEROS, HearNoSiblings, KnowSiblings, SetVfMac
 
 HOLDER = "'libvirt-vepa reconcile'"
 
@@ -114,7 +115,9 @@ def _shared(lease: Lease, host: Host) -> Iterator[Operation]:
     """Yield what a guest shares of NICs."""
     for sharing in (*host.store.shared.of(SWITCH), *host.store.shared.of(OFFLOAD)):
         if lease.uuid in sharing.users:
-            yield Share(sharing.kind, sharing.nic, sharing.value, lease.uuid, lease.guest)
+            link = host.find(sharing.card)
+            nic = link.name if link else sharing.card
+            yield Share(sharing.kind, nic, sharing.card, sharing.value, lease.uuid, lease.guest)
 
 
 def _virtual(address: PciAddress, macs: set[MacAddress], host: Host) -> Iterator[Operation]:
@@ -128,8 +131,8 @@ def _virtual(address: PciAddress, macs: set[MacAddress], host: Host) -> Iterator
     for said in host.netlink.vfs(link):
         if said.number in numbers and said.mac in macs:
             yield SetVfMac(link.name, said.number, str(address), str(said.mac), str(ZEROS))
-            yield JoinSiblings(link.name, str(said.mac))
-            yield HearNoSiblings(link.name, str(address), str(said.mac), True)
+            yield HearNoSiblings(link.name, str(physical), str(address), str(said.mac), True)
+            yield KnowSiblings(link.name, str(physical), str(said.mac))
 
 
 def put_back(leftover: Leftover, host: Host, running: Callable[[], Mapping[str, bytes]]) -> tuple[VepaError, ...]:
@@ -164,5 +167,5 @@ def _put_back(leftover: Leftover, host: Host) -> tuple[VepaError, ...]:
         return (now.error,)
     # Without a journal of its own, what cannot be undone goes into one, as with any other.
     journal = now.journal or Journal(now.uuid, now.guest, (), tuple(step.record() for step in now.steps))
-    with host.store.lock_nics(journal.nics, HOLDER):
+    with host.store.lock_cards(journal.cards, HOLDER):
         return apply.undo(journal, host)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from libvirt_vepa import definitions, pci
+from libvirt_vepa.addresses import PciAddress
 from libvirt_vepa.cards import VFS, MakeVfs
 from libvirt_vepa.errors import TakenError
+from libvirt_vepa.host import Host
 from libvirt_vepa.inventory import VF
 from libvirt_vepa.netlink import Netlink
-from libvirt_vepa.operations import Host
 from libvirt_vepa.sharing import Sharing
 from libvirt_vepa.state import Store
 
@@ -23,20 +24,20 @@ def undefine(name: str, store: Store, directory: Path | None = None) -> None:
     store.must_be_unused(name)
     made = [sharing for sharing in store.shared.of(VFS) if name in sharing.users]
     for sharing in made:
-        with store.lock_nics((sharing.nic,), f"the removal of '{name}'"):
+        with store.lock_cards((sharing.card,), f"the removal of '{name}'"):
             _put_back(name, sharing, store)
     definitions.undefine(name, directory)
 
 
 def _put_back(name: str, sharing: Sharing, store: Store) -> None:
-    address = pci.function_of(sharing.nic)
-    if address is None:
-        store.shared.forget(VFS, sharing.nic)
-        return
+    address = PciAddress.parse(sharing.card)
     for virtual in pci.vfs_of(address):
         holder = store.holder(VF, str(virtual.address))
         if holder:
-            what = f"VF {virtual.number} of {sharing.nic}, which '{name}' has made, is in use by guest '{holder.guest}'"
+            what = (
+                f"VF {virtual.number} of {sharing.card}, which '{name}' has made, is in use by guest '{holder.guest}'"
+            )
             raise TakenError(what, "stop that guest first; if it is gone, run 'libvirt-vepa reconcile'")
+    nic = pci.device_of(address) or sharing.card
     with Netlink() as netlink:
-        MakeVfs(sharing.nic, str(address), int(sharing.value), name).undo(Host(netlink, store))
+        MakeVfs(nic, sharing.card, int(sharing.value), name).undo(Host(netlink, store))

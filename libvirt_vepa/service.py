@@ -18,9 +18,9 @@ from pathlib import Path
 
 from libvirt_vepa import daemon, documents, domain, guests, metadata
 from libvirt_vepa.errors import HostError, TakenError, VepaError, printable
+from libvirt_vepa.host import Host
 from libvirt_vepa.listening import listen
 from libvirt_vepa.opening import WHO, system_socket
-from libvirt_vepa.operations import Host
 from libvirt_vepa.peer import Peer
 from libvirt_vepa.state import Store
 

@@ -19,10 +19,13 @@ ENDING = ".json"
 
 @dataclass(frozen=True)
 class Sharing:
-    """A setting of a NIC that is not as it was: `users` are the names of those who need it, by their UUID."""
+    """A setting of a NIC that is not as it was: `users` are the names of those who need it, by their UUID.
+
+    `card` is what the NIC is known by: `pci.card_of`.
+    """
 
     kind: str
-    nic: str
+    card: str
     original: str
     value: str
     users: Mapping[str, str]
@@ -46,32 +49,32 @@ class Sharings:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def find(self, kind: str, nic: str) -> Sharing | None:
+    def find(self, kind: str, card: str) -> Sharing | None:
         """Return the record, or None where nothing of that kind is shared."""
-        path = self._path(kind, nic)
+        path = self._path(kind, card)
         with kept.told(f"read {path}"):
             try:
                 return Sharing(**json.loads(path.read_text(encoding="utf-8")))
             except FileNotFoundError:
                 return None
             except (ValueError, TypeError, RecursionError) as error:
-                remedy = f"see with 'libvirt-vepa status' that no guest uses {nic}, then remove the file"
+                remedy = f"see with 'libvirt-vepa status' that no guest uses {card}, then remove the file"
                 raise StateError(f"{path} is damaged", remedy) from error
 
     def of(self, kind: str) -> tuple[Sharing, ...]:
         """Return all records of a kind."""
         names = sorted(path.name for path in kept.entries(self._folder))
-        nics = [name.removeprefix(f"{kind}-").removesuffix(ENDING) for name in names if name.startswith(f"{kind}-")]
-        found = (self.find(kind, nic) for nic in nics)
+        cards = [name.removeprefix(f"{kind}-").removesuffix(ENDING) for name in names if name.startswith(f"{kind}-")]
+        found = (self.find(kind, card) for card in cards)
         return tuple(sharing for sharing in found if sharing)
 
     def keep(self, sharing: Sharing) -> None:
         """Write a record, whole and durable."""
-        kept.replace(self._path(sharing.kind, sharing.nic), json.dumps(asdict(sharing), indent=1) + "\n")
+        kept.replace(self._path(sharing.kind, sharing.card), json.dumps(asdict(sharing), indent=1) + "\n")
 
-    def forget(self, kind: str, nic: str) -> None:
+    def forget(self, kind: str, card: str) -> None:
         """Remove a record, and what an interrupted `keep` left of one."""
-        kept.remove(self._path(kind, nic))
+        kept.remove(self._path(kind, card))
 
-    def _path(self, kind: str, nic: str) -> Path:
-        return self._folder / f"{kind}-{nic}{ENDING}"
+    def _path(self, kind: str, card: str) -> Path:
+        return self._folder / f"{kind}-{card}{ENDING}"

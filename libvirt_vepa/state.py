@@ -2,7 +2,7 @@
 
     guests/UUID.json   the journal: what was done for one guest, written before it is done
     leases/KIND-KEY    what only one guest may have at a time (a MAC address, a device name, a VF)
-    shared/KIND-NIC    what guests share of a NIC, or a definition has made of it: what it was before, and whose it is
+    shared/KIND-CARD   what guests share of a NIC, or a definition has made of it: what it was before, and whose it is
     locks/NAME         held while something is decided and done
 
 All of it is gone at reboot, as the devices are. Files appear whole or not at all.
@@ -14,6 +14,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,9 +65,9 @@ class Store:
         """Hold what interfaces a guest has while it runs; always before the guest, which is held for less long."""
         return locks.held(self._locks, (f"hotplug-{_checked(uuid)}",), holder, LOCK_SECONDS)
 
-    def lock_nics(self, nics: tuple[str, ...], holder: str) -> AbstractContextManager[None]:
-        """Hold NICs; always after the guest, and in alphabetical order."""
-        return locks.held(self._locks, tuple(f"nic-{nic}" for nic in sorted(nics)), holder, LOCK_SECONDS)
+    def lock_cards(self, cards: Iterable[str], holder: str) -> AbstractContextManager[None]:
+        """Hold NICs, by `pci.card_of`; always after the guest, and in alphabetical order."""
+        return locks.held(self._locks, tuple(f"nic-{card}" for card in sorted(set(cards))), holder, LOCK_SECONDS)
 
     def sweep_locks(self) -> None:
         """Remove the locks that nobody holds."""

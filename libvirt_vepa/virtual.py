@@ -1,6 +1,7 @@
 """The steps of a plan that concern one VF: its MAC, what else it is set to, and which frames it does not hear.
 
-A VF is known by its number at the PF (`nic`) and by its PCI address; its netdev's name may change at any time.
+A VF is known by its PCI address and by its number at the PF (`nic` is what that was called when the plan was made);
+names of netdevs may change at any time.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from libvirt_vepa import filter as frames
-from libvirt_vepa import pci
+from libvirt_vepa import pci, sysfs
 from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import KernelError
+from libvirt_vepa.host import Host
 from libvirt_vepa.netlink import Link, Vf
-from libvirt_vepa.operations import Host, Operation
+from libvirt_vepa.operations import Operation
 from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
 
 # A VF that no guest has: some drivers refuse an address of zeros, and this one belongs to nobody.
@@ -39,7 +41,7 @@ class SetVfMac(Operation):
         return f"set VF {self.number} of {self.nic} ({self.address}) to MAC {self.mac}"
 
     def apply(self, host: Host) -> None:
-        host.netlink.set_vf_mac(host.need(self.nic), self.number, MacAddress.parse(self.mac))
+        host.netlink.set_vf_mac(_need(host, self.nic, self.address), self.number, MacAddress.parse(self.mac))
         try:
             self._adopt(host)
         except KernelError:
@@ -59,14 +61,14 @@ class SetVfMac(Operation):
             )
 
     def drifts(self, host: Host) -> Iterator[str]:
-        seen = _seen(host, self.nic, self.number)
+        seen = _seen(host, self)
         if seen is None:
             yield f"VF {self.number} of {self.nic} has gone"
         elif str(seen[1].mac) != self.mac:
             yield f"VF {self.number} of {self.nic} has MAC {seen[1].mac} instead of {self.mac}"
 
     def undo(self, host: Host) -> None:
-        seen = _seen(host, self.nic, self.number)
+        seen = _seen(host, self)
         if seen is None:
             return
         link, vf = seen
@@ -98,6 +100,7 @@ class SetVfVlan(Operation):
 
     nic: str
     number: int
+    address: str
     vlan: int
     qos: int
     proto: str
@@ -109,21 +112,24 @@ class SetVfVlan(Operation):
         return f"set VF {self.number} of {self.nic} to vlan {self.vlan} qos {self.qos} proto {self.proto}"
 
     def apply(self, host: Host) -> None:
-        self._set(host, host.need(self.nic), self.vlan, self.qos, self.proto)
+        self._set(host, _need(host, self.nic, self.address), self.vlan, self.qos, self.proto)
 
     def drifts(self, host: Host) -> Iterator[str]:
-        seen = _seen(host, self.nic, self.number)
+        seen = _seen(host, self)
         if seen and not self._holds(seen[1]):
-            found = f"vlan {seen[1].settings.vlan} qos {seen[1].settings.qos}"
-            yield f"VF {self.number} of {self.nic} has {found} instead of vlan {self.vlan} qos {self.qos}"
+            now = seen[1].settings
+            found = f"vlan {now.vlan} qos {now.qos} proto {_protocol(now)}"
+            wanted = f"vlan {self.vlan} qos {self.qos} proto {self.proto}"
+            yield f"VF {self.number} of {self.nic} has {found} instead of {wanted}"
 
     def undo(self, host: Host) -> None:
-        seen = _seen(host, self.nic, self.number)
+        seen = _seen(host, self)
         if seen and self._holds(seen[1]):
             self._set(host, seen[0], self.before_vlan, self.before_qos, self.before_proto)
 
     def _holds(self, vf: Vf) -> bool:
-        return (vf.settings.vlan, vf.settings.qos) == (self.vlan, self.qos)
+        now = vf.settings
+        return (now.vlan, now.qos, _protocol(now)) == (self.vlan, self.qos, self.proto)
 
     def _set(self, host: Host, link: Link, vlan: int, qos: int, proto: str) -> None:
         host.netlink.set_vf(link, self.number, VfSettings(vlan=vlan, qos=qos, proto=VlanProtocol.parse(proto)))
@@ -135,6 +141,7 @@ class SetVf(Operation):
 
     nic: str
     number: int
+    address: str
     setting: str
     value: bool | int | str
     before: bool | int | str
@@ -143,16 +150,16 @@ class SetVf(Operation):
         return f"set VF {self.number} of {self.nic} to {self.setting} {_word(self.value)}"
 
     def apply(self, host: Host) -> None:
-        host.netlink.set_vf(host.need(self.nic), self.number, self._settings(self.value))
+        host.netlink.set_vf(_need(host, self.nic, self.address), self.number, self._settings(self.value))
 
     def drifts(self, host: Host) -> Iterator[str]:
-        seen = _seen(host, self.nic, self.number)
+        seen = _seen(host, self)
         found = plain(seen[1].settings, self.setting) if seen else None
         if seen and found != self.value:
             yield f"VF {self.number} of {self.nic} has {self.setting} {_word(found)} instead of {_word(self.value)}"
 
     def undo(self, host: Host) -> None:
-        seen = _seen(host, self.nic, self.number)
+        seen = _seen(host, self)
         if seen and plain(seen[1].settings, self.setting) == self.value:
             host.netlink.set_vf(seen[0], self.number, self._settings(self.before))
 
@@ -171,55 +178,86 @@ def _word(value: bool | int | str | None) -> str:
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
-def _seen(host: Host, nic: str, number: int) -> tuple[Link, Vf] | None:
-    """Return a NIC and what it says of one of its VFs, None where either has gone."""
-    link = host.find(nic)
-    return next(((link, vf) for vf in host.netlink.vfs(link) if vf.number == number), None) if link else None
+def _protocol(settings: VfSettings) -> str:
+    """Return the protocol of a VF's VLAN; a driver that does not tell has only the one."""
+    return (settings.proto or VlanProtocol.DOT1Q).value
 
 
-@dataclass(frozen=True)
-class JoinSiblings(Operation):
-    """Tell the filters of a NIC's VFs that a guest with this MAC is on one of them."""
+def _need(host: Host, nic: str, address: str) -> Link:
+    """Return the NIC that a VF belongs to, whatever it is called by now; KernelError where it is gone."""
+    return host.need_nic(nic, str(pci.physical_of(PciAddress.parse(address)) or nic))
 
-    nic: str
-    mac: str
-    mendable = True
 
-    def describe(self) -> str:
-        return f"count {self.mac} among the guests on VFs of {self.nic}"
-
-    def apply(self, host: Host) -> None:
-        frames.join(self.nic, [MacAddress.parse(self.mac)])
-
-    def drifts(self, host: Host) -> Iterator[str]:
-        if MacAddress.parse(self.mac) not in frames.members(self.nic):
-            yield f"the filter of {self.nic} does not know {self.mac}"
-
-    def undo(self, host: Host) -> None:
-        frames.leave(self.nic, [MacAddress.parse(self.mac)])
+def _seen(host: Host, step: SetVfMac | SetVfVlan | SetVf) -> tuple[Link, Vf] | None:
+    """Return the NIC of a step's VF and what it says of that, None where either has gone."""
+    physical = pci.physical_of(PciAddress.parse(step.address))
+    link = host.find_nic(step.nic, str(physical)) if physical else None
+    return next(((link, vf) for vf in host.netlink.vfs(link) if vf.number == step.number), None) if link else None
 
 
 @dataclass(frozen=True)
 class HearNoSiblings(Operation):
-    """Keep from a guest its own frames that a switch reflects, and with `siblings` those of guests on other VFs."""
+    """Keep from a guest its own frames that a switch reflects, and with `siblings` those of all other VFs.
+
+    `card` is the PCI address of the NIC, which names its filters.
+    """
 
     nic: str
+    card: str
     address: str
     mac: str
     siblings: bool
     mendable = True
 
     def describe(self) -> str:
-        others = ", nor from guests on other VFs" if self.siblings else ""
+        others = ", nor from other VFs" if self.siblings else ""
         return f"let VF {self.address} of {self.nic} hear nothing from {self.mac} itself{others}"
 
     def apply(self, host: Host) -> None:
-        frames.protect(self.nic, host.need(self.address).name, MacAddress.parse(self.mac), self.siblings)
+        frames.protect(self.card, host.need(self.address).name, MacAddress.parse(self.mac), self.siblings)
 
     def drifts(self, host: Host) -> Iterator[str]:
         link = host.find(self.address)
-        if link and not frames.protected(self.nic, link.name, MacAddress.parse(self.mac), self.siblings):
+        if link and not frames.protected(self.card, link.name, MacAddress.parse(self.mac), self.siblings):
             yield f"{link.name} is without its filter"
 
     def undo(self, host: Host) -> None:
-        frames.unprotect(self.nic, MacAddress.parse(self.mac))
+        frames.unprotect(self.card, MacAddress.parse(self.mac))
+
+
+@dataclass(frozen=True)
+class KnowSiblings(Operation):
+    """Have the filters of a NIC know the MACs of all its VFs, whoever uses them, this guest's too.
+
+    There are none to be told where no guest is to hear no siblings.
+    """
+
+    nic: str
+    card: str
+    mac: str
+    mendable = True
+
+    def describe(self) -> str:
+        return f"have the filters of {self.nic} know {self.mac}, and the MACs of all other VFs"
+
+    def apply(self, host: Host) -> None:
+        know_siblings(host, host.find_nic(self.nic, self.card), self.card, also=MacAddress.parse(self.mac))
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        known = frames.known(self.card)
+        if known is not None and MacAddress.parse(self.mac) not in known:
+            yield f"the filters of {self.nic} do not know {self.mac}"
+
+    def undo(self, host: Host) -> None:
+        know_siblings(host, host.find_nic(self.nic, self.card), self.card, but=MacAddress.parse(self.mac))
+
+
+def know_siblings(
+    host: Host, link: Link | None, card: str, *, also: MacAddress | None = None, but: MacAddress | None = None
+) -> None:
+    """Tell the filters of a card, if any, what MACs its VFs have now, by their PF and their netdevs here."""
+    macs = {vf.mac for vf in host.netlink.vfs(link)} if link else set()
+    # Some drivers say only what an administrator has set.
+    netdevs = (sysfs.address(vf.device) for vf in pci.vfs_of(PciAddress.parse(card)) if vf.device)
+    macs.update(MacAddress.parse(mac) for mac in netdevs if mac)
+    frames.know(card, (macs | ({also} if also else set())) - {ZEROS, NOBODY, but})

@@ -46,10 +46,10 @@ def said(*arguments: str) -> str:
 def test_status_shows_each_interface(prepared: Guest, another: Guest) -> None:
     with Untouched():
         lines, data = said("status").splitlines(), json.loads(said("status", "--json"))
-    assert lines[0].split() == ["Guest", "Name", "NIC", "Mode", "Device", "State"]
+    assert lines[0].split() == ["Guest", "Name", "NIC", "Switch", "VF", "Mode", "Device", "State"]
     assert [line.split() for line in lines[2:4]] == [
-        ["lab1", "lan", "eth1", "vepa", prepared.device, "ok"],
-        ["lab2", "lan", "eth1", "pepa", another.device, "ok"],
+        ["lab1", "lan", "eth1", "-", "-", "vepa", prepared.device, "ok"],
+        ["lab2", "lan", "eth1", "-", "-", "pepa", another.device, "ok"],
     ]
     assert [(row["guest"], row["uuid"], row["drifts"]) for row in data] == [
         (guest.name, guest.uuid, []) for guest in (prepared, another)
@@ -57,7 +57,7 @@ def test_status_shows_each_interface(prepared: Guest, another: Guest) -> None:
 
 
 def test_status_of_nothing(wire: Nic) -> None:
-    assert said("status").splitlines()[0].split() == ["Guest", "Name", "NIC", "Mode", "Device", "State"]
+    assert said("status").splitlines()[0].split() == ["Guest", "Name", "NIC", "Switch", "VF", "Mode", "Device", "State"]
     assert json.loads(said("status", "--json")) == []
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from libvirt_vepa.host import Host
 from libvirt_vepa.netlink import Netlink
-from libvirt_vepa.operations import Host
 from libvirt_vepa.state import Store
 from tests.kernel.world import World, links
 from tests.lab.network import Nic, nic

@@ -6,8 +6,8 @@ import pytest
 
 from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import KernelError
+from libvirt_vepa.host import Host
 from libvirt_vepa.netlink import Feature, Link
-from libvirt_vepa.operations import Host
 from libvirt_vepa.settings import VfSettings
 from tests.lab.network import Nic
 from tests.lab.shell import run

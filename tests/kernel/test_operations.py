@@ -20,7 +20,7 @@ from libvirt_vepa.operations import (
     SetUp,
     TakeLease,
 )
-from libvirt_vepa.virtual import HearNoSiblings, JoinSiblings, SetVf, SetVfMac, SetVfVlan
+from libvirt_vepa.virtual import HearNoSiblings, KnowSiblings, SetVf, SetVfMac, SetVfVlan
 from tests.kernel.world import World, device, links, mac, node, uuid
 from tests.lab.shell import run
 
@@ -40,11 +40,10 @@ MADE = {
     MACVTAP: f"{DEVICE} has gone",
     TAP: "tap1 has gone",
     # Any feature that can be switched will do.
-    Share(FEATURE, "eth1", "off", uuid(1), "web1"): f"eth1 has {FEATURE} on instead of off",
-    JoinSiblings("eth1", mac(1)): f"the filter of eth1 does not know {mac(1)}",
+    Share(FEATURE, "eth1", "eth1", "off", uuid(1), "web1"): f"eth1 has {FEATURE} on instead of off",
 }
 # Those need a card, which tests/sriov has.
-ELSEWHERE = {AwaitStation, HearNoSiblings, MakeVfs, SetVf, SetVfMac, SetVfVlan}
+ELSEWHERE = {AwaitStation, HearNoSiblings, KnowSiblings, MakeVfs, SetVf, SetVfMac, SetVfVlan}
 # What is done for the NIC or the bridge is not undone, and so it is the same for all guests.
 LOST = {SetUp: "{} has gone", AwaitNode: "{} has no character device below /dev"}
 

@@ -59,7 +59,7 @@ def test_guests_on_the_same_nics_in_opposite_order_do_not_wait_for_each_other(wo
 
 def lock_often(world: World, *nics: str) -> None:
     for _ in range(500):
-        with world.host.store.lock_nics(nics, "a test"):
+        with world.host.store.lock_cards(nics, "a test"):
             pass
 
 

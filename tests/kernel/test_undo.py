@@ -9,8 +9,9 @@ import pytest
 
 from libvirt_vepa import apply, guests
 from libvirt_vepa.errors import KernelError, TakenError
+from libvirt_vepa.host import Host
 from libvirt_vepa.model import Guest
-from libvirt_vepa.operations import CreateMacvtap, Host, Operation, TakeLease
+from libvirt_vepa.operations import CreateMacvtap, Operation, TakeLease
 from libvirt_vepa.plan import Plan
 from tests.kernel.world import World, ask, device, guest, line, links, mac, uuid
 from tests.lab.network import Nic

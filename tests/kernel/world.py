@@ -15,9 +15,9 @@ import pytest
 from libvirt_vepa import guests
 from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import VepaError
+from libvirt_vepa.host import Host
 from libvirt_vepa.journal import Journal
 from libvirt_vepa.model import Guest, GuestType, Mode, Request, derived_alias, derived_device
-from libvirt_vepa.operations import Host
 from libvirt_vepa.state import Store
 from tests.lab.shell import ip_json, run
 

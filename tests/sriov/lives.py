@@ -14,18 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from libvirt_vepa import definitions, guests, known, pci, reconcile, retire
+from libvirt_vepa import definitions, guests, pci, reconcile, retire
 from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import VepaError
-from libvirt_vepa.model import (
-    Guest,
-    GuestType,
-    Mode,
-    Request,
-    derived_alias,
-    derived_device,
-)
-from libvirt_vepa.operations import Host
+from libvirt_vepa.host import Host
+from libvirt_vepa.known import KNOWN
+from libvirt_vepa.model import Guest, GuestType, Mode, Request, derived_alias, derived_device
 from libvirt_vepa.state import Store
 from tests.lab.network import Nic
 from tests.lab.shell import ip_json, link, run
@@ -144,13 +138,7 @@ class Place:
 def _plain(said: dict[str, Any]) -> tuple[Any, ...]:
     """Return of a netdev what stays when its driver is bound anew."""
     flags = {"UP", "PROMISC", "ALLMULTI"} & set(said["flags"])
-    return (
-        said.get("parentdev", said["ifname"]),
-        said["mtu"],
-        sorted(flags),
-        said["promiscuity"],
-        said["allmulti"],
-    )
+    return (said.get("parentdev", said["ifname"]), said["mtu"], sorted(flags), said["promiscuity"], said["allmulti"])
 
 
 @contextmanager
@@ -215,7 +203,7 @@ def die_before(number: int, what: str) -> None:
     if what == WRITES:
         pci._write = _mortal(pci._write, left)
         return
-    for kind in known.KNOWN.values():
+    for kind in KNOWN.values():
         setattr(kind, what, _mortal(getattr(kind, what), left))
 
 
@@ -236,5 +224,16 @@ def records(some: Guest, store: Store) -> list[str]:
 
 def table(nic: str) -> list[Any]:
     """Return what nft tells of a NIC's table."""
-    done = run("nft", "-j", "list", "table", "netdev", f"libvirt-vepa-{nic}", check=False)
+    done = run("nft", "-j", "list", "table", "netdev", table_name(nic), check=False)
     return list(json.loads(done.stdout)["nftables"]) if done.returncode == 0 else []
+
+
+def table_name(nic: str) -> str:
+    """Return what a NIC's table is called: after its PCI address, in which nft takes no colon."""
+    return "libvirt-vepa-" + pci.card_of(nic).replace(":", "/3a")
+
+
+def known(nic: str) -> set[str]:
+    """Return the MACs that the filters of a NIC know."""
+    (found,) = (each["map"] for each in table(nic) if "map" in each)
+    return {mac for mac, _ in found.get("elem", ())}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import guests, pci
+from libvirt_vepa import guests, status
 from libvirt_vepa.model import Guest, Mode
 from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
 from tests.lab.shell import link, run
+from tests.sriov.conftest import put_up
 from tests.sriov.lent import hwmode, parameter
-from tests.sriov.lives import Place, device_of, guest, mac, table
+from tests.sriov.lives import Place, device_of, guest, known, mac, table
 
 SETTINGS = VfSettings(vlan=42, qos=3, spoofchk=False, trust=True, max_tx_rate=50)
 
@@ -31,11 +34,7 @@ def test_what_a_guest_changes_of_a_card(lan: Place) -> None:
     said = lan.vf(0)
     assert said["address"] == mac(2)
     assert said["vlan_list"] == [{"vlan": 42, "qos": 3}]
-    assert (said["spoofchk"], said["trust"], said["link_state"]) == (
-        False,
-        True,
-        "auto",
-    )
+    assert (said["spoofchk"], said["trust"], said["link_state"]) == (False, True, "auto")
     assert said["rate"] == {"max_tx": 50, "min_tx": 0}
     assert [{**lan.vf(number), "address": ""} for number in range(1, 7)] == before["vfs"][1:]
     assert lan.vf_link(0)["address"] == mac(2) and "UP" in lan.vf_link(0)["flags"]
@@ -91,25 +90,9 @@ def test_the_first_vf_that_is_free(lan: Place) -> None:
 
 def test_vfs_that_the_host_itself_uses(lan: Place) -> None:
     lan.define("<vf range='0-3'/>", "narrow")
-    before, names, some = (
-        lan.seen(),
-        [function.device for function in lan.functions()],
-        guest(2, name="narrow"),
-    )
+    before, names, some = (lan.seen(), [function.device for function in lan.functions()], guest(2, name="narrow"))
     away = lan.functions()[3].address
-    run(
-        "ip",
-        "link",
-        "add",
-        "link",
-        names[0],
-        "name",
-        "upper",
-        "type",
-        "vlan",
-        "id",
-        "5",
-    )
+    run("ip", "link", "add", "link", names[0], "name", "upper", "type", "vlan", "id", "5")
     run("ip", "address", "add", "192.0.2.1/24", "dev", names[1])
     run("ip", "netns", "add", "elsewhere")
     run("ip", "link", "set", names[2], "netns", "elsewhere")
@@ -138,12 +121,7 @@ def test_vfs_that_the_host_itself_uses(lan: Place) -> None:
 
 def test_guests_share_the_embedded_switch(lan: Place) -> None:
     lan.define("", "beside", kind="ethernet")
-    before, one, two, beside = (
-        lan.seen(),
-        guest(1),
-        guest(2, Mode.PEPA),
-        guest(3, name="beside"),
-    )
+    before, one, two, beside = (lan.seen(), guest(1), guest(2, Mode.PEPA), guest(3, name="beside"))
     assert before["hwmode"] == "VEB"
     for each in (one, two, beside):
         lan.begin(each)
@@ -153,6 +131,24 @@ def test_guests_share_the_embedded_switch(lan: Place) -> None:
     assert hwmode("card1") == "VEPA"
     assert "is in vepa for guest 'g3'" in lan.refused(guest(4, Mode.BRIDGE))
     assert not lan.end(beside)
+    assert lan.seen() == before
+
+
+def test_vfs_that_others_use_are_siblings_too(lan: Place) -> None:
+    """By what MAC their NIC has for them: when a guest starts, when one ends, and whenever that is looked at again."""
+    before, some, stranger = lan.seen(), guest(1, Mode.PEPA), "52:54:00:00:03:01"
+    own = {lan.vf_link(number)["address"] for number in range(2, 6)}
+    lan.begin(some)
+    assert known("card1") >= {mac(1), *own} and stranger not in known("card1")
+    run("ip", "link", "set", "card1", "vf", "6", "mac", stranger)
+    guests.renew(lan.host)
+    assert known("card1") >= {mac(1), stranger, *own}
+    run("ip", "link", "set", "card1", "vf", "6", "mac", "52:54:00:00:03:02")
+    lan.begin(guest(2))
+    assert known("card1") >= {mac(1), mac(2), "52:54:00:00:03:02"} and stranger not in known("card1")
+    assert not lan.end(guest(2))
+    assert mac(2) not in known("card1") and mac(1) in known("card1")
+    assert not lan.end(some)
     assert lan.seen() == before
 
 
@@ -176,47 +172,60 @@ def test_a_driver_without_control_of_its_switch(lan: Place) -> None:
     assert lan.seen() == before
 
 
-def test_a_nic_that_is_renamed(lan: Place) -> None:
-    """Also after it was defined: what it is called is looked up when a guest starts."""
+@contextmanager
+def renamed(name: str) -> Iterator[str]:
+    """Call a NIC otherwise; most kernels want it down for that, and igb's switch is in no mode then."""
+    other = "renamed"
+
+    def call(before: str, after: str) -> None:
+        run("ip", "link", "set", before, "down")
+        run("ip", "link", "set", before, "name", after)
+        put_up(after)
+
+    call(name, other)
+    try:
+        yield other
+    finally:
+        call(other, name)
+
+
+def pci_source(lan: Place) -> str:
     address = lan.address
     parts = f"domain='{address.domain}' bus='{address.bus}' slot='{address.slot}' function='{address.function}'"
-    run(
-        "ip",
-        "link",
-        "property",
-        "add",
-        "dev",
-        "card1",
-        "altname",
-        "the-second-card-with-vfs",
-    )
-    lan.define("", "alternative", "<source dev='the-second-card-with-vfs'/>", "ethernet")
+    return f"<source><address type='pci' {parts}/></source>"
+
+
+def test_a_nic_that_is_renamed(lan: Place) -> None:
+    """Also after it was defined: what it is called is looked up when a guest starts."""
+    alternative = "the-second-card-with-vfs"
+    run("ip", "link", "property", "add", "dev", "card1", "altname", alternative)
+    lan.define("", "alternative", f"<source dev='{alternative}'/>", "ethernet")
     lan.define("", "mac", f"<source mac='{link('card1')['address']}'/>", "ethernet")
-    lan.define("", "pci", f"<source><address type='pci' {parts}/></source>", "ethernet")
+    lan.define("", "pci", pci_source(lan), "ethernet")
     names = ("alternative", "mac", "pci")
     assert {step.nic for name in names for step in lan.look(guest(2, name=name)) if hasattr(step, "nic")} == {"card1"}
-    run("ip", "link", "set", "card1", "down")
-    run("ip", "link", "set", "card1", "name", "renamed")
-    try:
+    with renamed("card1"):
         some = [guest(number, name=name) for number, name in enumerate(names, 2)]
         for each in some:
             lan.begin(each)
             assert link(device_of(each))["link"] == "renamed"
         assert not lan.end(*some)
         assert "card1, which does not exist" in lan.refused(guest(2))
-    finally:
-        run("ip", "link", "set", "renamed", "down")
-        run("ip", "link", "set", "renamed", "name", "card1")
-        # igb's switch is in no mode while it is down.
-        run("ip", "link", "set", "card1", "up")
-        run(
-            "ip",
-            "link",
-            "property",
-            "del",
-            "dev",
-            "card1",
-            "altname",
-            "the-second-card-with-vfs",
-        )
-    assert pci.device_of(address) == "card1"
+    run("ip", "link", "property", "del", "dev", "card1", "altname", alternative)
+
+
+def test_a_nic_that_is_renamed_under_its_guests(lan: Place) -> None:
+    lan.define("", "pci", pci_source(lan))
+    before, one, two = lan.seen(), guest(1, Mode.PEPA, vf=SETTINGS), guest(2, Mode.PEPA, name="pci")
+    lan.begin(one)
+    with renamed("card1"):
+        (row,) = status.interfaces(lan.host)
+        assert (row.nic, row.switch, row.vf and row.vf.number, row.state) == ("renamed", "vepa", 0, "ok")
+        lan.begin(two)
+        assert known("renamed") >= {mac(1), mac(2)}
+        refused = lan.refused(guest(3, Mode.BRIDGE, name="pci"))
+        assert "the embedded switch of renamed is in vepa for guest 'g1'" in refused
+        assert not lan.end(one)
+        assert hwmode("renamed") == "VEPA" and mac(1) not in known("renamed")
+    assert not lan.end(two)
+    assert lan.seen() == before

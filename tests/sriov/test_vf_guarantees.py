@@ -9,22 +9,12 @@ import pytest
 
 from libvirt_vepa import guests, pci, status
 from libvirt_vepa.errors import TakenError
+from libvirt_vepa.host import Host
 from libvirt_vepa.model import Mode
-from libvirt_vepa.operations import Host
 from libvirt_vepa.settings import VfSettings
 from tests.lab import card as machine
 from tests.lab.shell import link, run
-from tests.sriov.lives import (
-    WRITES,
-    Child,
-    Place,
-    device_of,
-    die,
-    die_before,
-    guest,
-    records,
-    table,
-)
+from tests.sriov.lives import WRITES, Child, Place, device_of, die, die_before, guest, records, table, table_name
 
 COUNT = 7
 SOME = guest(1, Mode.PEPA, vf=VfSettings(vlan=42, qos=3, trust=True))
@@ -87,13 +77,7 @@ def test_twice_as_many_guests_as_vfs(lan: Place) -> None:
     running = [each for each, (text, _) in zip(some, said, strict=True) if not text]
     below = {link(device_of(each))["link"] for each in running}
     assert below == {function.device for function in lan.functions()} and len(below) == COUNT
-    ends = [
-        Child.of(
-            lan.host.store,
-            lambda host, each=each: guests.end(each.uuid, host, "a test"),
-        )
-        for each in some
-    ]
+    ends = [Child.of(lan.host.store, lambda host, each=each: guests.end(each.uuid, host, "a test")) for each in some]
     assert [child.end() for child in ends] == [("", 0)] * len(some)
     assert lan.seen() == before
 
@@ -102,7 +86,7 @@ def test_what_a_running_guest_does_not_notice_is_mended(lan: Place) -> None:
     before = lan.seen()
     lan.begin(SOME)
     during = table("card1")
-    run("nft", "delete", "table", "netdev", "libvirt-vepa-card1")
+    run("nft", "delete", "table", "netdev", table_name("card1"))
     drifts = guests.mend(SOME, lan.host)
     assert [drift for drift in drifts if "is without its filter" in drift]
     assert not guests.mend(SOME, lan.host) and len(table("card1")) == len(during)
@@ -142,7 +126,7 @@ def test_a_card_that_is_taken_away_under_a_guest(lan: Place) -> None:
         (row,) = status.interfaces(lan.host)
         assert f"{device_of(SOME)} has gone" in row.state
         assert not lan.end(SOME)
-        assert not lan.files() and not table("card1")
+        assert not lan.files() and "libvirt-vepa" not in run("nft", "list", "tables").stdout
     finally:
         Path("/sys/bus/pci/rescan").write_text("1\n", encoding="ascii")
         run("ip", "link", "set", machine.netdev(machine.SLOTS["card1"]), "name", "card1")

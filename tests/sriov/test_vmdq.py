@@ -11,14 +11,7 @@ from libvirt_vepa.model import Mode
 from tests.lab import card as machine
 from tests.lab.shell import link, run
 from tests.sriov.conftest import back, put_up
-from tests.sriov.lent import (
-    OFFLOAD,
-    features,
-    hwmode,
-    parameter,
-    stations,
-    unicast_list,
-)
+from tests.sriov.lent import OFFLOAD, features, hwmode, parameter, stations, unicast_list
 from tests.sriov.lives import Place, device_of, guest, mac, place
 
 
@@ -42,10 +35,7 @@ def test_stations_of_guests(vmdq: Place) -> None:
         assert stations() == number and mac(number) not in unicast_list("card0")
         assert (features("card0")[OFFLOAD], hwmode("card0")) == ("on", "VEPA")
     assert not vmdq.end(one)
-    assert stations() == 1 and (features("card0")[OFFLOAD], hwmode("card0")) == (
-        "on",
-        "VEPA",
-    )
+    assert stations() == 1 and (features("card0")[OFFLOAD], hwmode("card0")) == ("on", "VEPA")
     assert not vmdq.end(two)
     assert stations() == 0 and vmdq.seen() == before
 

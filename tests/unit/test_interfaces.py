@@ -310,7 +310,7 @@ def test_what_cannot_be_written_is_another_error(client, host):
 
 
 def test_what_a_guest_uses_is_not_undefined(client, host):
-    use = Use("ua-1", "lan", "vp1", "eth1", "vepa")
+    use = Use("ua-1", "lan", "vp1", "eth1", "eth1", "vepa")
     Store(host / "state").save(Journal(UUID, "web", (use,), ()))
     assert client.is_told(UNDEFINE, strings("lan", LAN)) == (
         55,

@@ -8,13 +8,13 @@ import pytest
 
 from libvirt_vepa.cards import AwaitStation, MakeVfs, Share
 from libvirt_vepa.errors import KernelError, NewerStateError
+from libvirt_vepa.host import Host
 from libvirt_vepa.known import KNOWN, from_record
 from libvirt_vepa.operations import (
     AwaitNode,
     CreateMacvtap,
     CreateTap,
     DisableIpv6,
-    Host,
     JoinBridge,
     Operation,
     ReceiveAllMulticast,
@@ -23,9 +23,9 @@ from libvirt_vepa.operations import (
 )
 from libvirt_vepa.sharing import Sharing
 from libvirt_vepa.state import Store
-from libvirt_vepa.virtual import HearNoSiblings, JoinSiblings, SetVf, SetVfMac, SetVfVlan
+from libvirt_vepa.virtual import HearNoSiblings, KnowSiblings, SetVf, SetVfMac, SetVfVlan
 
-MAC, VF = "52:54:00:aa:bb:cc", "0000:01:10.6"
+MAC, PF, VF = "52:54:00:aa:bb:cc", "0000:01:00.0", "0000:01:10.6"
 UUID = "11111111-2222-3333-4444-555555555555"
 SAMPLES = {
     TakeLease("mac", "52:54:00:aa:bb:cc", UUID, "web"): "reserve mac 52:54:00:aa:bb:cc for guest 'web'",
@@ -43,17 +43,17 @@ SAMPLES = {
     JoinBridge("vp0", "br-lan"): "make vp0 a port of bridge br-lan",
     AwaitNode("vp0"): "wait for the character device of vp0",
     MakeVfs("eth0", "0000:01:00.0", 4, "lan"): "make 4 VFs of eth0",
-    Share("hwmode", "eth0", "vepa", UUID, "web"): "set hwmode of eth0 to vepa, for as long as a guest needs it",
+    Share("hwmode", "eth0", PF, "vepa", UUID, "web"): "set hwmode of eth0 to vepa, for as long as a guest needs it",
     AwaitStation("vp0", "eth0", MAC): "see that eth0 forwards to vp0 in hardware",
     SetVfMac("eth0", 3, VF, MAC, "00:00:00:00:00:00"): f"set VF 3 of eth0 ({VF}) to MAC {MAC}",
-    SetVfVlan("eth0", 3, 42, 5, "802.1ad", 0, 0, "802.1Q"): "set VF 3 of eth0 to vlan 42 qos 5 proto 802.1ad",
-    SetVf("eth0", 3, "spoofchk", False, True): "set VF 3 of eth0 to spoofchk off",
-    SetVf("eth0", 3, "state", "enable", "auto"): "set VF 3 of eth0 to state enable",
-    SetVf("eth0", 3, "max_tx_rate", 100, 0): "set VF 3 of eth0 to max_tx_rate 100",
-    JoinSiblings("eth0", MAC): f"count {MAC} among the guests on VFs of eth0",
-    HearNoSiblings("eth0", VF, MAC, False): f"let VF {VF} of eth0 hear nothing from {MAC} itself",
-    HearNoSiblings("eth0", VF, MAC, True): (
-        f"let VF {VF} of eth0 hear nothing from {MAC} itself, nor from guests on other VFs"
+    SetVfVlan("eth0", 3, VF, 42, 5, "802.1ad", 0, 0, "802.1Q"): "set VF 3 of eth0 to vlan 42 qos 5 proto 802.1ad",
+    SetVf("eth0", 3, VF, "spoofchk", False, True): "set VF 3 of eth0 to spoofchk off",
+    SetVf("eth0", 3, VF, "state", "enable", "auto"): "set VF 3 of eth0 to state enable",
+    SetVf("eth0", 3, VF, "max_tx_rate", 100, 0): "set VF 3 of eth0 to max_tx_rate 100",
+    KnowSiblings("eth0", PF, MAC): f"have the filters of eth0 know {MAC}, and the MACs of all other VFs",
+    HearNoSiblings("eth0", PF, VF, MAC, False): f"let VF {VF} of eth0 hear nothing from {MAC} itself",
+    HearNoSiblings("eth0", PF, VF, MAC, True): (
+        f"let VF {VF} of eth0 hear nothing from {MAC} itself, nor from other VFs"
     ),
 }
 
@@ -99,7 +99,7 @@ def test_only_what_a_running_guest_does_not_notice_is_mendable():
     assert {kind for kind in KNOWN.values() if kind.mendable} == {
         SetUp,
         DisableIpv6,
-        JoinSiblings,
+        KnowSiblings,
         ReceiveAllMulticast,
         JoinBridge,
         HearNoSiblings,
@@ -112,8 +112,10 @@ class Stubborn:
     def __init__(self) -> None:
         self.refused: list[str] = []
 
-    def find(self, name):
-        return name
+    name = "stubborn"
+
+    def find(self, _name):
+        return self
 
     need = find
 
@@ -129,8 +131,8 @@ class Stubborn:
 def test_a_guest_that_could_not_share_is_no_user(tmp_path, others):
     nic, store = Stubborn(), Store(tmp_path)
     if others:
-        store.shared.keep(Sharing("hwmode", "eth0", "veb", "vepa", others))
+        store.shared.keep(Sharing("hwmode", "stubborn", "veb", "vepa", others))
     with pytest.raises(KernelError, match="busy"):
-        Share("hwmode", "eth0", "vepa", UUID, "web").apply(Host(nic, store))
-    left = store.shared.find("hwmode", "eth0")
+        Share("hwmode", "stubborn", "stubborn", "vepa", UUID, "web").apply(Host(nic, store))
+    left = store.shared.find("hwmode", "stubborn")
     assert nic.refused == ["vepa"] and (left.users if left else {}) == others

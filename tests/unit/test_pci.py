@@ -87,9 +87,9 @@ def test_a_card_with_two_ports_has_two_physical_functions(tree: Tree) -> None:
         VirtualFunction(1, at("0000:81:10.3"), "ixgbevf", "vf11"),
     )
     assert pci.physical_of(at("0000:81:10.3")) == at("0000:81:00.1")
-    assert pci.is_vf(at("0000:81:10.3")) and not pci.is_vf(at("0000:81:00.1"))
+    assert pci.physical_of(at("0000:81:00.1")) is None
     assert pci.is_vf_device("vf11") and not pci.is_vf_device("ens1f1")
-    assert pci.driver_of(at("0000:81:00.0")) == pci.driver_of_device("ens1f0") == "ixgbe"
+    assert pci.driver_of(at("0000:81:00.0")) == "ixgbe"
     assert pci.counts(at("0000:81:00.0")) == (63, 2)
 
 
@@ -100,6 +100,7 @@ def test_one_function_with_two_ports_is_named_by_its_first(tree: Tree) -> None:
     tree.netdev(folder, "zzz", port=0)
     assert pci.device_of(at("0000:04:00.0")) == "zzz"
     assert pci.function_of("aaa") == pci.function_of("zzz") == at("0000:04:00.0")
+    assert pci.card_of("aaa") == "0000:04:00.0"
 
 
 def test_vfs_may_be_on_another_bus_and_are_in_order_of_number(tree: Tree) -> None:
@@ -142,14 +143,12 @@ def test_what_is_no_pci_card_has_no_function(tree: Tree) -> None:
     tree.netdev(usb, "usb0")
     tree.drive(usb, "cdc_ether")
     for name in ("veth0", "usb0", "nothing"):
-        assert pci.function_of(name) is None
-    assert pci.driver_of_device("veth0") == pci.driver_of_device("nothing") == ""
-    assert pci.driver_of_device("usb0") == "cdc_ether"
+        assert pci.function_of(name) is None and pci.card_of(name) == name
 
 
 def test_a_function_that_is_not_there(tree: Tree) -> None:
     none = at("0000:09:00.0")
-    assert pci.device_of(none) is None and pci.driver_of(none) == "" and not pci.is_vf(none)
+    assert pci.device_of(none) is None and pci.driver_of(none) == "" and pci.physical_of(none) is None
     assert pci.vfs_of(none) == () and pci.counts(none) == (0, 0)
 
 

@@ -20,7 +20,7 @@ from libvirt_vepa.operations import CreateMacvtap, SetUp, TakeLease
 from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
 from libvirt_vepa.sharing import Sharing
 from libvirt_vepa.state import Lease
-from libvirt_vepa.virtual import HearNoSiblings, JoinSiblings, SetVf, SetVfMac, SetVfVlan
+from libvirt_vepa.virtual import HearNoSiblings, KnowSiblings, SetVf, SetVfMac, SetVfVlan
 
 UUID, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555"
 MAC = MacAddress.parse("52:54:00:aa:bb:cc")
@@ -72,21 +72,21 @@ def taken(made):
     ("mode", "switch", "filters"),
     [
         (Mode.BRIDGE, "veb", []),
-        (Mode.VEPA, "vepa", [HearNoSiblings("eth0", str(at(0)), str(MAC), False)]),
-        (Mode.PEPA, "vepa", [HearNoSiblings("eth0", str(at(0)), str(MAC), True)]),
+        (Mode.VEPA, "vepa", [HearNoSiblings("eth0", str(PF), str(at(0)), str(MAC), False)]),
+        (Mode.PEPA, "vepa", [HearNoSiblings("eth0", str(PF), str(at(0)), str(MAC), True)]),
     ],
 )
 def test_a_vf_is_leased_set_up_and_given_a_macvtap_of_its_own(mode, switch, filters):
     made = make(card(function(0)), request(mode)).operations
     macvtap = CreateMacvtap(DEVICE, str(at(0)), str(MAC), "passthru", None)
     assert made[2 : made.index(macvtap)] == (
-        SetUp("eth0"),
-        Share("hwmode", "eth0", switch, UUID, "web"),
+        SetUp("eth0", str(PF)),
+        Share("hwmode", "eth0", str(PF), switch, UUID, "web"),
         TakeLease("vf", str(at(0)), UUID, "web"),
         SetVfMac("eth0", 0, str(at(0)), str(MAC), ZEROS),
         SetUp(str(at(0))),
-        JoinSiblings("eth0", str(MAC)),
         *filters,
+        KnowSiblings("eth0", str(PF), str(MAC)),
     )
 
 
@@ -145,12 +145,12 @@ def test_settings_are_set_in_the_order_that_cards_need():
     made = make(card(function(0)), request(vf=asked)).operations
     assert [step for step in made if isinstance(step, SetVfMac | SetVfVlan | SetVf)] == [
         SetVfMac("eth0", 0, str(at(0)), str(MAC), ZEROS),
-        SetVfVlan("eth0", 0, 42, 3, "802.1ad", 0, 0, "802.1Q"),
-        SetVf("eth0", 0, "spoofchk", False, True),
-        SetVf("eth0", 0, "trust", True, False),
-        SetVf("eth0", 0, "state", "enable", "auto"),
-        SetVf("eth0", 0, "max_tx_rate", 100, 0),
-        SetVf("eth0", 0, "min_tx_rate", 10, 0),
+        SetVfVlan("eth0", 0, str(at(0)), 42, 3, "802.1ad", 0, 0, "802.1Q"),
+        SetVf("eth0", 0, str(at(0)), "spoofchk", False, True),
+        SetVf("eth0", 0, str(at(0)), "trust", True, False),
+        SetVf("eth0", 0, str(at(0)), "state", "enable", "auto"),
+        SetVf("eth0", 0, str(at(0)), "max_tx_rate", 100, 0),
+        SetVf("eth0", 0, str(at(0)), "min_tx_rate", 10, 0),
     ]
 
 
@@ -192,7 +192,7 @@ def test_vf_settings_mean_nothing_elsewhere():
 
 
 def test_the_other_mode_is_refused_with_the_holders_name():
-    shared = {"hwmode": Sharing("hwmode", "eth0", "veb", "vepa", {OTHER: "b"})}
+    shared = {"hwmode": Sharing("hwmode", str(PF), "veb", "vepa", {OTHER: "b"})}
     seen = card(function(0), mode="vepa", shared=shared)
     assert make(seen, request(Mode.PEPA))
     said = "the embedded switch of eth0 is in vepa for guest 'b'; ask for the mode that fits, or stop that guest"
@@ -246,9 +246,9 @@ def test_a_macvtap_on_the_nic_itself_above_an_embedded_switch(seen, mode, shared
 def test_vmdq(mode):
     seen = Card("ixgbe", PF, offload=Feature(on=False, fixed=False))
     made = make(seen, request(mode), host=replace(LAN, type=HostType.VMDQ)).operations
-    switch = [Share("hwmode", "eth0", "vepa", UUID, "web")] if mode is not Mode.BRIDGE else []
-    macvtap = made.index(CreateMacvtap(DEVICE, "eth0", str(MAC), mode.kernel, None))
-    assert made[macvtap - 1] == Share("l2-fwd-offload", "eth0", "on", UUID, "web")
+    switch = [Share("hwmode", "eth0", str(PF), "vepa", UUID, "web")] if mode is not Mode.BRIDGE else []
+    macvtap = made.index(CreateMacvtap(DEVICE, "eth0", str(MAC), mode.kernel, None, str(PF)))
+    assert made[macvtap - 1] == Share("l2-fwd-offload", "eth0", str(PF), "on", UUID, "web")
     assert list(made[made.index(SetUp(DEVICE)) + 2 :]) == [AwaitStation(DEVICE, "eth0", str(MAC)), *switch]
 
 

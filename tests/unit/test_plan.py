@@ -85,7 +85,7 @@ def test_a_cell_of_an_ethernet_nic(cell, becomes):
         assert CreateTap(DEVICE, "fe:54:00:aa:bb:cc", False, 1500) in made
         assert JoinBridge(DEVICE, becomes) in made
     else:
-        assert CreateMacvtap(DEVICE, "eth0", str(MAC), becomes, None) in made
+        assert CreateMacvtap(DEVICE, "eth0", str(MAC), becomes, None, "eth0") in made
 
 
 @pytest.mark.parametrize("host_type", [HostType.SRIOV, HostType.VMDQ])
@@ -98,8 +98,8 @@ def test_the_order_of_a_macvtaps_steps():
     assert make(facts(), request()).operations == (
         TakeLease("mac", str(MAC), UUID, "web"),
         TakeLease("device", DEVICE, UUID, "web"),
-        SetUp("eth0"),
-        CreateMacvtap(DEVICE, "eth0", str(MAC), "vepa", None),
+        SetUp("eth0", "eth0"),
+        CreateMacvtap(DEVICE, "eth0", str(MAC), "vepa", None, "eth0"),
         DisableIpv6(DEVICE),
         ReceiveAllMulticast(DEVICE),
         SetUp(DEVICE),
@@ -111,7 +111,7 @@ def test_the_order_of_a_taps_steps():
     assert make(facts(bridged=True), request(GuestType.TAP)).operations == (
         TakeLease("mac", str(MAC), UUID, "web"),
         TakeLease("device", DEVICE, UUID, "web"),
-        SetUp("eth0"),
+        SetUp("eth0", "eth0"),
         SetUp("br0"),
         CreateTap(DEVICE, "fe:54:00:aa:bb:cc", False, 1500),
         DisableIpv6(DEVICE),
@@ -128,7 +128,7 @@ def test_a_nic_that_several_interfaces_share_is_put_up_once():
     made = make(facts(), *(request(mac=mac) for mac in macs(3)))
     assert kinds(made).count("SetUp") == 1 + 3
     assert kinds(made).count("CreateMacvtap") == 3
-    assert made.operations.index(SetUp("eth0")) < kinds(made).index("CreateMacvtap")
+    assert made.operations.index(SetUp("eth0", "eth0")) < kinds(made).index("CreateMacvtap")
 
 
 def test_what_a_plan_tells_of_its_uses():
@@ -137,8 +137,8 @@ def test_what_a_plan_tells_of_its_uses():
     one, two = macs(2)
     made = make(facts(lan, fast), request(mac=one), request(mac=two, name="fast"))
     assert made.uses == (
-        Use(f"ua-{one.digits}", "lan", derived_device(one), "eth0", "vepa"),
-        Use(f"ua-{two.digits}", "fast", derived_device(two), "eth0", "pepa"),
+        Use(f"ua-{one.digits}", "lan", derived_device(one), "eth0", "eth0", "vepa"),
+        Use(f"ua-{two.digits}", "fast", derived_device(two), "eth0", "eth0", "pepa"),
     )
 
 
@@ -155,7 +155,7 @@ def test_a_plan_comes_back_from_the_journal(kind):
 
 @pytest.mark.parametrize("mtu", [68, 1500])
 def test_an_mtu_that_fits(mtu):
-    assert CreateMacvtap(DEVICE, "eth0", str(MAC), "vepa", mtu) in make(facts(), request(mtu=mtu)).operations
+    assert CreateMacvtap(DEVICE, "eth0", str(MAC), "vepa", mtu, "eth0") in make(facts(), request(mtu=mtu)).operations
 
 
 @pytest.mark.parametrize(

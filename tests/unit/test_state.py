@@ -26,7 +26,7 @@ def store(tmp_path):
 
 
 def journal(uuid=UUID, *nics):
-    uses = tuple(Use(f"ua-{nic}", "lan", f"vp-{nic}", nic, "vepa") for nic in nics or ("eth0",))
+    uses = tuple(Use(f"ua-{nic}", "lan", f"vp-{nic}", nic, nic, "vepa") for nic in nics or ("eth0",))
     operations = (TakeLease("mac", MAC, uuid, "web"), SetUp("eth0"))
     return Journal(uuid, "web ü\n", uses, tuple(operation.record() for operation in operations))
 
@@ -75,7 +75,7 @@ def test_a_forgotten_journal_leaves_no_file(store, tmp_path):
 
 
 def test_the_nics_of_a_journal_are_each_there_once_in_the_order_of_their_locks():
-    assert journal(UUID, "eth1", "eth0", "eth1").nics == ("eth0", "eth1")
+    assert journal(UUID, "eth1", "eth0", "eth1").cards == ("eth0", "eth1")
 
 
 def test_a_journal_cut_short_anywhere_is_damage_and_says_so(store, tmp_path):

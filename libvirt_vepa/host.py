@@ -1,0 +1,50 @@
+"""The host as operations work on it, and how they find a device that has got another name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from libvirt_vepa import pci
+from libvirt_vepa.addresses import PciAddress
+from libvirt_vepa.errors import KernelError
+from libvirt_vepa.netlink import Link, Netlink
+from libvirt_vepa.state import Store
+
+
+@dataclass(frozen=True)
+class Host:
+    """What operations work on: the kernel's devices and the state on disk."""
+
+    netlink: Netlink
+    store: Store
+
+    def find(self, device: str) -> Link | None:
+        """Return a device by its name, or a function's by its PCI address, which no name can be; None where it is gone.
+
+        A function's device may get another name whenever its driver is bound anew.
+        """
+        if ":" not in device:
+            return self.netlink.find(device)
+        name = pci.device_of(PciAddress.parse(device))
+        return self.netlink.find(name) if name else None
+
+    def find_nic(self, nic: str, card: str) -> Link | None:
+        """Return the NIC that was called `nic` and is `card` (`pci.card_of`); its name may be another one by now.
+
+        A function with several ports has several NICs, so the name comes first where it still fits.
+        """
+        return self.find(nic if pci.card_of(nic) == card else card)
+
+    def need_nic(self, nic: str, card: str) -> Link:
+        """Return what `find_nic` does; KernelError where it is gone."""
+        return self.need(nic if pci.card_of(nic) == card else card)
+
+    def need(self, device: str) -> Link:
+        """Return what `find` does; KernelError where it is gone."""
+        if ":" not in device:
+            return self.netlink.need(device)
+        link = self.find(device)
+        if link is None:
+            remedy = "see that its driver is bound, and that it is in no other network namespace"
+            raise KernelError(f"PCI function {device} has no network device", remedy)
+        return link
