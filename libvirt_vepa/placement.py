@@ -10,7 +10,7 @@ from libvirt_vepa.facts import Nic
 from libvirt_vepa.inventory import VF, Function
 from libvirt_vepa.model import Guest, HostInterface, Mode, Request
 from libvirt_vepa.operations import Operation, SetUp, TakeLease
-from libvirt_vepa.settings import VfSettings, VlanProtocol
+from libvirt_vepa.settings import UNSET, VfSettings, VlanProtocol
 from libvirt_vepa.virtual import HearNoSiblings, KnowSiblings, SetVf, SetVfMac, SetVfVlan, plain
 
 VEB, VEPA = "veb", "vepa"
@@ -207,7 +207,8 @@ def remarks(request: Request, host: HostInterface, nic: Nic, mode: Mode, functio
     """Yield what an administrator should know: the filters stand on the spoof check of the other VFs."""
     if mode is Mode.BRIDGE:
         return
-    if wanted(request, host).spoofchk is False:
+    now = function.said.settings if function.said else UNSET
+    if wanted(request, host).over(now).spoofchk is False:
         yield f"the spoof check of VF {function.number} of NIC {nic.link.name} is off: its guest can pass for another"
     for other in nic.card.functions:
         used = other.holder or other.obstacle

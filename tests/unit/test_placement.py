@@ -276,6 +276,11 @@ def test_the_filters_stand_on_the_spoof_check_of_the_others():
     assert make(seen, request(Mode.BRIDGE)).remarks == ()
     mine = make(card(function(0)), request(Mode.PEPA, vf=VfSettings(spoofchk=False))).remarks
     assert mine == ("the spoof check of VF 0 of NIC eth0 is off: its guest can pass for another",)
+    # It may be off already, by the driver's default or by hand, and stay so where nobody says otherwise.
+    off = card(function(0, spoofchk=False))
+    assert make(off, request(Mode.VEPA)).remarks == mine
+    assert make(off, request(Mode.VEPA, vf=VfSettings(spoofchk=True))).remarks == ()
+    assert make(off, request(Mode.VEPA), host=replace(LAN, vf=VfSettings(spoofchk=True))).remarks == ()
 
 
 def test_many_holders_are_not_all_named():
