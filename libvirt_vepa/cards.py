@@ -34,6 +34,8 @@ class MakeVfs(Operation):
         address = PciAddress.parse(self.address)
         # Whoever is killed in here leaves a record, and the definition's end puts back what there is.
         host.store.shared.keep(Sharing(VFS, self.address, "0", str(self.count), {self.name: self.name}))
+        # Some drivers make none while the NIC is down (bnxt_sriov_configure).
+        host.netlink.set_up(host.need_nic(self.nic, self.address))
         pci.set_count(address, self.count)
         pci.await_devices(tuple(vf.address for vf in pci.vfs_of(address)), pci.SECONDS)
 

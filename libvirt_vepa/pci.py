@@ -93,10 +93,13 @@ def counts(address: PciAddress) -> tuple[int, int]:
 def set_count(address: PciAddress, count: int) -> None:
     """Give a function that many VFs. The kernel refuses to go from one number to another but by way of 0.
 
-    Raises KernelError.
+    Raises KernelError, also where the driver makes another number of them without a word (bnxt_sriov_configure).
     """
     remedy = f"the card can have {counts(address)[0]}; where it has some already they must go first"
     _write(_function(address) / "sriov_numvfs", str(count), f"give {address} {count} VFs", remedy)
+    now = counts(address)[1]
+    if now != count:
+        raise KernelError(f"{address} was to have {count} VFs, and has {now}", "see the kernel's log for its driver")
 
 
 def rebind(address: PciAddress, seconds: float) -> str:

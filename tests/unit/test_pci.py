@@ -166,6 +166,16 @@ def test_the_number_of_vfs_is_written(tree: Tree) -> None:
     assert pci.counts(at("0000:01:00.0")) == (7, 4)
 
 
+def test_a_driver_that_makes_no_vfs_without_a_word_is_told_of(tree: Tree) -> None:
+    """As bnxt_en does while the NIC is down."""
+    folder = tree.function("0000:01:00.0", "bnxt_en")
+    tree.counts(folder, 7, 0)
+    (folder / "sriov_numvfs").unlink()
+    (folder / "sriov_numvfs").symlink_to("/dev/null")
+    with pytest.raises(KernelError, match=r"^0000:01:00\.0 was to have 4 VFs, and has 0; see the kernel's log"):
+        pci.set_count(at("0000:01:00.0"), 4)
+
+
 def test_a_number_of_vfs_that_cannot_be_written_is_told_of(tree: Tree) -> None:
     folder = tree.function("0000:01:00.0", "igb")
     tree.counts(folder, 7, 0)
