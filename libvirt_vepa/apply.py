@@ -22,15 +22,18 @@ def run(guest: Guest, plan: Plan, host: Host, before: Journal | None = None) -> 
     """Apply a plan and read back that it holds. The caller has locked the guest and its NICs.
 
     `before` is the journal of a guest that runs and is given more. Raises what the failing step
-    raised, after everything was undone.
+    raised, after everything was undone that the guest had not before.
     """
     made = Journal(guest.uuid, guest.name, plan.uses, plan.records())
     host.store.save(before.joined(made) if before else made)
+    # What its other interfaces need too, as a card's embedded switch.
+    needed = set(map(bare, before.operations)) if before else set()
     done: list[Operation] = []
     try:
         for operation in plan.operations:
             operation.apply(host)
-            done.append(operation)
+            if bare(operation.record()) not in needed:
+                done.append(operation)
         must_hold(plan.operations, host)
     except VepaError:
         # A step that failed has done nothing: what is in its way may be another's. Nor does what
