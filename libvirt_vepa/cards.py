@@ -134,8 +134,10 @@ class Share(Operation):
 def disagree(nic: str, sharing: Sharing, uuid: str) -> TakenError:
     """Return the error for a guest that needs a shared setting otherwise than another one does."""
     what = "embedded switch" if sharing.kind == SWITCH else sharing.kind
+    # One that runs may need it for an interface that it has already.
+    holder = sharing.another(uuid) or sharing.another("")
     return TakenError(
-        f"the {what} of {nic} is in {sharing.value} for guest '{sharing.another(uuid)}'",
+        f"the {what} of {nic} is in {sharing.value} for guest '{holder}'",
         "ask for the mode that fits, or stop that guest",
     )
 

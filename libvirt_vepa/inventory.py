@@ -58,7 +58,7 @@ def look(link: Link, kind: HostType, but_by: str, netlink: Netlink, store: Store
     functions: tuple[Function, ...] = ()
     if address and (kind is HostType.SRIOV or now):
         functions = _functions(link, address, but_by, netlink, store)
-    shared = {name: store.shared.find(name, str(address or link.name)) for name in (SWITCH, OFFLOAD)}
+    found = {name: store.shared.find(name, str(address or link.name)) for name in (SWITCH, OFFLOAD)}
     return Card(
         driver=pci.driver_of(address) if address else "",
         address=address,
@@ -67,7 +67,7 @@ def look(link: Link, kind: HostType, but_by: str, netlink: Netlink, store: Store
         functions=functions,
         switch_mode=netlink.switch_mode(link) if now else None,
         offload=netlink.feature(link, OFFLOAD) if kind is HostType.VMDQ else None,
-        shared={name: sharing for name, sharing in shared.items() if sharing},
+        shared={name: sharing.without(but_by) for name, sharing in found.items() if sharing},
     )
 
 

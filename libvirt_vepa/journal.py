@@ -73,5 +73,6 @@ class Journal:
 
 
 def bare(record: Record) -> str:
-    """Return what a record says, apart from for whom."""
-    return json.dumps({key: value for key, value in record.items() if key != INTERFACES}, sort_keys=True)
+    """Return what a record says, apart from for whom, and from what a NIC that is known otherwise was called."""
+    left_out = {INTERFACES, "nic"} if record.get("card") else {INTERFACES}
+    return json.dumps({key: value for key, value in record.items() if key not in left_out}, sort_keys=True)

@@ -41,7 +41,7 @@ def switch(guest: Guest, nic: Nic, value: str) -> Iterator[Operation]:
             "ask for mode bridge, or use a NIC whose driver has hwmode, as ixgbe, i40e, ice, mlx5, bnxt, nfp or be2net",
         )
     sharing = card.shared.get(SWITCH)
-    if sharing and sharing.value != value and sharing.another(guest.uuid):
+    if sharing and sharing.value != value and sharing.users:
         raise disagree(name, sharing, guest.uuid)
     used = [_holder(function) for function in card.functions if function.holder or function.obstacle]
     if card.driver in RESETTING and card.switch_mode != value and used:

@@ -197,6 +197,9 @@ def test_the_other_mode_is_refused_with_the_holders_name():
     assert make(seen, request(Mode.PEPA))
     said = "the embedded switch of eth0 is in vepa for guest 'b'; ask for the mode that fits, or stop that guest"
     assert refused(seen, request(Mode.BRIDGE), kind=TakenError) == said
+    # It runs, and is given one more.
+    mine = replace(seen, shared={"hwmode": replace(shared["hwmode"], users={UUID: "web"})})
+    assert refused(mine, request(Mode.BRIDGE), kind=TakenError) == said.replace("'b'", "'web'")
 
 
 def test_one_guest_cannot_need_both_modes():
