@@ -1,6 +1,7 @@
 """End to end: a real libvirtd starts a real guest on a VF, and what its boot ROM asks for is seen on the wire.
 
-In this machine every start of Python takes seconds, so there is one guest for all.
+While it runs it is given another VF, which is taken away again. In this machine every start of Python takes seconds,
+so there is one guest for all.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ import pytest
 from tests.lab.daemon import daemon, virsh
 from tests.lab.frames import address, inside
 from tests.lab.guest import Guest
-from tests.lab.hook import command, state_files
+from tests.lab.hook import STATE, command, state_files
 from tests.lab.network import Nic
+from tests.lab.plugging import change, shown, stored, unchanged
 from tests.lab.shell import link, run
-from tests.lab.through import through
+from tests.lab.through import gone as ended
+from tests.lab.through import hands, through
 from tests.sriov.conftest import vf_netdev, with_vfs
 
 DEFINITION = b"<interface type='physical' name='lan'><source dev='card0'/><type>sr-iov</type></interface>"
-VLAN = 42
+# Each guest's is this and its number.
+VLAN = 40
 DOMAIN = """\
 <domain type='qemu'>
   <name>{guest.name}</name>
@@ -50,15 +54,18 @@ ETH_P_ALL, ETH_P_8021Q, ETH_P_IP = 3, 0x8100, 0x0800
 UDP, BOOTPS = 17, 67
 ROM_SECONDS = 90
 
+# The embedded switch, the VFs, the filters.
+State = tuple[str, list[dict[str, Any]], str]
 
-@pytest.fixture
+
+@pytest.fixture(scope="module")
 def card() -> Iterator[Nic]:
     """The first card, up, with two VFs."""
     with with_vfs("card0", 2) as found:
         yield found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def wire(card: Nic) -> Iterator[socket.socket]:
     """What arrives at the switch outside; a tag is told beside the frame, where the kernel has put it."""
     with inside(card.namespace):
@@ -69,51 +76,103 @@ def wire(card: Nic) -> Iterator[socket.socket]:
         yield packets
 
 
-def test_a_guest_on_a_vf(card: Nic, wire: socket.socket) -> None:
+@pytest.fixture(scope="module")
+def before(card: Nic) -> State:
+    """What the card was before there was a guest."""
+    return state(card)
+
+
+@pytest.fixture(scope="module")
+def guest(before: State, wire: socket.socket) -> Iterator[Guest]:
+    """A guest that has started on the first VF, and listens to its boot ROM only."""
     run("make", "install", timeout=120)
     defined = command("iface-define", "-", stdin=DEFINITION)
     assert defined.returncode == 0, defined.stderr
-    guest = Guest(1)
-    guest.ask("vepa", extra=f"<vlan><tag id='{VLAN}'/></vlan><boot order='1'/>")
-    before = state(card)
     with daemon():
-        through("define", "/dev/stdin", stdin=DOMAIN.format(guest=guest))
-        virsh("start", guest.name)
-        assert_on_the_vf(card, guest)
-        assert_given_to_qemu(guest)
-        assert dhcp_request(wire, guest.mac) == (ETH_P_8021Q, VLAN)
-        virsh("destroy", guest.name)
-        assert link(guest.device) is None
-        is_put_back(card, guest, before)
-        assert state_files() == []
-        virsh("undefine", guest.name)
+        found = asking(1)
+        through("define", "/dev/stdin", stdin=DOMAIN.format(guest=found))
+        virsh("start", found.name)
+        yield found
 
 
-def state(card: Nic) -> tuple[Any, ...]:
+def asking(number: int) -> Guest:
+    """Return a guest that asks for a VF in a VLAN of its own; of the others it is only the interface that is used."""
+    found = Guest(number)
+    found.ask("vepa", extra=f"<vlan><tag id='{VLAN + number}'/></vlan><boot order='{number}'/>")
+    return found
+
+
+def test_a_guest_on_a_vf(card: Nic, wire: socket.socket, guest: Guest) -> None:
+    assert_on_a_vf(card, 0, guest)
+    (interface,) = re.findall("(?s)<interface.*?</interface>", virsh("dumpxml", guest.name).stdout)
+    assert "<interface type='ethernet'>" in interface and f"<target dev='{guest.device}' managed='no'/>" in interface
+    assert_given_to_qemu(guest)
+    assert dhcp_request(wire, guest.mac) == (ETH_P_8021Q, VLAN + 1)
+
+
+def test_one_more_vf_while_it_runs(card: Nic, guest: Guest) -> None:
+    one, xml, files, more, third = state(card), stored(guest), kept(), asking(2), asking(3)
+    change("attach-device", guest, "--live", text=more.interfaces)
+    assert_on_a_vf(card, 0, guest)
+    assert_on_a_vf(card, 1, more)
+    request = f"<target mode='vepa'/><vlan><tag id='{VLAN + 2}'/></vlan><mac address='{more.mac}'/>"
+    assert f"<name>lan</name><type>macvtap</type>{request}" in shown(guest)
+    two, both = state(card), kept()
+    said = unchanged(guest, "attach-device", "--live", text=third.interfaces)
+    assert f"no VF of NIC card0 is free: VF 0: guest '{guest.name}', VF 1: guest '{guest.name}'; stop one" in said
+    assert (state(card), kept()) == (two, both)
+    change("detach-device", guest, "--live", text=more.interfaces)
+    # Its firmware answers no such wish, and until then the VF is the guest's.
+    assert_on_a_vf(card, 1, more)
+    (hand,) = hands()
+    virsh("reset", guest.name)
+    ended(hand)
+    assert link(more.device) is None
+    assert_on_a_vf(card, 0, guest)
+    is_put_back(card, 1, more, one)
+    assert (stored(guest), kept()) == (xml, files)
+
+
+def test_its_end(card: Nic, guest: Guest, before: State) -> None:
+    virsh("destroy", guest.name)
+    assert link(guest.device) is None
+    is_put_back(card, 0, guest, before)
+    assert kept() == {}
+    virsh("undefine", guest.name)
+
+
+def state(card: Nic) -> State:
     """Return what the kernel tells of the embedded switch, of the card's VFs, and of what is filtered."""
     switch = json.loads(run("bridge", "-j", "-d", "link", "show", "dev", card.device).stdout)[0]["hwmode"]
     return switch, (link(card.device) or {})["vfinfo_list"], run("nft", "list", "ruleset").stdout
 
 
-def is_put_back(card: Nic, guest: Guest, before: tuple[Any, ...]) -> None:
-    """All is as before, but for the first VF's MAC: igbvf, bound anew, takes one by chance and tells the card."""
+def kept() -> dict[str, Any]:
+    """Return what is in the files that libvirt-vepa keeps, but for when that was written."""
+    found = {name: json.loads((STATE / name).read_text(encoding="utf-8") or "null") for name in state_files()}
+    return {name: {**content, "written": 0} if content else content for name, content in found.items()}
+
+
+def is_put_back(card: Nic, number: int, guest: Guest, before: State) -> None:
+    """All is as before, but for the MACs of VFs: igbvf, bound anew, takes one by chance and tells the card."""
     after = state(card)
-    assert guest.mac not in (after[1][0]["address"], address(vf_netdev(card.device, 0)))
-    before[1][0].pop("address")
-    after[1][0].pop("address")
-    assert after == before
+    assert guest.mac not in (after[1][number]["address"], address(vf_netdev(card.device, number)))
+    assert without_macs(after) == without_macs(before)
 
 
-def assert_on_the_vf(card: Nic, guest: Guest) -> None:
-    """The macvtap is on the first VF, which the card has set up; libvirt keeps an interface of type ethernet."""
-    switch, (vf, _), rules = state(card)
-    macvtap = link(guest.device)
+def without_macs(found: State) -> State:
+    return found[0], [{**vf, "address": ""} for vf in found[1]], found[2]
+
+
+def assert_on_a_vf(card: Nic, number: int, asked: Guest) -> None:
+    """The macvtap is on that VF, which the card has set up, and hears nothing of itself."""
+    switch, vfs, rules = state(card)
+    macvtap, below = link(asked.device), vf_netdev(card.device, number)
     assert macvtap is not None
-    assert (macvtap["link"], macvtap["linkinfo"]["info_data"]["mode"]) == (vf_netdev(card.device, 0), "passthru")
-    assert (switch, vf["address"], vf["vlan_list"][0]["vlan"]) == ("VEPA", guest.mac, VLAN)
-    assert guest.mac in rules
-    (interface,) = re.findall("(?s)<interface.*?</interface>", virsh("dumpxml", guest.name).stdout)
-    assert "<interface type='ethernet'>" in interface and f"<target dev='{guest.device}' managed='no'/>" in interface
+    assert (macvtap["link"], macvtap["linkinfo"]["info_data"]["mode"]) == (below, "passthru")
+    vlan = vfs[number]["vlan_list"][0]["vlan"]
+    assert (switch, vfs[number]["address"], vlan) == ("VEPA", asked.mac, VLAN + asked.number)
+    assert re.search(f'device "{below}" .*\n.*ether saddr {asked.mac} ', rules), rules
 
 
 def assert_given_to_qemu(guest: Guest) -> None:
