@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -106,13 +108,76 @@ def test_a_vf_whose_driver_is_taken_away_under_a_guest(lan: Place) -> None:
     assert lan.seen() == before
 
 
+@contextmanager
+def addressed(lan: Place) -> Iterator[str]:
+    device = lan.functions()[1].device or "?"
+    run("ip", "address", "add", "192.0.2.1/24", "dev", device)
+    yield f"{device} has an address of the host's"
+    run("ip", "address", "flush", "dev", device)
+
+
+@contextmanager
+def carrying(lan: Place) -> Iterator[str]:
+    device = lan.functions()[2].device or "?"
+    run("ip", "link", "add", "link", device, "name", "upper", "type", "macvlan")
+    yield f"{device} carries upper"
+    run("ip", "link", "delete", "upper")
+
+
+@contextmanager
+def port(lan: Place) -> Iterator[str]:
+    device = lan.functions()[4].device or "?"
+    run("ip", "link", "add", "bridge9", "type", "bridge", "vlan_default_pvid", "0")
+    run("ip", "link", "set", device, "master", "bridge9")
+    # A bridge is an upper device of its ports too.
+    yield f"{device} carries bridge9"
+    run("ip", "link", "delete", "bridge9")
+
+
+@contextmanager
+def elsewhere(lan: Place) -> Iterator[str]:
+    device = lan.functions()[5].device or "?"
+    run("ip", "netns", "add", "elsewhere")
+    run("ip", "link", "set", device, "netns", "elsewhere")
+    yield "VF 5 of card1"
+    run("ip", "-n", "elsewhere", "link", "set", device, "netns", "1")
+    run("ip", "netns", "delete", "elsewhere")
+
+
+@contextmanager
+def with_another_driver(lan: Place) -> Iterator[str]:
+    """As vfio-pci has it for a `hostdev`, which needs an IOMMU."""
+    address, bus = lan.functions()[6].address, Path("/sys/bus/pci")
+    override = bus / f"devices/{address}/driver_override"
+    run("modprobe", "pci-stub")
+    for name, driver in (("igbvf", "pci-stub"), ("pci-stub", "")):
+        (bus / f"drivers/{name}/unbind").write_text(f"{address}\n", encoding="ascii")
+        override.write_text(f"{driver}\n", encoding="ascii")
+        (bus / "drivers_probe").write_text(f"{address}\n", encoding="ascii")
+        if driver:
+            yield "VF 6 of card1"
+
+
+USES = (addressed, carrying, port, elsewhere, with_another_driver)
+
+
 def test_vfs_stay_for_as_long_as_their_definition(lan: Place) -> None:
     some = guest(2)
     lan.begin(some)
     with pytest.raises(TakenError, match="in use by guest 'g2'"):
         lan.undefine()
     assert not lan.end(some)
+    for use in USES:
+        with use(lan) as why:
+            before = lan.seen()
+            with pytest.raises(TakenError) as caught:
+                lan.undefine()
+            assert f" of card1 ({lan.address}), which 'lan' has made, is in use by the host: " in str(caught.value)
+            assert why in str(caught.value)
+            assert lan.seen() == before and (lan.root / "definitions/lan.xml").exists()
     assert len(lan.functions()) == COUNT
+    free = lan.functions()[3].address
+    Path(f"/sys/bus/pci/devices/{free}/driver/unbind").write_text(f"{free}\n", encoding="ascii")
     lan.undefine()
     assert not lan.functions() and not list(lan.root.glob("state/shared/*"))
 
