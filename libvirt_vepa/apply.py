@@ -6,12 +6,13 @@ this process, everything that was done can be found and undone.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
-from libvirt_vepa.errors import KernelError, StateError, VepaError
+from libvirt_vepa.errors import KernelError, StateError, VepaError, said_of
 from libvirt_vepa.host import Host
-from libvirt_vepa.journal import Journal, bare
+from libvirt_vepa.journal import INTERFACES, Journal, bare
 from libvirt_vepa.known import from_record
 from libvirt_vepa.model import Guest
 from libvirt_vepa.operations import Operation
@@ -31,16 +32,28 @@ def run(guest: Guest, plan: Plan, host: Host, before: Journal | None = None) -> 
     done: list[Operation] = []
     try:
         for operation in plan.operations:
-            operation.apply(host)
+            perform(operation, guest, plan, host)
             if bare(operation.record()) not in needed:
                 done.append(operation)
-        must_hold(plan.operations, host)
+        must_hold({operation: _where(guest, plan.interfaces.get(operation, ())) for operation in plan.operations}, host)
     except VepaError:
         # A step that failed has done nothing: what is in its way may be another's. Nor does what
         # cannot be undone, or written down, hide why it had to be; the journal still tells of it.
         with suppress(StateError):
             _undo(made, tuple(done), host, before)
         raise
+
+
+def perform(operation: Operation, guest: Guest, plan: Plan, host: Host) -> None:
+    """Apply one step of a plan. Raises what it raises, with the interface named that needs it."""
+    where = _where(guest, plan.interfaces.get(operation, ()))
+    with said_of(where) if where else nullcontext():
+        operation.apply(host)
+
+
+def _where(guest: Guest, aliases: Iterable[str]) -> str:
+    """Name the first of a guest's interfaces that need a step; "" for what the whole guest needs."""
+    return next((request.where for request in guest.requests if request.alias in aliases), "")
 
 
 def steps(journal: Journal) -> tuple[Operation, ...]:
@@ -89,8 +102,26 @@ def verify(operations: tuple[Operation, ...], host: Host) -> tuple[str, ...]:
     return tuple(dict.fromkeys(drift for operation in operations for drift in operation.drifts(host)))
 
 
-def must_hold(operations: tuple[Operation, ...], host: Host) -> None:
-    """Raise KernelError where something is not as these operations leave it; the error is the difference."""
-    drifts = verify(operations, host)
-    if drifts:
-        raise KernelError(", ".join(drifts), "see that nothing else manages these devices, then start the guest again")
+def check(guest: Guest, journal: Journal, host: Host) -> None:
+    """Raise KernelError where something is not as the journal's operations leave it."""
+    aliases = (record.get(INTERFACES, ()) for record in journal.operations)
+    must_hold({step: _where(guest, needing) for step, needing in zip(steps(journal), aliases, strict=True)}, host)
+
+
+def must_hold(operations: Mapping[Operation, str], host: Host) -> None:
+    """Raise KernelError where something is not as these operations leave it; the error is the difference.
+
+    What an operation is mapped to names the interface that needs it, "" where that is the whole guest.
+    """
+    found: dict[str, list[str]] = {}
+    for operation, where in operations.items():
+        found.setdefault(where, []).extend(operation.drifts(host))
+    texts = [
+        f"{where}: {said}" if where else said
+        for where, drifts in found.items()
+        if (said := ", ".join(dict.fromkeys(drifts)))
+    ]
+    if texts:
+        raise KernelError(
+            ", and ".join(texts), "see that nothing else manages these devices, then start the guest again"
+        )

@@ -65,14 +65,14 @@ def _whole(guest: Guest, named: dict[str, HostInterface], host: Host, *, running
     if not made.made_first:
         return made
     for operation in made.made_first:
-        operation.apply(host)
+        apply.perform(operation, guest, made, host)
     return _plan(guest, named, host, running=running)
 
 
-def attach(more: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> None:
+def attach(more: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> tuple[str, ...]:
     """Make the devices of a guest that runs for `more`, those of its requests that are new; all or none.
 
-    Raises VepaError, with the guest named.
+    Returns what an administrator should know of them. Raises VepaError, with the guest named.
     """
     holder = f"the attaching to {more.where}"
     with said_of(more.where):
@@ -81,6 +81,7 @@ def attach(more: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> 
         with host.store.lock_guest(more.uuid, holder), host.store.lock_cards(cards, holder):
             made = _whole(more, named, host, running=True)
             apply.run(more, made, host, host.store.load(more.uuid))
+    return made.remarks
 
 
 def detach(uuid: str, alias: str, host: Host) -> tuple[VepaError, ...]:
@@ -98,7 +99,7 @@ def detach(uuid: str, alias: str, host: Host) -> tuple[VepaError, ...]:
 def check(guest: Guest, host: Host) -> None:
     """See that a guest's devices are as `begin` left them; raises KernelError or StateError where not."""
     with said_of(guest.where):
-        apply.must_hold(apply.steps(_journal(guest, host)), host)
+        apply.check(guest, _journal(guest, host), host)
 
 
 def mend(guest: Guest, host: Host) -> tuple[str, ...]:

@@ -172,7 +172,8 @@ class Conversation:
         (request,) = more.requests
         if request.alias in metadata.aliases_of(xml):
             raise TakenError(f"the guest has an interface with alias '{request.alias}'", "choose another alias or MAC")
-        guests.attach(more, self._host)
+        for remark in guests.attach(more, self._host):
+            _log(f"{more.where}: {remark}")
 
     def _keep(self, _values: Mapping[str, str]) -> None:
         self._open = False

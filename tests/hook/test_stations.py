@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 
@@ -140,9 +141,9 @@ def test_start_says_what_is_not_as_it_was_made(guest: Guest) -> None:
     run("ip", "link", "set", guest.device, "down")
     done = call("start", document)
     assert done.returncode == 1
-    assert one_line(done) == (
-        f"guest 'lab1': {guest.device} is down; see that nothing else manages these devices, then start the guest again"
-    )
+    before, text = one_line(done).split(f": {guest.device} ")
+    assert re.fullmatch(rf"guest 'lab1': interface {guest.mac} \(line \d+\)", before)
+    assert text == "is down; see that nothing else manages these devices, then start the guest again"
 
 
 def test_start_without_prepare_is_refused(guest: Guest) -> None:

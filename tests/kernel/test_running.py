@@ -8,6 +8,7 @@ import pytest
 
 from libvirt_vepa import guests, status
 from libvirt_vepa.errors import KernelError, StateError
+from libvirt_vepa.model import Guest
 from libvirt_vepa.operations import AwaitNode, CreateMacvtap, DisableIpv6, JoinBridge, ReceiveAllMulticast, SetUp
 from tests.kernel.world import PROCESS, SECONDS, World, ask, device, guest, line, links, mac, node, uuid
 from tests.lab.network import Nic
@@ -24,10 +25,11 @@ CHANGES = {
 }
 
 
-def checked(world: World) -> str:
+def checked(world: World, one: Guest = ONE) -> str:
+    """Return what a guest's start says is not as it was made."""
     with pytest.raises(KernelError) as caught:
-        guests.check(ONE, world.host)
-    return line(str(caught.value), ONE)
+        guests.check(one, world.host)
+    return line(str(caught.value), one)
 
 
 def test_a_guest_that_is_as_it_was_made(world: World) -> None:
@@ -44,7 +46,7 @@ def test_a_guest_that_is_as_it_was_made(world: World) -> None:
 def test_a_change_is_told_and_mended_where_that_is_safe(world: World, change: str, drift: str, mends: bool) -> None:
     world.begin(ONE)
     run("ip", *change.split())
-    assert drift in checked(world)
+    assert checked(world).startswith(f"interface {mac(1)}: ") and drift in checked(world)
     assert drift in guests.mend(ONE, world.host)
     if mends:
         assert guests.mend(ONE, world.host) == ()
@@ -79,11 +81,26 @@ def test_what_cannot_be_mended_does_not_keep_the_rest_from_it(world: World, dmz:
     assert links()[device(1, 2)]["up"]
 
 
+def test_what_has_changed_is_told_of_the_interface_it_belongs_to(world: World) -> None:
+    one, remedy = (
+        guest(1, ask(1, 1), ask(1, 2)),
+        "see that nothing else manages these devices, then start the guest again",
+    )
+    world.begin(one)
+    run("ip", "link", "set", device(1, 2), "down")
+    assert checked(world, one) == f"interface {mac(1, 2)}: {device(1, 2)} is down; {remedy}"
+    run("ip", "link", "set", device(1, 1), "allmulticast", "off")
+    assert checked(world, one) == (
+        f"interface {mac(1, 1)}: {device(1, 1)} does not receive all multicast, "
+        f"and interface {mac(1, 2)}: {device(1, 2)} is down; {remedy}"
+    )
+
+
 def test_a_node_that_has_gone_is_told(world: World) -> None:
     world.begin(ONE)
     node(DEVICE).unlink()
     assert checked(world) == (
-        f"{DEVICE} has no character device below /dev; "
+        f"interface {mac(1)}: {DEVICE} has no character device below /dev; "
         "see that nothing else manages these devices, then start the guest again"
     )
 

@@ -17,6 +17,7 @@ from tests.kernel.world import World, ask, device, guest, line, links, mac, uuid
 from tests.lab.network import Nic
 from tests.lab.shell import run
 
+HERE = f"interface {mac(1)}"
 WITHOUT_ADMIN = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
 
 
@@ -45,7 +46,8 @@ def test_a_nic_that_vanishes_between_plan_and_apply(world: World) -> None:
     with pytest.raises(KernelError) as caught:
         apply.run(guest(1), plan, world.host)
     assert str(caught.value) == (
-        "cannot use eth1: No such device; the device has gone; see that nothing else manages it, then try again"
+        f"{HERE}: cannot use eth1: No such device; the device has gone; see that nothing else manages it, "
+        "then try again"
     )
     assert not world.files()
 
@@ -57,7 +59,8 @@ def test_a_mac_of_anothers_macvtap_undoes_everything_else(world: World) -> None:
     one = guest(1, ask(1, 1), ask(1, 2))
     with pytest.raises(KernelError) as caught:
         world.begin(one)
-    assert line(str(caught.value), one).endswith(
+    assert line(str(caught.value), one) == (
+        f"interface {mac(1, 2)}: cannot put {device(1, 2)} up: "
         "Address already in use; the address is already used on that NIC; give the guest another MAC"
     )
     assert links() == before and not world.files()
@@ -137,7 +140,7 @@ def test_a_start_without_the_right_to_is_one_line_and_leaves_nothing(world: Worl
     status, text = world.command("begin", 1, *WITHOUT_ADMIN)
     assert (status, text) == (
         1,
-        "guest 'web1': cannot put eth1 up: Operation not permitted; run as root with CAP_NET_ADMIN",
+        f"guest 'web1': {HERE}: cannot put eth1 up: Operation not permitted; run as root with CAP_NET_ADMIN",
     )
     assert links() == before and not world.files()
 

@@ -80,12 +80,12 @@ class Place:
         return [str(error) for each in some for error in guests.end(each.uuid, self.host, "a test")]
 
     def refused(self, some: Guest, begin: bool = True) -> str:
-        """Return what is said against the start of a guest: one line, with the guest's name first."""
+        """Return what is said against the start of a guest: one line, with guest and interface named first."""
         try:
             self.begin(some) if begin else self.look(some)
         except VepaError as error:
             said = f"{type(error).__name__}: {error}"
-            assert f": guest '{some.name}': " in said and "\n" not in said and "; " in said
+            assert f": guest '{some.name}': {some.requests[0].where}: " in said and "\n" not in said and "; " in said
             return said
         raise AssertionError(f"{some.name} is not refused")
 

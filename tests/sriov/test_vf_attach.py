@@ -12,22 +12,23 @@ from libvirt_vepa.errors import KernelError, TakenError, VepaError
 from libvirt_vepa.model import Mode
 from libvirt_vepa.settings import VfSettings, VlanProtocol
 from tests.sriov.lent import hwmode
-from tests.sriov.lives import Place, guest
+from tests.sriov.lives import Place, guest, mac
 
 FIRST = guest(1)
 
 
-def attach(lan: Place, mode: Mode = Mode.VEPA, **more: Any) -> None:
-    """Give the first guest what a second one would have."""
+def attach(lan: Place, mode: Mode = Mode.VEPA, **more: Any) -> tuple[str, ...]:
+    """Give the first guest what a second one would have; return what is remarked on it."""
     another = replace(FIRST, requests=guest(2, mode, **more).requests)
-    guests.attach(another, lan.host, lan.root / "definitions")
+    return guests.attach(another, lan.host, lan.root / "definitions")
 
 
 def test_what_is_detached_is_put_back_and_the_rest_stays(lan: Place) -> None:
     nothing = lan.seen()
     lan.begin(FIRST)
     before = lan.seen(FIRST)
-    attach(lan, Mode.PEPA, vf=VfSettings(vlan=42, qos=3, trust=True))
+    (remark,) = attach(lan, Mode.PEPA, vf=VfSettings(vlan=42, qos=3, trust=True, spoofchk=False))
+    assert "the spoof check of VF 1 of NIC card1 is off" in remark
     assert lan.vf(1)["vlan_list"] == [{"vlan": 42, "qos": 3}]
     assert not guests.detach(FIRST.uuid, guest(2).requests[0].alias, lan.host)
     assert lan.seen(FIRST) == before
@@ -49,7 +50,7 @@ def test_what_cannot_be_attached_leaves_what_is_there(
 ) -> None:
     lan.begin(FIRST)
     before, journal = lan.seen(FIRST), lan.host.store.load(FIRST.uuid)
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=f"^guest 'g1': interface {mac(2)}: .*{said}"):
         attach(lan, **asked)
     assert hwmode("card1") == "VEPA"
     assert lan.seen(FIRST) == before
