@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from libvirt_vepa import definitions, pci, protocol, sysfs
-from libvirt_vepa.errors import printable
+from libvirt_vepa.errors import not_installed, printable
 from libvirt_vepa.model import HostInterface
 
 
@@ -44,11 +44,26 @@ def find(name: bytes) -> Nic | None:
 
 
 def shown(host: HostInterface) -> Nic:
-    """Return a definition as clients see it. Raises KernelError where /sys cannot be read."""
-    device = pci.device_of(host.address) if host.address else host.device
-    if not device:
-        return Nic(host.name, str(host.mac or "").encode())
-    return Nic(host.name, sysfs.address(device).encode(), sysfs.is_running(device))
+    """Return a definition as clients see it. Raises KernelError where the kernel does not tell, and HostError."""
+    device = _device(host)
+    return Nic(host.name, sysfs.address(device).encode(), sysfs.is_running(device)) if device else Nic(host.name)
+
+
+def _device(host: HostInterface) -> str:
+    """Return what the NIC is called now, found as a guest's start does; "" where there is none, or more than one."""
+    if host.address:
+        return pci.device_of(host.address) or ""
+    if host.device and sysfs.address(host.device):
+        return host.device
+    try:
+        # It takes long to load, and most definitions can do without: there is a device of the name they give.
+        from libvirt_vepa.netlink import Netlink
+    except ImportError as error:
+        raise not_installed(error) from error
+    with Netlink() as netlink:
+        found = netlink.with_mac(host.mac) if host.mac else (netlink.find(host.device),)
+    names = [link.name for link in found if link]
+    return names[0] if len(names) == 1 else ""
 
 
 def _nic(definition: str) -> Nic:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from libvirt_vepa import nics
 from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import KernelError
 from libvirt_vepa.host import Host
+from libvirt_vepa.model import HostInterface, HostType
 from libvirt_vepa.netlink import Feature, Link
 from libvirt_vepa.settings import VfSettings
 from tests.lab.network import Nic
@@ -15,6 +19,7 @@ from tests.lab.shell import run
 LONG = "the-second-port-of-the-card-in-slot-3"
 FEATURE = "tx-checksum-ip-generic"
 FIXED = "l2-fwd-offload"
+UNKNOWN = "52:54:00:00:00:99"
 
 
 def ip(text: str) -> None:
@@ -40,13 +45,30 @@ def test_a_nic_is_found_by_its_address_and_nothing_on_it_is(link: Link, host: Ho
     ip(f"link add br-lan address {link.mac} type bridge")
     assert link.mac is not None
     assert host.netlink.with_mac(link.mac) == (host.netlink.find("eth1"),)
-    assert host.netlink.with_mac(MacAddress.parse("52:54:00:00:00:99")) == ()
+    assert host.netlink.with_mac(MacAddress.parse(UNKNOWN)) == ()
 
 
 def test_two_nics_of_one_address_are_both_told_of(link: Link, dmz: Nic, host: Host) -> None:
     ip(f"link set eth2 address {link.mac}")
     assert link.mac is not None
     assert {found.name for found in host.netlink.with_mac(link.mac)} == {"eth1", "eth2"}
+
+
+def test_clients_see_a_nic_by_whatever_its_definition_gives(link: Link, host: Host) -> None:
+    ip(f"link property add dev eth1 altname {LONG}")
+    named, other = HostInterface("lan", LONG, HostType.ETHERNET), HostInterface("lan", "eth9", HostType.ETHERNET)
+    given, nobodys = replace(named, device="", mac=link.mac), replace(named, device="", mac=MacAddress.parse(UNKNOWN))
+    for active, state in ((False, "down"), (True, "up")):
+        ip(f"link set eth1 {state}")
+        seen = nics.Nic("lan", str(link.mac).encode(), active)
+        # The switch behind it has a port that is up.
+        assert [nics.shown(each) for each in (named, given)] == [seen, seen]
+    assert nics.shown(nobodys) == nics.shown(other) == nics.Nic("lan")
+
+
+def test_clients_see_no_nic_where_two_have_the_address(link: Link, dmz: Nic) -> None:
+    ip(f"link set eth2 address {link.mac}")
+    assert nics.shown(HostInterface("lan", "", HostType.ETHERNET, mac=link.mac)) == nics.Nic("lan")
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1/24", "169.254.1.1/16", "2001:db8::1/64"])

@@ -172,6 +172,8 @@ def test_nothing_is_loaded_before_the_first_document_that_needs_it(libvirtd: Dae
     guest.ask("vepa")
     connection.defineXML(guest.xml)
     assert {"lxml.etree", "libvirt_vepa.asked"} <= imported()
+    assert "lan" in [interface.name() for interface in connection.listAllInterfaces()]
+    assert "libvirt_vepa.nics" in imported()
     assert not imported() & {"pyroute2", "libvirt"}
     connection.close()
 
