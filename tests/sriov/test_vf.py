@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,38 @@ def test_what_a_guest_changes_of_a_card(lan: Place) -> None:
     assert macvtap["linkinfo"]["info_data"]["mode"] == "passthru"
     assert hwmode("card1") == "VEPA" and table("card1")
     assert not lan.end(some)
+    assert lan.seen() == before
+
+
+def test_what_a_definition_sets_and_what_a_guest_has_otherwise(lan: Place) -> None:
+    """The highest rate is that of <bandwidth>, in whole Mbit/s, unless the guest names one for the VF."""
+    lan.define("<vf spoofchk='off' trust='on' max_tx_rate='90'/><vlan><tag id='7'/></vlan>", "set")
+    asked = ({}, {"outbound": 6300}, {"outbound": 6300, "vf": VfSettings(vlan=42, spoofchk=True, max_tx_rate=60)})
+    before, some = lan.seen(), [guest(number, name="set", **more) for number, more in enumerate(asked, 1)]
+    for each in some:
+        lan.begin(each)
+        guests.check(each, lan.host)
+    said = [lan.vf(number) for number in range(3)]
+    assert [vf["vlan_list"] for vf in said] == [[{"vlan": 7}], [{"vlan": 7}], [{"vlan": 42}]]
+    assert [vf["rate"]["max_tx"] for vf in said] == [90, 50, 60]
+    assert [(vf["spoofchk"], vf["trust"]) for vf in said] == [(False, True), (False, True), (True, True)]
+    assert not lan.end(*some)
+    assert lan.seen() == before
+    lan.undefine("set")
+
+
+def test_two_interfaces_of_one_guest(lan: Place) -> None:
+    before, other = lan.seen(), guest(2, Mode.PEPA, vf=SETTINGS).requests[0]
+    one = replace(guest(1), requests=(*guest(1).requests, other))
+    lan.begin(one)
+    guests.check(one, lan.host)
+    for number, request in enumerate(one.requests):
+        assert lan.vf(number)["address"] == str(request.mac)
+        macvtap = link(request.device)
+        assert macvtap and macvtap["link"] == lan.vf_link(number)["ifname"]
+    assert lan.vf(0)["vlan_list"] == before["vfs"][0]["vlan_list"] != lan.vf(1)["vlan_list"]
+    assert known("card1") >= {mac(1), mac(2)} and hwmode("card1") == "VEPA"
+    assert not lan.end(one)
     assert lan.seen() == before
 
 
