@@ -23,6 +23,7 @@ import re
 import socket
 from collections import defaultdict
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 from libvirt_vepa.addresses import MacAddress
@@ -98,6 +99,8 @@ def unprotect(nic: str, mac: MacAddress) -> None:
 
 def know(nic: str, macs: Iterable[MacAddress]) -> None:
     """Make these the MACs of all VFs of a NIC; of no interest where none is protected, nor can be."""
+    if not _is_possible():
+        return
     known = [{"add": _in(nic, "element", name=SIBLINGS, elem=[[str(mac), DROP]])} for mac in sorted(set(macs))]
     code, _ = _talk([_flushed(nic), *known])
     if code not in (0, errno.ENOENT, *MISSING):
@@ -106,8 +109,15 @@ def know(nic: str, macs: Iterable[MacAddress]) -> None:
 
 def known(nic: str) -> frozenset[MacAddress] | None:
     """Return what `know` has made known, None where there is nobody who would need it."""
+    if not _is_possible():
+        return None
     found = [each for each in _content(nic)["map"] if each["name"] == SIBLINGS]
     return frozenset(MacAddress.parse(mac) for mac, _ in found[0].get("elem", ())) if found else None
+
+
+def _is_possible() -> bool:
+    """Tell whether the binding is there, without which nobody can be protected."""
+    return find_spec("nftables") is not None
 
 
 def _is_there(device: str) -> bool:

@@ -18,8 +18,8 @@ from libvirt_vepa.journal import Journal
 from libvirt_vepa.model import Guest, HostInterface
 from libvirt_vepa.netlink import Netlink
 from libvirt_vepa.operations import Operation
+from libvirt_vepa.siblings import know_siblings
 from libvirt_vepa.state import Store
-from libvirt_vepa.virtual import know_siblings
 
 
 @contextmanager

@@ -84,9 +84,10 @@ def _functions(link: Link, address: PciAddress, but_by: str, netlink: Netlink, s
 
 
 def _obstacle(virtual: pci.VirtualFunction, device: Link | None, netlink: Netlink) -> str:
+    if device is None and virtual.driver in ("", pci.GIVEN_AWAY):
+        return f"driver {virtual.driver or 'missing'}"
     if device is None:
-        elsewhere = "it is in another network namespace, or has no network device"
-        return elsewhere if virtual.driver and virtual.driver != "vfio-pci" else f"driver {virtual.driver or 'missing'}"
+        return "it is in another network namespace, or has no network device"
     for upper in sysfs.uppers(device.name):
         return f"{device.name} carries {upper}"
     if device.master:

@@ -20,10 +20,11 @@ from libvirt_vepa.operations import (
     SetUp,
     TakeLease,
 )
-from libvirt_vepa.virtual import HearNoSiblings, KnowSiblings, SetVf, SetVfMac, SetVfVlan
+from libvirt_vepa.siblings import HearNoSiblings, KnowSiblings
+from libvirt_vepa.virtual import SetVf, SetVfMac, SetVfMtu, SetVfVlan
 
 DEVICES = (TakeLease, SetUp, CreateMacvtap, CreateTap, DisableIpv6, ReceiveAllMulticast, JoinBridge, AwaitNode)
-CARDS = (MakeVfs, Share, SetVfMac, SetVfVlan, SetVf, AwaitStation, KnowSiblings, HearNoSiblings)
+CARDS = (MakeVfs, Share, SetVfMac, SetVfMtu, SetVfVlan, SetVf, AwaitStation, KnowSiblings, HearNoSiblings)
 KNOWN: dict[str, type[Operation]] = {kind.__name__: kind for kind in (*DEVICES, *CARDS)}
 
 

@@ -100,6 +100,11 @@ class Netlink:
         with told(f"set MAC {mac} and MTU {mtu} of {link.name}"):
             self._route.link("set", index=link.index, address=str(mac), mtu=mtu)
 
+    def set_mtu(self, link: Link, mtu: int) -> None:
+        """Give a device its MTU."""
+        with told(f"set MTU {mtu} of {link.name}"):
+            self._route.link("set", index=link.index, mtu=mtu)
+
     def delete(self, link: Link) -> None:
         """Delete a device; one that has gone meanwhile is fine."""
         with told(f"delete {link.name}"):

@@ -19,13 +19,15 @@ from typing import TypeVar
 
 from libvirt_vepa.addresses import PciAddress
 from libvirt_vepa.errors import KernelError, XmlError
-from libvirt_vepa.sysfs import read
+from libvirt_vepa.sysfs import is_running, read
 
 # Where the tree is; a test may have another.
 ROOT = Path("/sys/")
 # linux/rtnetlink.h
 RTMGRP_LINK = 1
 VIRTUAL = "virtfn"
+# The driver of what a guest has for itself.
+GIVEN_AWAY = "vfio-pci"
 # How long the netdev of a VF may take.
 SECONDS = 15.0
 BY_HAND = "see the kernel's log, and bind the driver by hand"
@@ -132,6 +134,12 @@ def await_devices(addresses: tuple[PciAddress, ...], seconds: float) -> None:
     with _link_events() as events:
         if not _await(lambda: all(map(device_of, addresses)), events, seconds):
             raise _no_devices(addresses, seconds)
+
+
+def await_running(device: str, seconds: float) -> bool:
+    """Wait until a netdev is up and has a carrier; tell whether it has. Raises KernelError."""
+    with _link_events() as events:
+        return _await(lambda: is_running(device), events, seconds)
 
 
 def _no_devices(addresses: tuple[PciAddress, ...], seconds: float) -> KernelError:

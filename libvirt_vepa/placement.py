@@ -11,7 +11,8 @@ from libvirt_vepa.inventory import VF, Function
 from libvirt_vepa.model import Guest, HostInterface, Mode, Request
 from libvirt_vepa.operations import Operation, SetUp, TakeLease
 from libvirt_vepa.settings import UNSET, VfSettings, VlanProtocol
-from libvirt_vepa.virtual import HearNoSiblings, KnowSiblings, SetVf, SetVfMac, SetVfVlan, plain
+from libvirt_vepa.siblings import HearNoSiblings, KnowSiblings
+from libvirt_vepa.virtual import SetVf, SetVfMac, SetVfMtu, SetVfVlan, plain
 
 VEB, VEPA = "veb", "vepa"
 # Drivers that reset the whole NIC, and with it all VFs, when its switch gets another mode (i40e_ndo_bridge_setlink).
@@ -148,8 +149,11 @@ def virtual(guest: Guest, request: Request, host: HostInterface, nic: Nic, funct
         raise HostError(f"driver {nic.card.driver} of NIC {name} tells nothing of VF {number}", "see 'ip link show'")
     _check(request, nic, function)
     yield TakeLease(VF, address, guest.uuid, guest.name)
-    yield SetVfMac(name, number, address, str(request.mac), str(said.mac))
-    yield from _settings(name, function, wanted(request, host), said.settings)
+    mtu = function.link.mtu if function.link else 0
+    yield SetVfMac(name, number, address, str(request.mac), str(said.mac), mtu)
+    if request.mtu is not None and request.mtu > mtu:
+        yield SetVfMtu(address, request.mtu, mtu)
+    yield from settings((name, number, address), wanted(request, host), said.settings)
     yield SetUp(address)
 
 
@@ -158,10 +162,6 @@ def _check(request: Request, nic: Nic, function: Function) -> None:
     for other in others:
         if other.said and other.said.mac == request.mac and (other.holder or other.obstacle):
             raise TakenError(f"{request.mac} is the MAC of {_holder(other)}", "give the guest another MAC")
-    link = function.link
-    if link and request.mtu is not None and request.mtu > link.mtu:
-        remedy = f"ask for {link.mtu} at most, or raise it with 'ip link set {link.name} mtu {request.mtu}'"
-        raise HostError(f"MTU {request.mtu} is more than the {link.mtu} of {link.name}", remedy)
 
 
 def wanted(request: Request, host: HostInterface) -> VfSettings:
@@ -176,8 +176,8 @@ def wanted(request: Request, host: HostInterface) -> VfSettings:
     return request.vf.over(bandwidth).over(host.vf).checked()
 
 
-def _settings(nic: str, function: Function, asked: VfSettings, now: VfSettings) -> Iterator[Operation]:
-    which = nic, function.number, str(function.address)
+def settings(which: tuple[str, int, str], asked: VfSettings, now: VfSettings) -> Iterator[Operation]:
+    """Yield what changes the settings of a VF: of which NIC, its number, its PCI address. Raises HostError."""
     if asked.vlan is not None:
         proto, before = asked.proto or VlanProtocol.DOT1Q, now.proto or VlanProtocol.DOT1Q
         vlan = asked.vlan, asked.qos or 0, proto.value
@@ -191,7 +191,7 @@ def _settings(nic: str, function: Function, asked: VfSettings, now: VfSettings) 
         if value is None or value == before_value:
             continue
         if before_value is None:
-            raise HostError(f"the driver of NIC {nic} does not tell {setting} of a VF", "leave it out")
+            raise HostError(f"the driver of NIC {which[0]} does not tell {setting} of a VF", "leave it out")
         yield SetVf(*which, setting, value, before_value)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from libvirt_vepa import apply, guests, metadata, pci
+from libvirt_vepa import apply, guests, metadata, pci, placement
 from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.cards import OFFLOAD, SWITCH, Share
 from libvirt_vepa.errors import NewerStateError, StateError, VepaError
@@ -19,10 +19,14 @@ from libvirt_vepa.host import Host
 from libvirt_vepa.inventory import VF
 from libvirt_vepa.journal import Journal
 from libvirt_vepa.operations import CreateMacvtap, CreateTap, Operation, TakeLease
+from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
+from libvirt_vepa.siblings import HearNoSiblings, KnowSiblings
 from libvirt_vepa.state import Lease
-from libvirt_vepa.virtual import ZEROS, HearNoSiblings, KnowSiblings, SetVfMac
+from libvirt_vepa.virtual import ZEROS, SetVfMac
 
 HOLDER = "'libvirt-vepa reconcile'"
+# A VF as drivers make it.
+NEW = VfSettings(0, 0, VlanProtocol.DOT1Q, True, False, LinkState.AUTO, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,10 @@ def _shared(lease: Lease, host: Host) -> Iterator[Operation]:
 
 
 def _virtual(address: PciAddress, macs: set[MacAddress], host: Host) -> Iterator[Operation]:
-    """Yield what was done to a VF, as far as it still has one of the guest's MACs; what it was before is lost."""
+    """Yield what was done to a VF, as far as it still has one of the guest's MACs.
+
+    What it was before is lost, so what a driver gives a new one stands for that.
+    """
     physical = pci.physical_of(address)
     nic = pci.device_of(physical) if physical else None
     link = host.find(nic) if nic else None
@@ -130,7 +137,9 @@ def _virtual(address: PciAddress, macs: set[MacAddress], host: Host) -> Iterator
     numbers = {virtual.number for virtual in pci.vfs_of(physical) if virtual.address == address}
     for said in host.netlink.vfs(link):
         if said.number in numbers and said.mac in macs:
-            yield SetVfMac(link.name, said.number, str(address), str(said.mac), str(ZEROS))
+            which = link.name, said.number, str(address)
+            yield SetVfMac(*which, str(said.mac), str(ZEROS), 0)
+            yield from placement.settings(which, said.settings, NEW)
             yield HearNoSiblings(link.name, str(physical), str(address), str(said.mac), True)
             yield KnowSiblings(link.name, str(physical), str(said.mac))
 

@@ -1,4 +1,4 @@
-"""The steps of a plan that concern one VF: its MAC, what else it is set to, and which frames it does not hear.
+"""The steps of a plan that concern one VF: its MAC, and what else it is set to.
 
 A VF is known by its PCI address and by its number at the PF (`nic` is what that was called when the plan was made);
 names of netdevs may change at any time.
@@ -6,13 +6,12 @@ names of netdevs may change at any time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from libvirt_vepa import filter as frames
-from libvirt_vepa import pci, sysfs
+from libvirt_vepa import pci
 from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import KernelError
 from libvirt_vepa.host import Host
@@ -22,13 +21,28 @@ from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
 
 # A VF that no guest has: some drivers refuse an address of zeros, and this one belongs to nobody.
 NOBODY, ZEROS = MacAddress((2, 0, 0, 0, 0, 0)), MacAddress((0, 0, 0, 0, 0, 0))
+RATES = frozenset({"max_tx_rate", "min_tx_rate"})
+# How long a NIC may take to have its carrier.
+CARRIER_SECONDS = 10.0
+
+
+@contextmanager
+def _or_back(back: Callable[[], None]) -> Iterator[None]:
+    """Go back where this block fails: nobody undoes a step that failed, and a driver may have done half of it."""
+    try:
+        yield
+    except KernelError:
+        with suppress(KernelError):
+            back()
+        raise
 
 
 @dataclass(frozen=True)
 class SetVfMac(Operation):
     """Give a VF and its netdev the guest's MAC; `before` is what the PF had for it.
 
-    Most VF drivers take a new address only when they are bound anew (igb says so in the kernel's log).
+    Most VF drivers take a new address only when they are bound anew (igb says so in the kernel's log). The netdev is a
+    new one then; `mtu` (bytes) is what it had before, 0 where that is not known.
     """
 
     nic: str
@@ -36,29 +50,30 @@ class SetVfMac(Operation):
     address: str
     mac: str
     before: str
+    mtu: int
 
     def describe(self) -> str:
         return f"set VF {self.number} of {self.nic} ({self.address}) to MAC {self.mac}"
 
     def apply(self, host: Host) -> None:
-        host.netlink.set_vf_mac(_need(host, self.nic, self.address), self.number, MacAddress.parse(self.mac))
-        try:
+        with _or_back(lambda: self.undo(host)):
+            host.netlink.set_vf_mac(_need(host, self.nic, self.address), self.number, MacAddress.parse(self.mac))
             self._adopt(host)
-        except KernelError:
-            # Nobody undoes a step that failed.
-            with suppress(KernelError):
-                self.undo(host)
-            raise
 
     def _adopt(self, host: Host) -> None:
         link = host.find(self.address)
         if link is None or str(link.mac) != self.mac:
-            pci.rebind(PciAddress.parse(self.address), pci.SECONDS)
+            self._rebind(host)
         link = host.need(self.address)
         if str(link.mac) != self.mac:
             raise KernelError(
                 f"{link.name} has MAC {link.mac} instead of {self.mac}", "see the kernel's log for its driver"
             )
+
+    def _rebind(self, host: Host) -> None:
+        pci.rebind(PciAddress.parse(self.address), pci.SECONDS)
+        if self.mtu:
+            host.netlink.set_mtu(host.need(self.address), self.mtu)
 
     def drifts(self, host: Host) -> Iterator[str]:
         seen = _seen(host, self)
@@ -75,13 +90,13 @@ class SetVfMac(Operation):
         if str(vf.mac) == self.mac:
             self._put_back(host, link)
         # Its netdev must not keep the guest's address either: nobody else could be reached at it from this NIC.
-        device = host.find(self.address)
-        address = PciAddress.parse(self.address)
-        if device is not None and str(device.mac) == self.mac:
-            pci.rebind(address, pci.SECONDS)
-        elif not pci.driver_of(address):
+        device, driver = host.find(self.address), pci.driver_of(PciAddress.parse(self.address))
+        if str(device.mac) == self.mac if device else driver not in ("", pci.GIVEN_AWAY):
+            # One that is in another network namespace comes back by that.
+            self._rebind(host)
+        elif not driver:
             # It had one when the guest began: whoever took it away was killed before giving it back.
-            pci.probe(address)
+            pci.probe(PciAddress.parse(self.address))
 
     def _put_back(self, host: Host, link: Link) -> None:
         before = MacAddress.parse(self.before)
@@ -92,6 +107,31 @@ class SetVfMac(Operation):
             if before != ZEROS:
                 raise
             host.netlink.set_vf_mac(link, self.number, NOBODY)
+
+
+@dataclass(frozen=True)
+class SetVfMtu(Operation):
+    """Raise the MTU (bytes) of a VF's netdev to what the guest's device is to have; what is `before` is put back."""
+
+    address: str
+    mtu: int
+    before: int
+
+    def describe(self) -> str:
+        return f"set MTU {self.mtu} of {self.address}"
+
+    def apply(self, host: Host) -> None:
+        host.netlink.set_mtu(host.need(self.address), self.mtu)
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        link = host.find(self.address)
+        if link and link.mtu < self.mtu:
+            yield f"{link.name} has MTU {link.mtu} instead of {self.mtu}"
+
+    def undo(self, host: Host) -> None:
+        link = host.find(self.address)
+        if link and link.mtu == self.mtu:
+            host.netlink.set_mtu(link, self.before)
 
 
 @dataclass(frozen=True)
@@ -112,7 +152,9 @@ class SetVfVlan(Operation):
         return f"set VF {self.number} of {self.nic} to vlan {self.vlan} qos {self.qos} proto {self.proto}"
 
     def apply(self, host: Host) -> None:
-        self._set(host, _need(host, self.nic, self.address), self.vlan, self.qos, self.proto)
+        link = _need(host, self.nic, self.address)
+        with _or_back(lambda: self._set(host, link, self.before_vlan, self.before_qos, self.before_proto)):
+            self._set(host, link, self.vlan, self.qos, self.proto)
 
     def drifts(self, host: Host) -> Iterator[str]:
         seen = _seen(host, self)
@@ -150,7 +192,9 @@ class SetVf(Operation):
         return f"set VF {self.number} of {self.nic} to {self.setting} {_word(self.value)}"
 
     def apply(self, host: Host) -> None:
-        host.netlink.set_vf(_need(host, self.nic, self.address), self.number, self._settings(self.value))
+        link = _need(host, self.nic, self.address)
+        with _or_back(lambda: self._set(host, link, self.before)):
+            self._set(host, link, self.value)
 
     def drifts(self, host: Host) -> Iterator[str]:
         seen = _seen(host, self)
@@ -161,11 +205,19 @@ class SetVf(Operation):
     def undo(self, host: Host) -> None:
         seen = _seen(host, self)
         if seen and plain(seen[1].settings, self.setting) == self.value:
-            host.netlink.set_vf(seen[0], self.number, self._settings(self.before))
+            self._set(host, seen[0], self.before)
 
-    def _settings(self, value: bool | int | str) -> VfSettings:
+    def _set(self, host: Host, link: Link, value: bool | int | str) -> None:
         wanted: dict[str, Any] = {self.setting: LinkState.parse(value) if isinstance(value, str) else value}
-        return VfSettings(**wanted)
+        # Some drivers count a rate in parts of the link's speed, and a NIC that was just put up has none yet.
+        ready = self.setting not in RATES or pci.await_running(link.name, CARRIER_SECONDS)
+        try:
+            host.netlink.set_vf(link, self.number, VfSettings(**wanted))
+        except KernelError as error:
+            if ready:
+                raise
+            remedy = f"see the cable of {link.name} and the switch, or leave {self.setting} out"
+            raise KernelError(f"{error.what}, and {link.name} has no carrier", remedy) from error
 
 
 def plain(settings: VfSettings, setting: str) -> bool | int | str | None:
@@ -193,71 +245,3 @@ def _seen(host: Host, step: SetVfMac | SetVfVlan | SetVf) -> tuple[Link, Vf] | N
     physical = pci.physical_of(PciAddress.parse(step.address))
     link = host.find_nic(step.nic, str(physical)) if physical else None
     return next(((link, vf) for vf in host.netlink.vfs(link) if vf.number == step.number), None) if link else None
-
-
-@dataclass(frozen=True)
-class HearNoSiblings(Operation):
-    """Keep from a guest its own frames that a switch reflects, and with `siblings` those of all other VFs.
-
-    `card` is the PCI address of the NIC, which names its filters.
-    """
-
-    nic: str
-    card: str
-    address: str
-    mac: str
-    siblings: bool
-    mendable = True
-
-    def describe(self) -> str:
-        others = ", nor from other VFs" if self.siblings else ""
-        return f"let VF {self.address} of {self.nic} hear nothing from {self.mac} itself{others}"
-
-    def apply(self, host: Host) -> None:
-        frames.protect(self.card, host.need(self.address).name, MacAddress.parse(self.mac), self.siblings)
-
-    def drifts(self, host: Host) -> Iterator[str]:
-        link = host.find(self.address)
-        if link and not frames.protected(self.card, link.name, MacAddress.parse(self.mac), self.siblings):
-            yield f"{link.name} is without its filter"
-
-    def undo(self, host: Host) -> None:
-        frames.unprotect(self.card, MacAddress.parse(self.mac))
-
-
-@dataclass(frozen=True)
-class KnowSiblings(Operation):
-    """Have the filters of a NIC know the MACs of all its VFs, whoever uses them, this guest's too.
-
-    There are none to be told where no guest is to hear no siblings.
-    """
-
-    nic: str
-    card: str
-    mac: str
-    mendable = True
-
-    def describe(self) -> str:
-        return f"have the filters of {self.nic} know {self.mac}, and the MACs of all other VFs"
-
-    def apply(self, host: Host) -> None:
-        know_siblings(host, host.find_nic(self.nic, self.card), self.card, also=MacAddress.parse(self.mac))
-
-    def drifts(self, host: Host) -> Iterator[str]:
-        known = frames.known(self.card)
-        if known is not None and MacAddress.parse(self.mac) not in known:
-            yield f"the filters of {self.nic} do not know {self.mac}"
-
-    def undo(self, host: Host) -> None:
-        know_siblings(host, host.find_nic(self.nic, self.card), self.card, but=MacAddress.parse(self.mac))
-
-
-def know_siblings(
-    host: Host, link: Link | None, card: str, *, also: MacAddress | None = None, but: MacAddress | None = None
-) -> None:
-    """Tell the filters of a card, if any, what MACs its VFs have now, by their PF and their netdevs here."""
-    macs = {vf.mac for vf in host.netlink.vfs(link)} if link else set()
-    # Some drivers say only what an administrator has set.
-    netdevs = (sysfs.address(vf.device) for vf in pci.vfs_of(PciAddress.parse(card)) if vf.device)
-    macs.update(MacAddress.parse(mac) for mac in netdevs if mac)
-    frames.know(card, (macs | ({also} if also else set())) - {ZEROS, NOBODY, but})

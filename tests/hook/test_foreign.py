@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.lab.guest import Guest
-from tests.lab.hook import ENVIRONMENT, HOOK, PYTHON, STATIONS, call, opened, stored
+from tests.lab.hook import ENVIRONMENT, HOOK, PACKAGE, PYTHON, STATE, STATIONS, call, opened, stored
 from tests.lab.shell import link
 
 UUID = "11111111-2222-4333-8444-555555555555"
@@ -23,7 +25,8 @@ def loaded(*command: str, document: bytes) -> set[str]:
     log = Path("/run/loaded")
     traced = ("strace", "-f", "-qq", "-e", "trace=openat", "-o", str(log), *command)
     subprocess.run(traced, input=document, env=ENVIRONMENT, cwd="/", check=True, capture_output=True)
-    opened = [line.split('"')[1] for line in log.read_text(encoding="ascii").splitlines() if "ENOENT" not in line]
+    lines = log.read_text(encoding="ascii").splitlines()
+    opened = [line.split('"')[1] for line in lines if '"' in line and "ENOENT" not in line]
     return {Path(name).name for name in opened if name.endswith((".py", ".pyc", ".so")) or "site-packages" in name}
 
 
@@ -48,6 +51,61 @@ def test_a_foreign_release_costs_one_look_for_a_journal(installed: None) -> None
         lines = [line for line in log.read_text(encoding="ascii").splitlines() if "/run/libvirt/vepa" in line]
         assert len(lines) == looks, lines
         assert all(f"/{UUID}.json" in line and "ENOENT" in line for line in lines)
+
+
+# Those that libvirt itself gives a VF, and one that only looks like it.
+HOSTDEV = FOREIGN.replace(b"<devices/>", b"<devices><interface type='hostdev'/></devices>")
+PASSTHROUGH = FOREIGN.replace(b"<devices/>", b"<devices><source dev='vf1' mode='passthrough'/></devices>")
+FAST = FOREIGN.replace(b"<devices/>", b"<cpu mode='host-passthrough'/><devices/>")
+
+
+@pytest.fixture
+def leased(installed: None) -> Iterator[Path]:
+    """A guest of ours is on a VF, of a card that has gone."""
+    lease = STATE / "leases/vf-0000:ff:10.0"
+    lease.parent.mkdir(parents=True, exist_ok=True)
+    held = {"kind": "vf", "key": "0000:ff:10.0", "uuid": UUID, "guest": "other"}
+    lease.write_text(json.dumps(held), encoding="ascii")
+    yield lease
+    lease.unlink()
+
+
+@pytest.mark.parametrize("operation", ["start", "release"])
+@pytest.mark.parametrize("document", [HOSTDEV, PASSTHROUGH])
+def test_a_guest_that_has_a_vf_of_libvirts_is_told_to_the_filters(
+    leased: Path, operation: str, document: bytes
+) -> None:
+    sub, last = STATIONS[operation]
+    names = loaded(HOOK, "web", operation, sub, last, document=document)
+    assert any(name.startswith("siblings.") for name in names)
+    done = call(operation, document, name="web")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("operation", "document"), [("start", FAST), ("start", FOREIGN), ("prepare", HOSTDEV), ("stopped", HOSTDEV)]
+)
+def test_and_no_other(leased: Path, operation: str, document: bytes) -> None:
+    bare = loaded(PYTHON, "-I", "-S", "-c", "pass", document=FOREIGN)
+    assert loaded(HOOK, "web", operation, *STATIONS[operation], document=document) == bare
+
+
+@pytest.mark.parametrize("operation", ["start", "release"])
+def test_nor_where_no_guest_of_ours_is_on_one(installed: None, operation: str) -> None:
+    bare = loaded(PYTHON, "-I", "-S", "-c", "pass", document=FOREIGN)
+    assert loaded(HOOK, "web", operation, *STATIONS[operation], document=HOSTDEV) == bare
+
+
+@pytest.mark.parametrize("broken", ["guests.py", "hook.py"])
+def test_it_starts_whatever_is_wrong_with_us(leased: Path, broken: str) -> None:
+    module = PACKAGE / broken
+    whole = module.read_text(encoding="utf-8")
+    module.write_text("the middle of an upgrade", encoding="utf-8")
+    try:
+        done = call("start", HOSTDEV, name="web")
+    finally:
+        module.write_text(whole, encoding="utf-8")
+    assert (done.returncode, done.stdout) == (0, b"") and done.stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize("document", [FOREIGN, b"", b"\0\xff" * 100, b"<uuid>" + b"\0" * 50, b"<uuid>../../../x\n"])

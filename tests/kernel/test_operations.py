@@ -20,7 +20,8 @@ from libvirt_vepa.operations import (
     SetUp,
     TakeLease,
 )
-from libvirt_vepa.virtual import HearNoSiblings, KnowSiblings, SetVf, SetVfMac, SetVfVlan
+from libvirt_vepa.siblings import HearNoSiblings, KnowSiblings
+from libvirt_vepa.virtual import SetVf, SetVfMac, SetVfMtu, SetVfVlan
 from tests.kernel.world import World, device, links, mac, node, uuid
 from tests.lab.shell import run
 
@@ -43,7 +44,7 @@ MADE = {
     Share(FEATURE, "eth1", "eth1", "off", uuid(1), "web1"): f"eth1 has {FEATURE} on instead of off",
 }
 # Those need a card, which tests/sriov has.
-ELSEWHERE = {AwaitStation, HearNoSiblings, KnowSiblings, MakeVfs, SetVf, SetVfMac, SetVfVlan}
+ELSEWHERE = {AwaitStation, HearNoSiblings, KnowSiblings, MakeVfs, SetVf, SetVfMac, SetVfMtu, SetVfVlan}
 # What is done for the NIC or the bridge is not undone, and so it is the same for all guests.
 LOST = {SetUp: "{} has gone", AwaitNode: "{} has no character device below /dev"}
 

@@ -95,6 +95,35 @@ def test_what_igb_cannot_set(lan: Place, settings: VfSettings, said: str) -> Non
     assert lan.seen() == before
 
 
+def test_a_rate_where_the_nic_was_down(lan: Place) -> None:
+    """The driver takes one only once the link has a speed; mode bridge, as the switch has no mode while it is down."""
+    before, some = lan.seen(), guest(2, Mode.BRIDGE, vf=VfSettings(max_tx_rate=50))
+    run("ip", "link", "set", "card1", "down")
+    lan.begin(some)
+    assert lan.vf(0)["rate"] == {"max_tx": 50, "min_tx": 0}
+    assert not lan.end(some)
+    assert lan.seen() == before
+
+
+def test_the_mtu_of_a_vf(lan: Place) -> None:
+    """A netdev that is bound anew has forgotten its own."""
+    run("ip", "link", "set", lan.vf_link(0)["ifname"], "mtu", "1400")
+    before, plain = lan.seen(), guest(2)
+    lan.begin(plain)
+    assert (lan.vf_link(0)["mtu"], (link(device_of(plain)) or {})["mtu"]) == (1400, 1400)
+    assert not lan.end(plain)
+    assert lan.seen() == before
+    assert "MTU 4000 is more than the 1500 of NIC card1" in lan.refused(guest(2, mtu=4000))
+    run("ip", "link", "set", "card1", "mtu", "9000")
+    some = guest(2, mtu=4000)
+    lan.begin(some)
+    assert (lan.vf_link(0)["mtu"], (link(device_of(some)) or {})["mtu"]) == (4000, 4000)
+    assert not lan.end(some)
+    run("ip", "link", "set", "card1", "mtu", "1500")
+    assert lan.seen() == before
+    run("ip", "link", "set", lan.vf_link(0)["ifname"], "mtu", "1500")
+
+
 def test_a_vf_whose_driver_does_not_come_back(lan: Place) -> None:
     first = lan.functions()[0].address
     before, override = lan.seen(), Path(f"/sys/bus/pci/devices/{first}/driver_override")

@@ -108,6 +108,26 @@ def test_a_vf_whose_driver_is_taken_away_under_a_guest(lan: Place) -> None:
     assert lan.seen() == before
 
 
+def test_a_vf_that_is_taken_to_another_namespace_under_a_guest(lan: Place) -> None:
+    before = lan.seen()
+    lan.begin(SOME)
+    run("ip", "netns", "add", "elsewhere")
+    run("ip", "link", "set", lan.vf_link(0)["ifname"], "netns", "elsewhere")
+    assert lan.functions()[0].device is None
+    assert not lan.end(SOME)
+    run("ip", "netns", "delete", "elsewhere")
+    assert lan.seen() == before
+
+
+def test_a_vf_whose_guest_has_a_damaged_journal(lan: Place) -> None:
+    """What it was before is not known then; nobody else is to get what that guest had."""
+    before, some = lan.seen(), guest(1, Mode.PEPA, vf=VfSettings(42, 3, spoofchk=False, trust=True, max_tx_rate=50))
+    lan.begin(some)
+    (lan.root / f"state/guests/{some.uuid}.json").write_text("{", encoding="ascii")
+    assert not lan.gone()
+    assert lan.seen() == before
+
+
 @contextmanager
 def addressed(lan: Place) -> Iterator[str]:
     device = lan.functions()[1].device or "?"

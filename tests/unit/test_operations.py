@@ -22,8 +22,9 @@ from libvirt_vepa.operations import (
     TakeLease,
 )
 from libvirt_vepa.sharing import Sharing
+from libvirt_vepa.siblings import HearNoSiblings, KnowSiblings
 from libvirt_vepa.state import Store
-from libvirt_vepa.virtual import HearNoSiblings, KnowSiblings, SetVf, SetVfMac, SetVfVlan
+from libvirt_vepa.virtual import SetVf, SetVfMac, SetVfMtu, SetVfVlan
 
 MAC, PF, VF = "52:54:00:aa:bb:cc", "0000:01:00.0", "0000:01:10.6"
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -45,7 +46,8 @@ SAMPLES = {
     MakeVfs("eth0", "0000:01:00.0", 4, "lan"): "make 4 VFs of eth0",
     Share("hwmode", "eth0", PF, "vepa", UUID, "web"): "set hwmode of eth0 to vepa, for as long as a guest needs it",
     AwaitStation("vp0", "eth0", MAC): "see that eth0 forwards to vp0 in hardware",
-    SetVfMac("eth0", 3, VF, MAC, "00:00:00:00:00:00"): f"set VF 3 of eth0 ({VF}) to MAC {MAC}",
+    SetVfMtu(VF, 9000, 1500): f"set MTU 9000 of {VF}",
+    SetVfMac("eth0", 3, VF, MAC, "00:00:00:00:00:00", 1500): f"set VF 3 of eth0 ({VF}) to MAC {MAC}",
     SetVfVlan("eth0", 3, VF, 42, 5, "802.1ad", 0, 0, "802.1Q"): "set VF 3 of eth0 to vlan 42 qos 5 proto 802.1ad",
     SetVf("eth0", 3, VF, "spoofchk", False, True): "set VF 3 of eth0 to spoofchk off",
     SetVf("eth0", 3, VF, "state", "enable", "auto"): "set VF 3 of eth0 to state enable",

@@ -19,8 +19,9 @@ from libvirt_vepa.netlink import Feature, Link, Vf
 from libvirt_vepa.operations import CreateMacvtap, SetUp, TakeLease
 from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
 from libvirt_vepa.sharing import Sharing
+from libvirt_vepa.siblings import HearNoSiblings, KnowSiblings
 from libvirt_vepa.state import Lease
-from libvirt_vepa.virtual import HearNoSiblings, KnowSiblings, SetVf, SetVfMac, SetVfVlan
+from libvirt_vepa.virtual import SetVf, SetVfMac, SetVfVlan
 
 UUID, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555"
 MAC = MacAddress.parse("52:54:00:aa:bb:cc")
@@ -83,7 +84,7 @@ def test_a_vf_is_leased_set_up_and_given_a_macvtap_of_its_own(mode, switch, filt
         SetUp("eth0", str(PF)),
         Share("hwmode", "eth0", str(PF), switch, UUID, "web"),
         TakeLease("vf", str(at(0)), UUID, "web"),
-        SetVfMac("eth0", 0, str(at(0)), str(MAC), ZEROS),
+        SetVfMac("eth0", 0, str(at(0)), str(MAC), ZEROS, 1500),
         SetUp(str(at(0))),
         *filters,
         KnowSiblings("eth0", str(PF), str(MAC)),
@@ -144,7 +145,7 @@ def test_settings_are_set_in_the_order_that_cards_need():
     asked = VfSettings(42, 3, VlanProtocol.DOT1AD, False, True, LinkState.ENABLE, 10, 100)
     made = make(card(function(0)), request(vf=asked)).operations
     assert [step for step in made if isinstance(step, SetVfMac | SetVfVlan | SetVf)] == [
-        SetVfMac("eth0", 0, str(at(0)), str(MAC), ZEROS),
+        SetVfMac("eth0", 0, str(at(0)), str(MAC), ZEROS, 1500),
         SetVfVlan("eth0", 0, str(at(0)), 42, 3, "802.1ad", 0, 0, "802.1Q"),
         SetVf("eth0", 0, str(at(0)), "spoofchk", False, True),
         SetVf("eth0", 0, str(at(0)), "trust", True, False),
