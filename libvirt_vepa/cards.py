@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from libvirt_vepa import pci
+from libvirt_vepa import inventory, pci
 from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import KernelError, TakenError
 from libvirt_vepa.host import Host
 from libvirt_vepa.netlink import Link
 from libvirt_vepa.operations import Operation
-from libvirt_vepa.sharing import Sharing
+from libvirt_vepa.sharing import OFFLOAD, SWITCH, Sharing
 
-# What is shared of a NIC.
-SWITCH, OFFLOAD, VFS = "hwmode", "l2-fwd-offload", "vfs"
+__all__ = ["OFFLOAD", "SWITCH", "AwaitStation", "MakeVfs", "Share", "disagree"]
+# A record of VFs that a definition has made.
+VFS = "vfs"
 ON, OFF = "on", "off"
+# Drivers that reset the whole NIC, and with it all VFs, when its switch gets another mode (i40e_ndo_bridge_setlink).
+RESETTING = frozenset({"i40e"})
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,15 @@ class MakeVfs(Operation):
         address = PciAddress.parse(self.address)
         # Whoever is killed in here leaves a record, and the definition's end puts back what there is.
         host.store.shared.keep(Sharing(VFS, self.address, "0", str(self.count), {self.name: self.name}))
-        # Some drivers make none while the NIC is down (bnxt_sriov_configure).
-        host.netlink.set_up(host.need_nic(self.nic, self.address))
-        pci.set_count(address, self.count)
+        try:
+            # Some drivers make none while the NIC is down (bnxt_sriov_configure).
+            host.netlink.set_up(host.need_nic(self.nic, self.address))
+            pci.set_count(address, self.count)
+        except KernelError:
+            # Those that others make there later are not the definition's.
+            if not pci.counts(address)[1]:
+                host.store.shared.forget(VFS, self.address)
+            raise
         pci.await_devices(tuple(vf.address for vf in pci.vfs_of(address)), pci.SECONDS)
 
     def drifts(self, host: Host) -> Iterator[str]:
@@ -58,7 +67,8 @@ class MakeVfs(Operation):
 class Share(Operation):
     """Have a setting of a NIC as a guest needs it, together with all guests that need it so; the last puts it back.
 
-    `kind` is `hwmode` (the embedded switch: `veb` or `vepa`) or `l2-fwd-offload` (`on`).
+    `kind` is `hwmode` (the embedded switch: `veb` or `vepa`) or `l2-fwd-offload` (`on`). A NIC without VFs and stations
+    has no switch that could be set: its record has no `original` until a later user finds a mode.
     """
 
     kind: str
@@ -74,13 +84,14 @@ class Share(Operation):
     def apply(self, host: Host) -> None:
         link = host.need_nic(self.nic, self.card)
         sharing = host.store.shared.find(self.kind, self.card)
-        if sharing is None:
-            sharing = Sharing(self.kind, self.card, self._must_read(host, link), self.value, {})
-        elif sharing.value != self.value and sharing.another(self.uuid):
+        if sharing and sharing.value != self.value and sharing.another(self.uuid):
             raise disagree(link.name, sharing, self.uuid)
-        host.store.shared.keep(replace(sharing.joined(self.uuid, self.guest), value=self.value))
+        found = self._must_read(host, link)
+        sharing = sharing or Sharing(self.kind, self.card, found, self.value, {})
+        sharing = replace(sharing, original=sharing.original or found, value=self.value)
+        host.store.shared.keep(sharing.joined(self.uuid, self.guest))
         try:
-            if self._read(host, link) != self.value:
+            if found not in ("", self.value):
                 self._set(host, link, self.value)
         except KernelError:
             # Nobody undoes a step that failed, and the record has its user already.
@@ -90,7 +101,7 @@ class Share(Operation):
     def drifts(self, host: Host) -> Iterator[str]:
         link = host.find_nic(self.nic, self.card)
         found = self._read(host, link) if link else None
-        if found != self.value:
+        if found != self.value and not (link and found is None and self._is_idle(host)):
             yield f"{self.nic} has {self.kind} {found or 'none'} instead of {self.value}"
 
     def undo(self, host: Host) -> None:
@@ -103,12 +114,30 @@ class Share(Operation):
             return
         link = host.find_nic(self.nic, self.card)
         # What has no such setting now, a NIC that is gone or one without any station, has nothing to be put back.
-        if link and self._read(host, link) not in (None, sharing.original):
+        if link and sharing.original and self._read(host, link) not in (None, sharing.original):
+            if self._must_stay(host, link):
+                host.store.shared.keep(left)
+                return
             self._set(host, link, sharing.original)
         host.store.shared.forget(self.kind, self.card)
 
+    def _must_stay(self, host: Host, link: Link) -> bool:
+        """Tell whether to put it back is for a later last user, because others would lose the network meanwhile."""
+        address = pci.function_of(link.name) if self.kind == SWITCH else None
+        if address is None or pci.driver_of(address) not in RESETTING:
+            return False
+        return bool(inventory.look(link, (), self.uuid, host.netlink, host.store).users)
+
+    def _is_idle(self, host: Host) -> bool:
+        """Tell whether there is no embedded switch now: neither VFs nor guests on stations, this guest's own too."""
+        stations = host.store.shared.find(OFFLOAD, self.card)
+        virtual = ":" in self.card and pci.counts(PciAddress.parse(self.card))[1]
+        return self.kind == SWITCH and not virtual and not (stations and stations.users)
+
     def _must_read(self, host: Host, link: Link) -> str:
         found = self._read(host, link)
+        if found is None and self._is_idle(host):
+            return ""
         if found is None:
             raise KernelError(
                 f"{self.nic} has no {self.kind} that could be set",
@@ -136,8 +165,9 @@ def disagree(nic: str, sharing: Sharing, uuid: str) -> TakenError:
     what = "embedded switch" if sharing.kind == SWITCH else sharing.kind
     # One that runs may need it for an interface that it has already.
     holder = sharing.another(uuid) or sharing.another("")
+    mode = f"in {sharing.value}" if sharing.original else f"to be in {sharing.value}, once there is one,"
     return TakenError(
-        f"the {what} of {nic} is in {sharing.value} for guest '{holder}'",
+        f"the {what} of {nic} is {mode} for guest '{holder}'",
         "ask for the mode that fits, or stop that guest",
     )
 

@@ -192,8 +192,13 @@ def _plan(options: argparse.Namespace) -> int:
     with guests.open_host(Store()) as host:
         plan = guests.look(guest, host)
     if options.json:
-        interfaces = [vars(use) for use in plan.uses]
-        found = {"guest": guest.name, "interfaces": interfaces, "operations": plan.records(), "remarks": plan.remarks}
+        found = {
+            "guest": guest.name,
+            "complete": not plan.made_first,
+            "interfaces": [vars(use) for use in plan.uses],
+            "operations": plan.records(),
+            "remarks": plan.remarks,
+        }
         print(json.dumps(found, indent=2))
     else:
         lines = [operation.describe() for operation in plan.operations]

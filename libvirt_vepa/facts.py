@@ -11,7 +11,7 @@ from pathlib import Path
 from libvirt_vepa import definitions, inventory, pci, sysfs
 from libvirt_vepa.errors import HostError
 from libvirt_vepa.inventory import Card
-from libvirt_vepa.model import Guest, HostInterface
+from libvirt_vepa.model import Guest, HostInterface, HostType
 from libvirt_vepa.netlink import Link, Netlink
 from libvirt_vepa.state import Lease, Store
 
@@ -92,7 +92,9 @@ def observe(
     What a `running` guest holds already is in use, as any other's is.
     """
     own_uuid = "" if running else guest.uuid
-    nics = {host.device: _nic(host, own_uuid, netlink, store) for host in named.values()}
+    hosts = tuple(named.values())
+    kinds = {each.device: {host.type for host in hosts if host.device == each.device} for each in hosts}
+    nics = {device: _nic(device, types, own_uuid, netlink, store) for device, types in kinds.items()}
     bridges = {host.bridge: netlink.find(host.bridge) for host in named.values() if host.bridge}
     journal = store.load(guest.uuid) if guest.uuid else None
     own = {use.device for use in journal.uses} if journal and not running else set()
@@ -107,12 +109,12 @@ def observe(
     )
 
 
-def _nic(host: HostInterface, but_by: str, netlink: Netlink, store: Store) -> Nic | None:
-    link = netlink.find(host.device)
+def _nic(device: str, kinds: set[HostType], but_by: str, netlink: Netlink, store: Store) -> Nic | None:
+    link = netlink.find(device)
     if link is None:
         return None
-    card = inventory.look(link, host.type, but_by, netlink, store)
-    return Nic(link, netlink.at(link.master), _passthru(host.device, netlink), card)
+    card = inventory.look(link, kinds, but_by, netlink, store)
+    return Nic(link, netlink.at(link.master), _passthru(device, netlink), card)
 
 
 def _passthru(device: str, netlink: Netlink) -> str:

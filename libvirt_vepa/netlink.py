@@ -66,11 +66,12 @@ class Netlink:
         found = (self.at(index) for index in indexes)
         return tuple(link for link in found if link and links.is_nic(link) and not pci.is_vf_device(link.name))
 
-    def has_address(self, link: Link) -> bool:
-        """Tell whether the host itself has an IP address there; that of IPv6 on every link does not count."""
-        with told(f"read the addresses of {link.name}"):
-            found = tuple(self._route.addr("dump", match={"index": link.index}))
-        return any(each["family"] != socket.AF_INET6 or each["scope"] != RT_SCOPE_LINK for each in found)
+    def with_addresses(self) -> frozenset[int]:
+        """Return the indexes of devices at which the host has an IP address; that of IPv6 on every link is none."""
+        with told("read the addresses of this host"):
+            found = tuple(self._route.addr("dump"))
+        own = (each for each in found if each["family"] != socket.AF_INET6 or each["scope"] != RT_SCOPE_LINK)
+        return frozenset(each["index"] for each in own)
 
     def set_up(self, link: Link) -> None:
         """Put a device up."""

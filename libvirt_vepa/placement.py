@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from libvirt_vepa.cards import OFFLOAD, ON, SWITCH, AwaitStation, MakeVfs, Share, disagree
+from libvirt_vepa.cards import OFFLOAD, ON, RESETTING, SWITCH, AwaitStation, MakeVfs, Share, disagree
 from libvirt_vepa.errors import HostError, TakenError
 from libvirt_vepa.facts import Nic
 from libvirt_vepa.inventory import VF, Function
@@ -15,12 +15,11 @@ from libvirt_vepa.siblings import HearNoSiblings, KnowSiblings
 from libvirt_vepa.virtual import SetVf, SetVfMac, SetVfMtu, SetVfVlan, plain
 
 VEB, VEPA = "veb", "vepa"
-# Drivers that reset the whole NIC, and with it all VFs, when its switch gets another mode (i40e_ndo_bridge_setlink).
-RESETTING = frozenset({"i40e"})
 # As many holders as a message names.
 MOST_NAMED = 16
-# MAC, then spoof check, as Intel's cards need it; the higher rate before the lower.
-ORDER = ("spoofchk", "trust", "state", "max_tx_rate", "min_tx_rate")
+# MAC, then spoof check, as Intel's cards need it.
+ORDER = ("spoofchk", "trust", "state")
+RATES = ("max_tx_rate", "min_tx_rate")
 
 
 def switch_for(mode: Mode) -> str:
@@ -31,10 +30,13 @@ def switch_for(mode: Mode) -> str:
 # -- the embedded switch
 
 
-def switch(guest: Guest, nic: Nic, value: str) -> Iterator[Operation]:
-    """Yield what has the embedded switch in a mode. Raises HostError or TakenError where that cannot be."""
+def switch(guest: Guest, nic: Nic, value: str) -> Iterator[Share]:
+    """Yield what has the embedded switch in a mode. Raises HostError or TakenError where that cannot be.
+
+    Where there is no switch yet, most drivers do not say whether they can set it.
+    """
     card, name = nic.card, nic.link.name
-    if card.switch_mode is None:
+    if card.switch_mode is None and card.in_use:
         if value == VEB:
             return
         raise HostError(
@@ -44,19 +46,22 @@ def switch(guest: Guest, nic: Nic, value: str) -> Iterator[Operation]:
     sharing = card.shared.get(SWITCH)
     if sharing and sharing.value != value and sharing.users:
         raise disagree(name, sharing, guest.uuid)
-    used = [_holder(function) for function in card.functions if function.holder or function.obstacle]
-    if card.driver in RESETTING and card.switch_mode != value and used:
+    if card.driver in RESETTING and card.switch_mode != value and card.users:
         raise HostError(
             f"driver {card.driver} resets NIC {name} to set its embedded switch to {value.upper()}, "
-            f"and its VFs are in use: {_listed(used)}",
+            f"and others use it: {_listed(card.users)}",
             f"stop those guests first, or set it beforehand with 'bridge link set dev {name} hwmode {value}'",
         )
     yield Share(SWITCH, name, nic.key, value, guest.uuid, guest.name)
 
 
 def beside(guest: Guest, nic: Nic, mode: Mode) -> Iterator[Operation]:
-    """Yield what a macvtap on the NIC itself needs of an embedded switch that is in use (kernel commit 2469ffd)."""
-    if mode is not Mode.BRIDGE and nic.card.functions and nic.card.switch_mode is not None:
+    """Yield what a macvtap on the NIC itself needs of an embedded switch (kernel commit 2469ffd), also of a later one.
+
+    It can be had beside a switch whose driver has no control of it.
+    """
+    without_control = nic.card.in_use and nic.card.switch_mode is None
+    if mode is not Mode.BRIDGE and (nic.card.in_use or nic.card.total) and not without_control:
         yield from switch(guest, nic, VEPA)
 
 
@@ -80,17 +85,17 @@ def station(guest: Guest, request: Request, nic: Nic, mode: Mode) -> Iterator[Op
     """Yield what follows once the macvtap is up: the embedded switch comes into being with the first station."""
     yield AwaitStation(request.device, nic.link.name, str(request.mac))
     if mode is not Mode.BRIDGE:
-        if nic.card.switch_mode is None:
-            yield Share(SWITCH, nic.link.name, nic.key, VEPA, guest.uuid, guest.name)
-        else:
-            yield from switch(guest, nic, VEPA)
+        yield from switch(guest, nic, VEPA)
 
 
 # -- SR-IOV
 
 
-def missing(host: HostInterface, nic: Nic) -> MakeVfs | None:
-    """Return what makes the VFs that a definition wants and that are not there; HostError where that cannot be."""
+def missing(host: HostInterface, nic: Nic, made: MakeVfs | None) -> MakeVfs | None:
+    """Return what makes the VFs that a definition wants and that are not there; HostError where that cannot be.
+
+    `made` are those that another interface of the guest has made already.
+    """
     card, name = nic.card, nic.link.name
     if card.eswitch != "legacy":
         remedy = f"'devlink dev eswitch set pci/{card.address} mode legacy', or define the VFs' representors"
@@ -99,8 +104,8 @@ def missing(host: HostInterface, nic: Nic) -> MakeVfs | None:
         raise HostError(
             f"NIC {name} has no SR-IOV", f"define '{host.name}' with <type>ethernet</type>, or see its firmware"
         )
-    if card.functions:
-        return None
+    if card.functions or made:
+        return made
     if host.vf_count is None:
         remedy = f"give {card.address} some by its sriov_numvfs, or write <vf count='{card.total}'/> into '{host.name}'"
         raise HostError(f"NIC {name} has no VFs now", remedy)
@@ -111,12 +116,30 @@ def missing(host: HostInterface, nic: Nic) -> MakeVfs | None:
     return MakeVfs(name, str(card.address), host.vf_count, host.name)
 
 
+def promise(request: Request, host: HostInterface, made: MakeVfs, promised: Collection[int]) -> int:
+    """Return the number of the first VF, of those that will be made, that is none of those `promised` already.
+
+    Raises HostError, and XmlError, for all that can be known to be refused once they are there.
+    """
+    wanted(request, host)
+    first, last = host.vf_range or (0, made.count - 1)
+    allowed = range(first, min(last + 1, made.count))
+    for number in allowed:
+        if number not in promised:
+            return number
+    if not allowed:
+        what = f"NIC {made.nic} will have {made.count} VFs, and none of VFs {first} to {last}"
+        raise HostError(what, f"change the range or the count of '{host.name}'")
+    what = f"this guest asks for more VFs than the {len(allowed)} that '{host.name}' gives of NIC {made.nic}"
+    raise HostError(what, "change its range or its count, or ask for fewer")
+
+
 def pick(host: HostInterface, nic: Nic, taken: Collection[str]) -> Function:
     """Return the first VF by PCI order that is free and not among those `taken` already. Raises TakenError."""
     ordered = sorted(nic.card.functions, key=lambda each: each.address)
     allowed = [each for each in ordered if host.vf_range is None or _within(each.number, host.vf_range)]
     for function in allowed:
-        if not function.holder and not function.obstacle and str(function.address) not in taken:
+        if not function.user and str(function.address) not in taken:
             return function
     if host.vf_range and not allowed:
         numbers = " to ".join(map(str, host.vf_range))
@@ -127,17 +150,25 @@ def pick(host: HostInterface, nic: Nic, taken: Collection[str]) -> Function:
     )
 
 
+def untagged(host: HostInterface) -> None:
+    """Raise HostError where a definition's VLAN would not hold for a tap, whose frames go by way of a bridge."""
+    if host.vf.vlan is not None:
+        raise HostError(
+            f"'{host.name}' is in VLAN {host.vf.vlan} by its VFs, and a tap is on none",
+            "ask for <type>macvtap</type>, or define the NIC under another name without <vlan>",
+        )
+
+
 def _within(number: int, span: tuple[int, int]) -> bool:
     first, last = span
     return first <= number <= last
 
 
 def _holder(function: Function) -> str:
-    who = f"guest '{function.holder.guest}'" if function.holder else function.obstacle or "this guest"
-    return f"VF {function.number}: {who}"
+    return f"VF {function.number}: {function.user or 'this guest'}"
 
 
-def _listed(texts: list[str]) -> str:
+def _listed(texts: Sequence[str]) -> str:
     more = f", and {len(texts) - MOST_NAMED} more" if len(texts) > MOST_NAMED else ""
     return ", ".join(texts[:MOST_NAMED]) + more
 
@@ -160,20 +191,23 @@ def virtual(guest: Guest, request: Request, host: HostInterface, nic: Nic, funct
 def _check(request: Request, nic: Nic, function: Function) -> None:
     others = (each for each in nic.card.functions if each.number != function.number and each.said)
     for other in others:
-        if other.said and other.said.mac == request.mac and (other.holder or other.obstacle):
+        if other.said and other.said.mac == request.mac and other.user:
             raise TakenError(f"{request.mac} is the MAC of {_holder(other)}", "give the guest another MAC")
 
 
 def wanted(request: Request, host: HostInterface) -> VfSettings:
     """Return what a VF is to be set to: what the request says, then its <bandwidth>, then the definition.
 
-    Raises XmlError where these do not go together.
+    Raises XmlError or HostError where these do not go together.
     """
     bandwidth = VfSettings()
     if request.outbound is not None:
         # From kilobytes to whole megabits, and no less than the one that is no "no limit".
         bandwidth = VfSettings(max_tx_rate=max(1, request.outbound * 8 // 1000))
-    return request.vf.over(bandwidth).over(host.vf).checked()
+    found = request.vf.over(bandwidth).over(host.vf).checked()
+    if found.vlan is None and (found.qos is not None or found.proto is not None):
+        raise HostError("qos and proto are a VLAN's, and none is asked for", "write <vlan><tag id='…'/></vlan> too")
+    return found
 
 
 def settings(which: tuple[str, int, str], asked: VfSettings, now: VfSettings) -> Iterator[Operation]:
@@ -184,15 +218,19 @@ def settings(which: tuple[str, int, str], asked: VfSettings, now: VfSettings) ->
         had = now.vlan or 0, now.qos or 0, before.value
         if vlan != had:
             yield SetVfVlan(*which, *vlan, *had)
-    elif asked.qos is not None or asked.proto is not None:
-        raise HostError("qos and proto are a VLAN's, and none is asked for", "write <vlan><tag id='…'/></vlan> too")
-    for setting in ORDER:
+    for setting in (*ORDER, *_rates(asked, now)):
         value, before_value = plain(asked, setting), plain(now, setting)
         if value is None or value == before_value:
             continue
         if before_value is None:
             raise HostError(f"the driver of NIC {which[0]} does not tell {setting} of a VF", "leave it out")
         yield SetVf(*which, setting, value, before_value)
+
+
+def _rates(asked: VfSettings, now: VfSettings) -> Iterable[str]:
+    """Return in which order the rates are set: the lower one is never above the higher, nor on the way back."""
+    most, least = asked.max_tx_rate, now.min_tx_rate
+    return reversed(RATES) if most and least and least > most else RATES
 
 
 def filters(request: Request, nic: Nic, function: Function, mode: Mode) -> Iterator[Operation]:
@@ -205,12 +243,17 @@ def filters(request: Request, nic: Nic, function: Function, mode: Mode) -> Itera
 
 def remarks(request: Request, host: HostInterface, nic: Nic, mode: Mode, function: Function) -> Iterator[str]:
     """Yield what an administrator should know: the filters stand on the spoof check of the other VFs."""
+    count = len(nic.card.functions)
+    if host.vf_count is not None and count < host.vf_count:
+        what = f"NIC {nic.link.name} has {count} VFs instead of the {host.vf_count} of '{host.name}'"
+        yield f"{what}, because VFs are made only where there are none"
     if mode is Mode.BRIDGE:
         return
     now = function.said.settings if function.said else UNSET
     if wanted(request, host).over(now).spoofchk is False:
         yield f"the spoof check of VF {function.number} of NIC {nic.link.name} is off: its guest can pass for another"
     for other in nic.card.functions:
-        used = other.holder or other.obstacle
-        if other.number != function.number and used and other.said and other.said.settings.spoofchk is False:
+        if other.number == function.number or not other.user or not other.said:
+            continue
+        if other.said.settings.spoofchk is False:
             yield f"the spoof check of NIC {nic.link.name} is off at {_holder(other)}: it can pass for another"

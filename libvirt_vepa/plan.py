@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from libvirt_vepa import placement
-from libvirt_vepa.cards import MakeVfs, Share
+from libvirt_vepa.cards import MakeVfs
+from libvirt_vepa.draft import Draft
 from libvirt_vepa.errors import HostError, TakenError, XmlError
 from libvirt_vepa.facts import Facts, Nic
-from libvirt_vepa.inventory import VF
 from libvirt_vepa.journal import INTERFACES, Record, Use
 from libvirt_vepa.model import Guest, GuestType, HostInterface, HostType, Mode, Request
 from libvirt_vepa.netlink import Link
@@ -64,39 +64,12 @@ class Plan:
         return {**operation.record(), **({INTERFACES: list(aliases)} if aliases else {})}
 
 
-class _Draft:
-    """A plan while it is made."""
-
-    def __init__(self, guest: Guest, facts: Facts) -> None:
-        self.guest, self.facts = guest, facts
-        self.steps: dict[Operation, tuple[str, ...]] = {}
-        self.uses: list[Use] = []
-        self.remarks: list[str] = []
-
-    @property
-    def leased(self) -> set[str]:
-        """The VFs that the interfaces before this one get."""
-        return {step.key for step in self.steps if isinstance(step, TakeLease) and step.kind == VF}
-
-    def add(self, operation: Operation, alias: str) -> None:
-        """Take a step once, whoever needs it; raises HostError where two interfaces of the guest need it otherwise."""
-        if isinstance(operation, Share):
-            self._check(operation)
-        self.steps[operation] = tuple(dict.fromkeys((*self.steps.get(operation, ()), alias)))
-
-    def _check(self, wanted: Share) -> None:
-        for other in self.steps:
-            if isinstance(other, Share) and (other.kind, other.nic) == (wanted.kind, wanted.nic) and other != wanted:
-                what = f"another interface of this guest needs {other.kind} {other.value} of NIC {other.nic}"
-                raise HostError(f"{what}, and this one {wanted.value}", "ask for modes that fit")
-
-
 def make(guest: Guest, facts: Facts) -> Plan:
     """Return the plan for a guest.
 
     Raises HostError, TakenError or XmlError, with the interface named, where the host cannot give what is asked.
     """
-    draft = _Draft(guest, facts)
+    draft = Draft(guest, facts)
     for request in guest.requests:
         try:
             if any(other.device == request.device for other in draft.uses):
@@ -124,7 +97,7 @@ def _use(request: Request, facts: Facts) -> Use:
     return Use(request.alias, host.name, request.device, host.device, nic.key if nic else host.device, mode.value)
 
 
-def _operations(request: Request, use: Use, draft: _Draft) -> Iterator[Operation]:
+def _operations(request: Request, use: Use, draft: Draft) -> Iterator[Operation]:
     guest, facts = draft.guest, draft.facts
     host = facts.definitions[request.name]
     nic = _nic(host, facts)
@@ -134,6 +107,7 @@ def _operations(request: Request, use: Use, draft: _Draft) -> Iterator[Operation
     yield TakeLease("device", request.device, guest.uuid, guest.name)
     yield SetUp(nic.link.name, nic.key)
     if request.type is GuestType.TAP:
+        placement.untagged(host)
         yield from _tap(request, _bridge(host, nic, facts))
     elif host.type is HostType.SRIOV:
         yield from _on_vf(request, host, nic, Mode(use.mode), draft)
@@ -156,14 +130,19 @@ def _on_nic(guest: Guest, request: Request, host: HostInterface, nic: Nic, mode:
         yield from placement.station(guest, request, nic, mode)
 
 
-def _on_vf(request: Request, host: HostInterface, nic: Nic, mode: Mode, draft: _Draft) -> Iterator[Operation]:
-    first = placement.missing(host, nic)
+def _on_vf(request: Request, host: HostInterface, nic: Nic, mode: Mode, draft: Draft) -> Iterator[Operation]:
+    switch = placement.switch(draft.guest, nic, placement.switch_for(mode))
+    first = placement.missing(host, nic, draft.made(nic))
     if first:
+        for share in switch:
+            draft.agree(share)
+        promised = draft.promised.setdefault(nic.key, [])
+        promised.append(placement.promise(request, host, first, promised))
         yield first
         return
     function = placement.pick(host, nic, draft.leased)
     draft.remarks += placement.remarks(request, host, nic, mode, function)
-    yield from placement.switch(draft.guest, nic, placement.switch_for(mode))
+    yield from switch
     yield from placement.virtual(draft.guest, request, host, nic, function)
     yield from placement.filters(request, nic, function, mode)
     yield from _macvtap(request, str(function.address), "passthru")

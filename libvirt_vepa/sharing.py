@@ -15,6 +15,8 @@ from libvirt_vepa import kept
 from libvirt_vepa.errors import StateError
 
 ENDING = ".json"
+# What guests share of a NIC: its embedded switch, and whether it forwards to macvtaps by itself.
+SWITCH, OFFLOAD = "hwmode", "l2-fwd-offload"
 
 
 @dataclass(frozen=True)

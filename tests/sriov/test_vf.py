@@ -32,6 +32,8 @@ def test_what_a_guest_changes_of_a_card(lan: Place) -> None:
     (remark,) = lan.begin(some)
     assert "spoof check of VF 0 of NIC card1 is off" in remark
     guests.check(some, lan.host)
+    # What it has is free for itself, were it started again.
+    assert leased(lan, some) == 0
     said = lan.vf(0)
     assert said["address"] == mac(2)
     assert said["vlan_list"] == [{"vlan": 42, "qos": 3}]

@@ -124,16 +124,87 @@ def test_no_vf_is_free():
 def test_vfs_are_made_only_from_zero_and_only_as_many_as_there_can_be():
     host = replace(LAN, vf_count=4)
     made = make(card(), host=host)
-    assert made.made_first == (MakeVfs("eth0", str(PF), 4, "lan"),)
+    assert made.made_first == (MakeVfs("eth0", str(PF), 4, "lan"),) and not taken(made)
     assert taken(make(card(function(0)), host=host)) == [str(at(0))]
     assert refused(card(), host=replace(LAN, vf_count=8)).startswith("NIC eth0 can have 7 VFs, not 8; ")
     assert refused(card()).startswith("NIC eth0 has no VFs now; give 0000:01:00.0 some")
+
+
+SECOND = MacAddress.parse("52:54:00:aa:bb:cd")
+FOUR = replace(LAN, vf_count=4)
+
+
+def test_two_definitions_that_make_vfs_of_one_nic():
+    """The first one makes them, and for the second there are VFs, also where it would make none."""
+    for count in (2, None):
+        facts = Facts(
+            {"lan": FOUR, "dmz": replace(LAN, name="dmz", vf_count=count)},
+            {"eth0": Nic(link("eth0"), None, "", card(mode=None))},
+            *({}, {}, {}, {}),
+        )
+        some = request(), replace(request(mac=SECOND), name="dmz")
+        assert plan.make(Guest("web", UUID, some), facts).made_first == (MakeVfs("eth0", str(PF), 4, "lan"),)
+
+
+@pytest.mark.parametrize("mode", [None, "veb"], ids=["a switch that tells no mode yet", "one that tells"])
+@pytest.mark.parametrize(
+    ("host", "asked", "kind", "said"),
+    [
+        (replace(FOUR, vf_range=(4, 6)), [{}], HostError, "NIC eth0 will have 4 VFs, and none of VFs 4 to 6; change"),
+        (
+            replace(FOUR, vf_range=(3, 6)),
+            [{}, {"mac": SECOND}],
+            HostError,
+            "this guest asks for more VFs than the 1 that 'lan' gives of NIC eth0; change its range or its count, or",
+        ),
+        (FOUR, [{"vf": VfSettings(qos=3)}], HostError, "qos and proto are a VLAN's, and none is asked for; "),
+        (
+            replace(FOUR, vf=VfSettings(max_tx_rate=5)),
+            [{"vf": VfSettings(min_tx_rate=10)}],
+            XmlError,
+            "min_tx_rate 10 is above max_tx_rate 5; ",
+        ),
+        (
+            FOUR,
+            [{"mode": Mode.VEPA}, {"mac": SECOND}],
+            HostError,
+            "another interface of this guest needs hwmode vepa of NIC eth0, and this one veb; ",
+        ),
+    ],
+    ids=["range", "too few", "no vlan", "rates", "both modes"],
+)
+def test_what_is_refused_before_vfs_are_made(mode, host, asked, kind, said):
+    some = [request(**each) for each in asked]
+    assert refused(card(mode=mode), *some, host=host, kind=kind).startswith(said)
+
+
+def test_a_guest_gets_as_many_vfs_as_will_be_made():
+    assert make(card(mode=None), request(), request(mac=SECOND), host=replace(LAN, vf_count=2)).made_first
+
+
+def test_the_definitions_count_where_there_are_vfs_already():
+    said = "NIC eth0 has 2 VFs instead of the 4 of 'lan', because VFs are made only where there are none"
+    for mode in Mode:
+        assert make(card(function(0), function(1)), request(mode), host=FOUR).remarks == (said,)
+    assert make(card(*map(function, range(5))), host=FOUR).remarks == ()
+
+
+def test_a_definitions_vlan_is_nothing_for_a_tap():
+    bridged = Nic(replace(link("eth0"), port_of="bridge"), link("br0"), "", card(function(0)))
+    host, tap = replace(LAN, vf=VfSettings(vlan=42)), replace(request(), type=GuestType.TAP)
+    with pytest.raises(HostError) as error:
+        plan.make(Guest("web", UUID, (tap,)), Facts({"lan": host}, {"eth0": bridged}, {}, {}, {}, {}))
+    assert str(error.value).partition(": ")[2] == (
+        "'lan' is in VLAN 42 by its VFs, and a tap is on none; "
+        "ask for <type>macvtap</type>, or define the NIC under another name without <vlan>"
+    )
 
 
 @pytest.mark.parametrize(
     ("seen", "said"),
     [
         (Card("veth"), "NIC eth0 has no SR-IOV; "),
+        (card(mode=None, eswitch="switchdev"), "NIC eth0 is in eswitch mode switchdev, "),
         (card(function(0), eswitch="switchdev"), "NIC eth0 is in eswitch mode switchdev, "),
     ],
 )
@@ -153,6 +224,23 @@ def test_settings_are_set_in_the_order_that_cards_need():
         SetVf("eth0", 0, str(at(0)), "max_tx_rate", 100, 0),
         SetVf("eth0", 0, str(at(0)), "min_tx_rate", 10, 0),
     ]
+
+
+@pytest.mark.parametrize("now", [(0, 0), (0, 50), (10, 20), (100, 200), (50, 0), (1, 1000)])
+@pytest.mark.parametrize("asked", [(0, 0), (10, 20), (30, 30), (200, 1000), (5, 0), (0, 7), (None, 40), (30, None)])
+def test_the_lower_rate_is_never_above_the_higher(now, asked):
+    """After any step, which is the way back too; a rate of 0 is no limit."""
+    rates = dict(zip(("min_tx_rate", "max_tx_rate"), now, strict=True))
+    steps = [
+        step
+        for step in make(
+            card(function(0, **rates)), request(vf=VfSettings(min_tx_rate=asked[0], max_tx_rate=asked[1]))
+        ).operations
+        if isinstance(step, SetVf)
+    ]
+    for step in steps[:-1]:
+        rates[step.setting] = step.value
+        assert rates["min_tx_rate"] <= (rates["max_tx_rate"] or 2**32), f"{step} of {steps}"
 
 
 def test_what_is_as_it_should_be_is_left_alone():
@@ -203,6 +291,20 @@ def test_the_other_mode_is_refused_with_the_holders_name():
     assert refused(mine, request(Mode.BRIDGE), kind=TakenError) == said.replace("'b'", "'web'")
 
 
+def test_the_other_mode_is_refused_before_vfs_are_made():
+    """Which is known from those who need it now, whether there is a switch now or not."""
+    later = {"hwmode": Sharing("hwmode", str(PF), "", "vepa", {OTHER: "b"})}
+    seen = card(mode=None, shared=later)
+    said = "the embedded switch of eth0 is to be in vepa, once there is one, for guest 'b'; ask for the mode that fits"
+    assert refused(seen, request(Mode.BRIDGE), host=FOUR, kind=TakenError).startswith(said)
+    assert make(seen, request(Mode.VEPA), host=FOUR).made_first
+    veb = card(mode=None, shared={"hwmode": Sharing("hwmode", str(PF), "vepa", "veb", {OTHER: "b"})})
+    for kind in (HostType.ETHERNET, HostType.VMDQ):
+        host, offload = replace(LAN, type=kind), Feature(on=False, fixed=False)
+        said = refused(replace(veb, offload=offload), request(Mode.VEPA), host=host, kind=TakenError)
+        assert "is in veb for guest 'b'; " in said
+
+
 def test_one_guest_cannot_need_both_modes():
     other = MacAddress.parse("52:54:00:aa:bb:cd")
     said = refused(card(function(0), function(1)), request(Mode.VEPA), request(Mode.BRIDGE, mac=other))
@@ -221,8 +323,13 @@ def test_a_driver_that_resets_the_nic_is_not_switched_while_vfs_are_in_use():
     used = function(1, obstacle="driver vfio-pci")
     said = refused(card(function(0), used, driver="i40e"), request(Mode.VEPA))
     assert said.startswith(
-        "driver i40e resets NIC eth0 to set its embedded switch to VEPA, and its VFs are in use: VF 1: "
+        "driver i40e resets NIC eth0 to set its embedded switch to VEPA, and others use it: VF 1: driver vfio-pci; "
     )
+    stations = {"l2-fwd-offload": Sharing("l2-fwd-offload", str(PF), "off", "on", {OTHER: "b"})}
+    station = card(driver="i40e", offload=Feature(on=True, fixed=False), shared=stations)
+    for kind in HostType:
+        host = replace(LAN, type=kind, vf_count=2 if kind is HostType.SRIOV else None)
+        assert "others use it: VMDq: guest 'b'; " in refused(station, request(Mode.VEPA), host=host)
     assert make(card(function(0), used, driver="i40e", mode="vepa"), request(Mode.VEPA))
     assert make(card(function(0), driver="i40e"), request(Mode.VEPA))
     assert make(card(function(0), used), request(Mode.VEPA))
@@ -235,7 +342,10 @@ def test_a_driver_that_resets_the_nic_is_not_switched_while_vfs_are_in_use():
         (card(function(0)), Mode.PEPA, True),
         (card(function(0)), Mode.BRIDGE, False),
         (card(function(0), mode=None), Mode.VEPA, False),
-        (card(), Mode.VEPA, False),
+        (card(), Mode.VEPA, True),
+        (card(mode=None), Mode.VEPA, True),
+        (card(mode=None), Mode.BRIDGE, False),
+        (replace(card(mode=None), total=0), Mode.VEPA, False),
     ],
 )
 def test_a_macvtap_on_the_nic_itself_above_an_embedded_switch(seen, mode, shared):
@@ -254,6 +364,28 @@ def test_vmdq(mode):
     macvtap = made.index(CreateMacvtap(DEVICE, "eth0", str(MAC), mode.kernel, None, str(PF)))
     assert made[macvtap - 1] == Share("l2-fwd-offload", "eth0", str(PF), "on", UUID, "web")
     assert list(made[made.index(SetUp(DEVICE)) + 2 :]) == [AwaitStation(DEVICE, "eth0", str(MAC)), *switch]
+
+
+def test_what_a_station_needs_of_the_switch_is_done_last():
+    """A macvtap beside it may have asked for the same before there was a switch."""
+    named = {"lan": replace(LAN, type=HostType.ETHERNET), "dmz": replace(LAN, name="dmz", type=HostType.VMDQ)}
+    nic = Nic(link("eth0"), None, "", card(mode=None, offload=Feature(on=False, fixed=False)))
+    some = request(Mode.VEPA), replace(request(Mode.VEPA, mac=SECOND), name="dmz")
+    made = plan.make(Guest("web", UUID, some), Facts(named, {"eth0": nic}, {}, {}, {}, {}))
+    share = Share("hwmode", "eth0", str(PF), "vepa", UUID, "web")
+    assert made.operations[-1] == share and made.operations.count(share) == 1
+    assert made.interfaces[share] == tuple(each.alias for each in some)
+
+
+def test_a_switch_that_is_in_use_and_cannot_be_set_is_nothing_for_vmdq():
+    offload = Feature(on=True, fixed=False)
+    stations = {"l2-fwd-offload": Sharing("l2-fwd-offload", str(PF), "off", "on", {OTHER: "b"})}
+    host = replace(LAN, type=HostType.VMDQ)
+    with_vfs = card(function(0), mode=None, offload=offload)
+    for seen in (with_vfs, card(mode=None, offload=offload, shared=stations)):
+        assert refused(seen, request(Mode.PEPA), host=host).startswith("driver ixgbe of NIC eth0 cannot set its")
+        assert make(seen, request(Mode.BRIDGE), host=host)
+    assert make(card(mode=None, offload=offload), request(Mode.VEPA), host=host)
 
 
 def test_vmdq_that_is_on_for_good_is_not_touched():

@@ -1,0 +1,84 @@
+"""The embedded switch before there is one, where its driver cannot set it, and where to set it harms others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from libvirt_vepa import cards, guests
+from libvirt_vepa.cards import MakeVfs
+from libvirt_vepa.errors import KernelError
+from libvirt_vepa.model import Mode
+from tests.lab.network import Nic
+from tests.lab.shell import run
+from tests.sriov.lent import hwmode, parameter
+from tests.sriov.lives import Place, guest, place
+
+BESIDE, VF, VMDQ = "ethernet", "sr-iov", "vmdq"
+
+
+@pytest.fixture
+def bare(card: Nic, tmp_path: Path) -> Iterator[Place]:
+    """The first card without VFs, under a name for each type."""
+    with place(card, tmp_path) as found:
+        for kind in (BESIDE, VMDQ):
+            found.define("", kind, kind=kind)
+        found.define("<vf count='2'/>", VF)
+        yield found
+
+
+def test_a_macvtap_that_was_there_before_the_switch(bare: Place) -> None:
+    beside, one = guest(1, name=BESIDE), guest(2, name=VF)
+    assert bare.seen()["hwmode"] is None
+    bare.begin(beside)
+    guests.check(beside, bare.host)
+    for begin in (True, False):
+        said = bare.refused(guest(3, Mode.BRIDGE, name=VF), begin)
+        assert "embedded switch of card0 is to be in vepa, once there is one, for guest 'g1'; " in said
+    assert not bare.functions()
+    bare.begin(one)
+    assert len(bare.functions()) == 2 and hwmode("card0") == "VEPA"
+    assert "is in vepa for guest" in bare.refused(guest(3, Mode.BRIDGE, name=VF))
+    assert not bare.end(one)
+    guests.check(beside, bare.host)
+    assert not bare.end(beside)
+    assert hwmode("card0") == "VEB" and not bare.files()
+
+
+def test_a_macvtap_alone_leaves_no_trace_of_a_switch(bare: Place) -> None:
+    before, beside = bare.seen(), guest(1, name=BESIDE)
+    bare.begin(beside)
+    assert not bare.end(beside)
+    assert bare.seen() == before
+
+
+def test_vfs_that_could_not_be_made_are_nobodys(bare: Place) -> None:
+    with pytest.raises(KernelError, match=r"cannot give .* 8 VFs"):
+        MakeVfs("card0", str(bare.address), 8, VF).apply(bare.host)
+    assert not list(bare.root.glob("state/shared/*"))
+
+
+def test_a_station_in_a_switch_without_control(bare: Place) -> None:
+    first = guest(1, Mode.BRIDGE, name=VMDQ)
+    with parameter("nohwmode", "Y"):
+        bare.begin(first)
+        for begin in (True, False):
+            said = bare.refused(guest(2, name=VMDQ), begin)
+            assert said.startswith("HostError: ") and "driver igb of NIC card0 cannot set its embedded switch" in said
+        assert not bare.end(first)
+
+
+def test_a_reset_waits_until_nobody_else_is_harmed(lan: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with i40e: whoever is the last one while others use the card leaves the switch as it is to a later one."""
+    before, stranger = lan.seen(), lan.functions()[6].device or ""
+    monkeypatch.setattr(cards, "RESETTING", frozenset({"igb"}))
+    lan.begin(guest(1))
+    run("ip", "address", "add", "192.0.2.1/24", "dev", stranger)
+    assert not lan.end(guest(1))
+    assert hwmode("card1") == "VEPA" and lan.files() == [f"state/shared/hwmode-{lan.address}.json"]
+    lan.begin(guest(2))
+    run("ip", "address", "flush", "dev", stranger)
+    assert not lan.end(guest(2))
+    assert lan.seen() == before
