@@ -147,7 +147,7 @@ def test_plan_says_what_a_start_would_do_and_does_nothing(guest: Guest, form: st
         f"create macvtap {guest.device} on eth1: mode vepa, MAC {MAC}",
     ]
     found = json.loads(data.stdout)
-    assert found["guest"] == "lab1" and len(found["operations"]) == len(lines)
+    assert found["guest"] == "lab1" and found["complete"] is True and len(found["operations"]) == len(lines)
     assert found["interfaces"][0]["device"] == guest.device
     # A start does just that: the journal holds the plan.
     assert call("prepare", stored(guest)).returncode == 0

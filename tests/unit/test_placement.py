@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from libvirt_vepa import placement, plan
+from libvirt_vepa import cli, guests, placement, plan
 from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.cards import AwaitStation, MakeVfs, Share
 from libvirt_vepa.errors import HostError, TakenError, XmlError
@@ -132,6 +132,14 @@ def test_vfs_are_made_only_from_zero_and_only_as_many_as_there_can_be():
 
 SECOND = MacAddress.parse("52:54:00:aa:bb:cd")
 FOUR = replace(LAN, vf_count=4)
+
+
+@pytest.mark.parametrize("seen", [card(), card(function(0))], ids=["no VFs yet", "VFs"])
+def test_the_command_says_whether_a_plan_is_complete(seen, tmp_path, monkeypatch, capsys):
+    (tmp_path / "web.xml").write_text(f"<domain type='kvm'><name>web</name><uuid>{UUID}</uuid></domain>")
+    monkeypatch.setattr(guests, "look", lambda _guest, _host: make(seen, host=FOUR))
+    assert cli.main(["plan", "--json", str(tmp_path / "web.xml")]) == 0
+    assert json.loads(capsys.readouterr().out)["complete"] is bool(seen.functions)
 
 
 def test_two_definitions_that_make_vfs_of_one_nic():

@@ -1,0 +1,80 @@
+"""What is looked up of a card, in a tree like /sys, beside a kernel that says the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from libvirt_vepa import inventory
+from libvirt_vepa.addresses import MacAddress, PciAddress
+from libvirt_vepa.links import Link
+from libvirt_vepa.model import HostType
+from libvirt_vepa.sharing import Sharing
+from libvirt_vepa.state import Lease, Store
+from tests.unit.test_pci import Tree, tree
+
+__all__ = ["tree"]
+PF, VF = PciAddress.parse("0000:01:00.0"), PciAddress.parse("0000:01:10.0")
+UUID, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555"
+NIC = Link("eth0", 7, "", None, True, True, 1500)
+
+
+@dataclass
+class Kernel:
+    """What netlink tells of one card in switchdev, and how often it was asked for the host's addresses."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def eswitch(self, _address):
+        return "switchdev"
+
+    def switch_mode(self, _link):
+        return "vepa"
+
+    def vfs(self, _link):
+        return ()
+
+    def find(self, name):
+        return Link(name, 9, "", MacAddress.parse("02:00:00:00:00:09"), True, True, 1500)
+
+    def with_addresses(self):
+        self.asked.append("addresses")
+        return frozenset({9})
+
+
+def look(kinds, store, kernel=None):
+    return inventory.look(NIC, kinds, UUID, kernel or Kernel(), store)
+
+
+@pytest.fixture
+def card(tree):
+    folder = tree.function(str(PF), "mlx5_core")
+    tree.netdev(folder, "eth0")
+    tree.counts(folder, 8, 0)
+    return folder
+
+
+def test_switchdev_is_seen_before_there_are_vfs(card, tmp_path):
+    assert look({HostType.SRIOV, HostType.ETHERNET}, Store(tmp_path / "state")).eswitch == "switchdev"
+
+
+def test_the_mode_of_a_switch_that_may_come_is_asked_for(card, tree, tmp_path):
+    store = Store(tmp_path / "state")
+    assert look({HostType.ETHERNET}, store).switch_mode == "vepa"
+    tree.counts(card, 0, 0)
+    assert look({HostType.ETHERNET}, store).switch_mode is None
+
+
+def test_addresses_are_read_once_and_what_a_guest_holds_is_free_for_it(card, tree: Tree, tmp_path):
+    store, kernel = Store(tmp_path / "state"), Kernel()
+    tree.counts(card, 8, 3)
+    for number in range(3):
+        tree.vf(card, number, f"0000:01:10.{number}", "mlx5_core", f"vf{number}")
+    store.take(Lease("vf", str(VF), UUID, "web"))
+    store.take(Lease("vf", "0000:01:10.1", OTHER, "db"))
+    store.shared.keep(Sharing("l2-fwd-offload", str(PF), "off", "on", {UUID: "web", OTHER: "db"}))
+    seen = look({HostType.SRIOV}, store, kernel)
+    assert [each.user for each in seen.functions] == ["", "guest 'db'", "vf2 has an address of the host's"]
+    assert seen.users == ("VF 1: guest 'db'", "VF 2: vf2 has an address of the host's", "VMDq: guest 'db'")
+    assert kernel.asked == ["addresses"]
