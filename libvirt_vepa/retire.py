@@ -47,7 +47,7 @@ def _must_be_free(name: str, sharing: Sharing, host: Host) -> None:
     if link is None:
         what = f"the VFs of {sharing.card}, which '{name}' has made, may be in use, for it has no network device here"
         raise TakenError(what, "see that its driver is bound, and that it is in no other network namespace")
-    for function in inventory.look(link, HostType.SRIOV, "", host.netlink, host.store).functions:
+    for function in inventory.look(link, (HostType.SRIOV,), "", host.netlink, host.store).functions:
         user, remedy = _user(function)
         if user:
             what = f"VF {function.number} of {link.name} ({sharing.card}), which '{name}' has made, is in use"
