@@ -68,7 +68,8 @@ class Share(Operation):
     """Have a setting of a NIC as a guest needs it, together with all guests that need it so; the last puts it back.
 
     `kind` is `hwmode` (the embedded switch: `veb` or `vepa`) or `l2-fwd-offload` (`on`). A NIC without VFs and stations
-    has no switch that could be set: its record has no `original` until a later user finds a mode.
+    has no switch in use, whatever its driver says, and none is set: its record has no `original` until a later user
+    finds one.
     """
 
     kind: str
@@ -79,7 +80,9 @@ class Share(Operation):
     guest: str
 
     def describe(self) -> str:
-        return f"set {self.kind} of {self.nic} to {self.value}, for as long as a guest needs it"
+        if self.kind == SWITCH:
+            return f"have the embedded switch of {self.nic}, if in use, in {self.value} while a guest needs it"
+        return f"have {self.kind} of {self.nic} {self.value} while a guest needs it"
 
     def apply(self, host: Host) -> None:
         link = host.need_nic(self.nic, self.card)
@@ -100,8 +103,10 @@ class Share(Operation):
 
     def drifts(self, host: Host) -> Iterator[str]:
         link = host.find_nic(self.nic, self.card)
+        if link and self._is_idle(host):
+            return
         found = self._read(host, link) if link else None
-        if found != self.value and not (link and found is None and self._is_idle(host)):
+        if found != self.value:
             yield f"{self.nic} has {self.kind} {found or 'none'} instead of {self.value}"
 
     def undo(self, host: Host) -> None:
@@ -135,9 +140,9 @@ class Share(Operation):
         return self.kind == SWITCH and not virtual and not (stations and stations.users)
 
     def _must_read(self, host: Host, link: Link) -> str:
-        found = self._read(host, link)
-        if found is None and self._is_idle(host):
+        if self._is_idle(host):
             return ""
+        found = self._read(host, link)
         if found is None:
             raise KernelError(
                 f"{self.nic} has no {self.kind} that could be set",

@@ -120,7 +120,7 @@ def test_a_start_whose_node_never_comes_is_undone(world: World) -> None:
     hidden = 'mount -t tmpfs none /dev && exec "$@"'
     status, text = world.command("begin", 1, "unshare", "--mount", "sh", "-c", hidden, "sh")
     assert status == 1
-    assert text.startswith("guest 'web1': /dev/tap")
+    assert text.startswith(f"guest 'web1': interface {mac(1)}: /dev/tap")
     assert f" of {DEVICE} did not appear in 0.3 seconds; see that udev runs" in text
     assert links().keys() - {"eth1"} == before and not world.files()
 

@@ -44,7 +44,9 @@ SAMPLES = {
     JoinBridge("vp0", "br-lan"): "make vp0 a port of bridge br-lan",
     AwaitNode("vp0"): "wait for the character device of vp0",
     MakeVfs("eth0", "0000:01:00.0", 4, "lan"): "make 4 VFs of eth0",
-    Share("hwmode", "eth0", PF, "vepa", UUID, "web"): "set hwmode of eth0 to vepa, for as long as a guest needs it",
+    Share("hwmode", "eth0", PF, "vepa", UUID, "web"): (
+        "have the embedded switch of eth0, if in use, in vepa while a guest needs it"
+    ),
     AwaitStation("vp0", "eth0", MAC): "see that eth0 forwards to vp0 in hardware",
     SetVfMtu(VF, 9000, 1500): f"set MTU 9000 of {VF}",
     SetVfMac("eth0", 3, VF, MAC, "00:00:00:00:00:00", 1500): f"set VF 3 of eth0 ({VF}) to MAC {MAC}",
@@ -132,6 +134,8 @@ class Stubborn:
 @pytest.mark.parametrize("others", [{}, {"99999999-2222-3333-4444-555555555555": "db"}])
 def test_a_guest_that_could_not_share_is_no_user(tmp_path, others):
     nic, store = Stubborn(), Store(tmp_path)
+    # There is a switch, for somebody has a station.
+    store.shared.keep(Sharing("l2-fwd-offload", "stubborn", "off", "on", {UUID: "web"}))
     if others:
         store.shared.keep(Sharing("hwmode", "stubborn", "veb", "vepa", others))
     with pytest.raises(KernelError, match="busy"):
