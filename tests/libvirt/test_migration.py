@@ -92,7 +92,8 @@ def arrived(guest: Guest, there: Second, mode: str = "vepa") -> None:
     device = found_there(there, guest.device)
     assert (device["link"], device["linkinfo"]["info_data"]["mode"]) == (second.NIC, mode)
     assert journals(there) == [guest.uuid]
-    assert re.search(rf"lab1 +lan +{second.NIC} +\w+ +{guest.device} +ok", there.run("libvirt-vepa", "status").stdout)
+    status = there.run("libvirt-vepa", "status").stdout
+    assert re.search(rf"lab1 +lan +{second.NIC} +- +- +\w+ +{guest.device} +ok", status)
     assert nothing_left(guest)
 
 
