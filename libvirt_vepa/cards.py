@@ -13,7 +13,6 @@ from libvirt_vepa.netlink import Link
 from libvirt_vepa.operations import Operation
 from libvirt_vepa.sharing import OFFLOAD, SWITCH, Sharing
 
-__all__ = ["OFFLOAD", "SWITCH", "AwaitStation", "MakeVfs", "Share", "disagree"]
 # A record of VFs that a definition has made.
 VFS = "vfs"
 ON, OFF = "on", "off"
@@ -135,9 +134,10 @@ class Share(Operation):
 
     def _is_idle(self, host: Host) -> bool:
         """Tell whether there is no embedded switch now: neither VFs nor guests on stations, this guest's own too."""
+        if self.kind != SWITCH or (":" in self.card and pci.counts(PciAddress.parse(self.card))[1]):
+            return False
         stations = host.store.shared.find(OFFLOAD, self.card)
-        virtual = ":" in self.card and pci.counts(PciAddress.parse(self.card))[1]
-        return self.kind == SWITCH and not virtual and not (stations and stations.users)
+        return not (stations and stations.users)
 
     def _must_read(self, host: Host, link: Link) -> str:
         if self._is_idle(host):

@@ -67,21 +67,24 @@ def load_definitions(guest: Guest, directory: Path, netlink: Netlink) -> dict[st
     return found
 
 
+def names(host: HostInterface, netlink: Netlink) -> tuple[str, ...]:
+    """Return what the NICs that a definition means are called now: one, but for a MAC that two have or nobody."""
+    if host.address:
+        name = pci.device_of(host.address)
+        return (name,) if name else ()
+    found = netlink.with_mac(host.mac) if host.mac else (netlink.find(host.device),)
+    return tuple(link.name for link in found if link)
+
+
 def _device(host: HostInterface, netlink: Netlink) -> str:
     """Return the name that a definition's NIC has now; one that is given by its name need not be there."""
-    if host.address:
-        names = [name for name in (pci.device_of(host.address),) if name]
-    elif host.mac:
-        names = [link.name for link in netlink.with_mac(host.mac)]
-    else:
-        link = netlink.find(host.device)
-        return link.name if link else host.device
-    if len(names) != 1:
+    found = names(host, netlink) or ((host.device,) if host.device else ())
+    if len(found) != 1:
         what = f"PCI address {host.address}" if host.address else f"MAC {host.mac}"
-        number = f"{len(names)} NICs have" if names else "no NIC has"
+        number = f"{len(found)} NICs have" if found else "no NIC has"
         remedy = "see 'ip -d link', and define it anew with 'libvirt-vepa iface-define'"
         raise HostError(f"'{host.name}' is given by {what}, which {number} on this host", remedy)
-    return names[0]
+    return found[0]
 
 
 def observe(

@@ -31,13 +31,14 @@ class Host:
     def find_nic(self, nic: str, card: str) -> Link | None:
         """Return the NIC that was called `nic` and is `card` (`pci.card_of`); its name may be another one by now.
 
-        A function with several ports has several NICs, so the name comes first where it still fits.
+        A function with several ports has several NICs, so the name comes first where it still fits; it is all there is
+        where `card` is "".
         """
-        return self.find(nic if pci.card_of(nic) == card else card)
+        return self.find(_now(nic, card))
 
     def need_nic(self, nic: str, card: str) -> Link:
         """Return what `find_nic` does; KernelError where it is gone."""
-        return self.need(nic if pci.card_of(nic) == card else card)
+        return self.need(_now(nic, card))
 
     def need(self, device: str) -> Link:
         """Return what `find` does; KernelError where it is gone."""
@@ -48,3 +49,8 @@ class Host:
             remedy = "see that its driver is bound, and that it is in no other network namespace"
             raise KernelError(f"PCI function {device} has no network device", remedy)
         return link
+
+
+def _now(nic: str, card: str) -> str:
+    """Return by what to look for a NIC: the name that it had, unless that is no longer this card's."""
+    return card if card and pci.card_of(nic) != card else nic

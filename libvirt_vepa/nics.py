@@ -57,12 +57,12 @@ def _device(host: HostInterface) -> str:
         return host.device
     try:
         # It takes long to load, and most definitions can do without: there is a device of the name they give.
+        from libvirt_vepa import facts
         from libvirt_vepa.netlink import Netlink
     except ImportError as error:
         raise not_installed(error) from error
     with Netlink() as netlink:
-        found = netlink.with_mac(host.mac) if host.mac else (netlink.find(host.device),)
-    names = [link.name for link in found if link]
+        names = facts.names(host, netlink)
     return names[0] if len(names) == 1 else ""
 
 

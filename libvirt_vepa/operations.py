@@ -103,10 +103,10 @@ class SetUp(Operation):
         return f"put {self.device} up"
 
     def apply(self, host: Host) -> None:
-        host.netlink.set_up(host.need_nic(self.device, self.card or self.device))
+        host.netlink.set_up(host.need_nic(self.device, self.card))
 
     def drifts(self, host: Host) -> Iterator[str]:
-        link = host.find_nic(self.device, self.card or self.device)
+        link = host.find_nic(self.device, self.card)
         if link is None:
             yield f"{self.device} has gone"
         elif not link.up:
@@ -132,7 +132,7 @@ class CreateMacvtap(Operation):
         return f"create macvtap {self.device} on {self.nic}: mode {self.mode}, MAC {self.mac}{mtu}"
 
     def apply(self, host: Host) -> None:
-        below = host.need_nic(self.nic, self.card or self.nic)
+        below = host.need_nic(self.nic, self.card)
         host.netlink.create_macvtap(self.device, below, MacAddress.parse(self.mac), self.mode, self.mtu)
 
     def drifts(self, host: Host) -> Iterator[str]:
@@ -143,7 +143,7 @@ class CreateMacvtap(Operation):
         yield from differences(link, kind="macvtap", mac=MacAddress.parse(self.mac), mode=self.mode)
         if self.mtu is not None:
             yield from differences(link, mtu=self.mtu)
-        below = host.find_nic(self.nic, self.card or self.nic)
+        below = host.find_nic(self.nic, self.card)
         if below is None or below.index != link.lower:
             yield f"{self.device} does not stand on {self.nic}"
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from libvirt_vepa.cards import OFFLOAD, ON, RESETTING, SWITCH, AwaitStation, MakeVfs, Share, disagree
+from libvirt_vepa.cards import ON, RESETTING, AwaitStation, MakeVfs, Share, disagree
 from libvirt_vepa.errors import HostError, TakenError
 from libvirt_vepa.facts import Nic
 from libvirt_vepa.inventory import VF, Function
 from libvirt_vepa.model import Guest, HostInterface, Mode, Request
 from libvirt_vepa.operations import Operation, SetUp, TakeLease
 from libvirt_vepa.settings import UNSET, VfSettings, VlanProtocol
+from libvirt_vepa.sharing import OFFLOAD, SWITCH
 from libvirt_vepa.siblings import HearNoSiblings, KnowSiblings
-from libvirt_vepa.virtual import SetVf, SetVfMac, SetVfMtu, SetVfVlan, plain
+from libvirt_vepa.virtual import RATES, SetVf, SetVfMac, SetVfMtu, SetVfVlan, plain
 
 VEB, VEPA = "veb", "vepa"
 # As many holders as a message names.
 MOST_NAMED = 16
 # MAC, then spoof check, as Intel's cards need it.
 ORDER = ("spoofchk", "trust", "state")
-RATES = ("max_tx_rate", "min_tx_rate")
 
 
 def switch_for(mode: Mode) -> str:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 from libvirt_vepa import apply, guests, metadata, pci, placement
 from libvirt_vepa.addresses import MacAddress, PciAddress
-from libvirt_vepa.cards import OFFLOAD, SWITCH, Share
+from libvirt_vepa.cards import Share
 from libvirt_vepa.errors import NewerStateError, StateError, VepaError
 from libvirt_vepa.host import Host
 from libvirt_vepa.inventory import VF
 from libvirt_vepa.journal import Journal
 from libvirt_vepa.operations import CreateMacvtap, CreateTap, Operation, TakeLease
 from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
+from libvirt_vepa.sharing import OFFLOAD, SWITCH
 from libvirt_vepa.siblings import HearNoSiblings, KnowSiblings
 from libvirt_vepa.state import Lease
 from libvirt_vepa.virtual import ZEROS, SetVfMac

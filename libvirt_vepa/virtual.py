@@ -21,7 +21,7 @@ from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
 
 # A VF that no guest has: some drivers refuse an address of zeros, and this one belongs to nobody.
 NOBODY, ZEROS = MacAddress((2, 0, 0, 0, 0, 0)), MacAddress((0, 0, 0, 0, 0, 0))
-RATES = frozenset({"max_tx_rate", "min_tx_rate"})
+RATES = ("max_tx_rate", "min_tx_rate")
 # How long a NIC may take to have its carrier.
 CARRIER_SECONDS = 10.0
 
@@ -91,8 +91,9 @@ class SetVfMac(Operation):
             self._put_back(host, link)
         # Its netdev must not keep the guest's address either: nobody else could be reached at it from this NIC.
         device, driver = host.find(self.address), pci.driver_of(PciAddress.parse(self.address))
-        if str(device.mac) == self.mac if device else driver not in ("", pci.GIVEN_AWAY):
-            # One that is in another network namespace comes back by that.
+        # One that is in another network namespace comes back by being bound anew.
+        elsewhere = device is None and driver not in ("", pci.GIVEN_AWAY)
+        if elsewhere or (device and str(device.mac) == self.mac):
             self._rebind(host)
         elif not driver:
             # It had one when the guest began: whoever took it away was killed before giving it back.

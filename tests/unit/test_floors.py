@@ -77,6 +77,7 @@ NEIGHBOURS = {
     "cards": {"operations", "host", "inventory"},
     "plan": {"placement", "draft"},
     "facts": {"inventory"},
+    "nics": {"facts"},
     "virtual": {"operations", "host"},
     "siblings": {"operations", "host", "virtual"},
     "netlink": {"links", "vfs", "embedded", "features", "pci"},
