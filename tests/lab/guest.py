@@ -26,9 +26,7 @@ DOMAIN = """\
   <vcpu>{vcpus}</vcpu>
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>
-    <kernel>{build}/guest/vmlinuz</kernel>
-    <initrd>{build}/guest/initrd</initrd>
-    <cmdline>console=ttyS0 quiet mitigations=off</cmdline>
+    {kernel}
   </os>
   <features><acpi/></features>
   <devices>
@@ -40,18 +38,24 @@ DOMAIN = """\
   </devices>
 </domain>
 """
+KERNEL = """\
+<kernel>{build}/guest/vmlinuz</kernel>
+    <initrd>{build}/guest/initrd</initrd>
+    <cmdline>console=ttyS0 quiet mitigations=off</cmdline>"""
 
 
 @dataclass
 class Guest:
     """A guest by its number (1 to 99), from which its name, UUID, MAC and address follow.
 
-    `interfaces` are put into its devices as they are.
+    `interfaces` are put into its devices as they are. Where it has no kernel it stays in its firmware, with nothing to
+    do, and cannot be waited for.
     """
 
     number: int
     interfaces: str = ""
     vcpus: int = 1
+    kernel: bool = True
     _socket: socket.socket | None = field(default=None, repr=False)
 
     @property
@@ -100,7 +104,7 @@ class Guest:
             name=self.name,
             uuid=self.uuid,
             vcpus=self.vcpus,
-            build=TOP / "build",
+            kernel=KERNEL.format(build=TOP / "build") if self.kernel else "",
             interfaces=self.interfaces,
             serial=self.serial,
         )

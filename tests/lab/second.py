@@ -122,10 +122,17 @@ def _make_folders() -> None:
         hosts.write(f"{THERE} {NAME}\n")
 
 
+def _next() -> int:
+    """Return about which index the lab's next device will have; those it has had may have gone."""
+    run("ip", "link", "add", "next", "type", "veth", "peer", "name", "last")
+    (found,) = [link["ifindex"] for link in ip_json("link") if link["ifname"] == "next"]
+    run("ip", "link", "delete", "next")
+    return int(found)
+
+
 @contextmanager
 def _namespaces() -> Iterator[Second]:
-    indexes = max(link["ifindex"] for link in ip_json("link")) + INDEXES
-    script = SETUP.format(name=NAME, folder=FOLDER, folders=" ".join(FOLDERS), indexes=indexes)
+    script = SETUP.format(name=NAME, folder=FOLDER, folders=" ".join(FOLDERS), indexes=_next() + INDEXES)
     command = ("unshare", "--mount", "--net", "--uts", "--propagation", "private", "sh", "-c", script)
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with holder:

@@ -60,10 +60,14 @@ def there(host: Second, wire: Nic) -> Iterator[Second]:
 
 
 @pytest.fixture
-def guest(asked: Guest, there: Second) -> Guest:
-    """A guest that runs here, defined as its user would."""
-    asked.start()
-    return asked
+def guest(guest_of: Make, there: Second) -> Guest:
+    """A guest that runs here, defined as its user would; what it would do itself is no matter."""
+    found = guest_of(1)
+    found.kernel = False
+    found.ask("vepa")
+    through("define", "/dev/stdin", stdin=found.xml)
+    found.start()
+    return found
 
 
 def migrate(ends: tuple[str, str], *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -162,11 +166,12 @@ def test_offline_with_xml(guest: Guest, there: Second, ends: tuple[str, str]) ->
     assert request("pepa") in interface(second.CONNECTION)
 
 
-def test_the_network_goes_along(guest: Guest, there: Second) -> None:
-    guest.wait()
-    guest.hang_up()
+def test_the_network_goes_along(asked: Guest, there: Second) -> None:
+    asked.start()
+    asked.wait()
+    asked.hang_up()
     migrate(ENDS["both"], "--live")
-    moved = second.Arrived(guest.number)
+    moved = second.Arrived(asked.number)
     try:
         assert moved.reaches(HOST_ADDRESS)
     finally:
