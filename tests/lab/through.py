@@ -14,7 +14,7 @@ URI = "qemu+ext:///system?command=/usr/bin/libvirt-vepa-connect"
 PLAIN = "qemu:///system"
 # Past it and through it.
 BOTH = (PLAIN, URI)
-END_SECONDS = 10
+END_SECONDS = 60
 
 
 def through(*arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
