@@ -27,7 +27,7 @@ SOCKET = Path("/run/libvirt-vepa-sock")
 # What each of them says, by its process.
 LOGS: dict[int, Path] = {}
 URI = f"qemu:///system?socket={SOCKET}"
-SECONDS = 10
+SECONDS = 60
 PLAIN = ("env", "-u", "LIBVIRT_DEFAULT_URI", "virsh", "-q", "-c")
 
 
