@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.lab.daemon import FOLDERS, QEMU_CONF, another_daemon
 from tests.lab.guest import Guest
 from tests.lab.network import Nic
-from tests.lab.shell import ip_json, run
+from tests.lab.shell import link, run
 
 FOLDER = Path("/mnt/second")
 NAME, UUID = "second", "6f6e6f6f-0000-4000-8000-5ec05ec05ec0"
@@ -125,7 +125,7 @@ def _make_folders() -> None:
 def _next() -> int:
     """Return about which index the lab's next device will have; those it has had may have gone."""
     run("ip", "link", "add", "next", "type", "veth", "peer", "name", "last")
-    (found,) = [link["ifindex"] for link in ip_json("link") if link["ifname"] == "next"]
+    found = (link("next") or {})["ifindex"]
     run("ip", "link", "delete", "next")
     return int(found)
 
