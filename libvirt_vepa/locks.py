@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 from libvirt_vepa.errors import StateError, TakenError, remedy_for
 
@@ -22,7 +21,8 @@ from libvirt_vepa.errors import StateError, TakenError, remedy_for
 def held(folder: Path, names: tuple[str, ...], holder: str, seconds: float) -> Iterator[None]:
     """Hold the locks of these names, taken in the order given; all callers use the same order.
 
-    `holder` is what others are told when they have waited `seconds` in vain: TakenError.
+    `holder` is what others are told when they have waited in vain, because it has held a lock for `seconds`:
+    TakenError. Where many hold it in turns a wait may be longer.
     Only the main thread can wait, because the bound is an alarm signal.
     Raises StateError where the lock file cannot be made.
     """
@@ -103,21 +103,38 @@ def _is_current(handle: int, path: Path) -> bool:
 
 @contextmanager
 def _alarm(seconds: float, path: Path) -> Iterator[None]:
-    """Bound a wait: flock(2) itself knows no time limit, but a signal ends it."""
+    """Bound a wait for one holder: flock(2) itself knows no time limit, but a signal ends it."""
+    turn = _turn(path)
 
-    def ring(_signal: int, _frame: FrameType | None) -> NoReturn:
+    def ring(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal turn
+        before, turn = turn, _turn(path)
+        if turn is None or turn != before:
+            return
         raise TakenError(
             f"{path.name} has been locked for {seconds:g} seconds by {_holder(path)}",
             "try again when that has ended",
         )
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _turn(path: Path) -> tuple[int, int] | None:
+    """Return what differs between any two holders: each makes the file, or signs one that a killed process left.
+
+    None where nobody seems to hold it just then.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _holder(path: Path) -> str:

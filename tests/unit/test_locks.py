@@ -14,7 +14,7 @@ from libvirt_vepa import locks
 from libvirt_vepa.errors import StateError, TakenError
 
 PROCESS = multiprocessing.get_context("fork")
-SHORT, LONG = 0.2, 20.0
+SHORT, TURN, LONG = 0.2, 0.25, 20.0
 
 
 def hold(folder, names, holder, pipe):
@@ -104,6 +104,23 @@ def test_who_waits_goes_on_when_the_holder_is_killed(tmp_path):
         with locks.held(tmp_path, ("a",), "me", LONG):
             assert (tmp_path / "a").read_text() == "me"
     assert names(tmp_path) == []
+
+
+def take_a_turn(folder):
+    with locks.held(folder, ("a",), "one of many", 4 * TURN):
+        time.sleep(TURN)
+
+
+def test_who_waits_for_many_in_turn_waits_longer(tmp_path):
+    """The bound is for one holder: where a host starts many guests at once, the last one gets its turn, too."""
+    processes = [PROCESS.Process(target=take_a_turn, args=(tmp_path,)) for _ in range(8)]
+    begin = time.monotonic()
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(LONG)
+    assert time.monotonic() - begin >= 8 * TURN
+    assert [process.exitcode for process in processes] == [0] * 8
 
 
 def test_different_locks_do_not_hinder_each_other(tmp_path):
