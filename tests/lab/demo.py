@@ -72,7 +72,7 @@ def main() -> int:
         with daemon():
             _enable()
             _define_nic()
-            guests = [Guest(1), Guest(2)]
+            guests = [Guest(1, kernel=True), Guest(2, kernel=True)]
             found = {}
             for mode in ("vepa", "pepa", "bridge"):
                 found.update(_try(mode, guests, wire))

@@ -48,14 +48,14 @@ KERNEL = """\
 class Guest:
     """A guest by its number (1 to 99), from which its name, UUID, MAC and address follow.
 
-    `interfaces` are put into its devices as they are. Where it has no kernel it stays in its firmware, with nothing to
-    do, and cannot be waited for.
+    `interfaces` are put into its devices as they are. Without a kernel it stays in its firmware, with nothing to do,
+    and cannot be waited for.
     """
 
     number: int
     interfaces: str = ""
     vcpus: int = 1
-    kernel: bool = True
+    kernel: bool = False
     _socket: socket.socket | None = field(default=None, repr=False)
 
     @property
@@ -133,6 +133,7 @@ class Guest:
 
     def wait(self) -> None:
         """Return when the guest's shell answers; then it has its address too."""
+        assert self.kernel
         self._until(r"guest is up", BOOT_SECONDS)
         self.run(f"ip address add {self.address}/24 dev eth0")
 

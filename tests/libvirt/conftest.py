@@ -72,10 +72,21 @@ def guest_of(wire: Nic) -> Iterator[Callable[[int], Guest]]:
 @pytest.fixture
 def guest(guest_of: Callable[[int], Guest]) -> Guest:
     """A guest that is defined and asks for `lan` in the host's default mode."""
+    return _defined(guest_of(1))
+
+
+@pytest.fixture
+def booting(guest_of: Callable[[int], Guest]) -> Guest:
+    """A guest as `guest` is, with a kernel; it can be waited for."""
     found = guest_of(1)
-    found.ask(None)
-    define(found)
-    return found
+    found.kernel = True
+    return _defined(found)
+
+
+def _defined(guest: Guest) -> Guest:
+    guest.ask(None)
+    define(guest)
+    return guest
 
 
 @pytest.fixture
@@ -139,7 +150,7 @@ def plant(libvirtd: Daemon) -> Iterator[tuple[Guest, list[str]]]:
     with nic("eth1") as found:
         found.give(f"{HOST_ADDRESS}/24")
         define_nic("lan", "eth1")
-        guest = Guest(1)
+        guest = Guest(1, kernel=True)
         guest.ask("vepa")
         yield guest, []
         guest.hang_up()

@@ -53,24 +53,24 @@ def test_an_update_changes_the_request_too(guest: Guest) -> None:
     assert "<link state='down'/>" in shown(guest) and "<link state='down'/>" in shown(guest, "--inactive")
 
 
-def test_a_guest_that_takes_its_time(guest: Guest) -> None:
+def test_a_guest_that_takes_its_time(booting: Guest) -> None:
     """libvirt reports success after five seconds; the device must stay until the guest has let it go."""
-    guest.start()
-    guest.wait()
-    change("attach-device", guest)
-    virsh("suspend", guest.name)
-    change("detach-device", guest)
-    assert link(DEVICE) and REQUEST in shown(guest)
+    booting.start()
+    booting.wait()
+    change("attach-device", booting)
+    virsh("suspend", booting.name)
+    change("detach-device", booting)
+    assert link(DEVICE) and REQUEST in shown(booting)
     with gone(DEVICE):
-        virsh("resume", guest.name)
-    guest.destroy()
-    assert nothing_left(guest)
+        virsh("resume", booting.name)
+    booting.destroy()
+    assert nothing_left(booting)
 
 
 def test_a_guest_that_ends_instead(guest: Guest) -> None:
     virsh("start", guest.name)
     change("attach-device", guest)
-    # It has no kernel yet that could give it back.
+    # It has no kernel that could give it back.
     change("detach-device", guest)
     with gone(DEVICE):
         virsh("destroy", guest.name)

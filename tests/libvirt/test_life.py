@@ -52,13 +52,13 @@ def test_destroy_leaves_nothing(guest: Guest) -> None:
     assert nothing_left(guest)
 
 
-def test_a_guest_that_powers_off_leaves_nothing(guest: Guest) -> None:
-    guest.start()
-    guest.wait()
-    with gone(guest.device):
-        guest.tell("poweroff -f")
-    released(guest)
-    assert nothing_left(guest)
+def test_a_guest_that_powers_off_leaves_nothing(booting: Guest) -> None:
+    booting.start()
+    booting.wait()
+    with gone(booting.device):
+        booting.tell("poweroff -f")
+    released(booting)
+    assert nothing_left(booting)
 
 
 def test_a_killed_qemu_leaves_nothing(guest: Guest) -> None:
@@ -69,16 +69,16 @@ def test_a_killed_qemu_leaves_nothing(guest: Guest) -> None:
     assert nothing_left(guest)
 
 
-def test_a_daemon_restart_keeps_the_guest_and_mends_its_device(guest: Guest, libvirtd: Daemon) -> None:
-    guest.start()
-    guest.wait()
-    run("ip", "link", "set", guest.device, "allmulticast", "off")
-    with Eventually("all multicast is received again", lambda: "ALLMULTI" in flags(guest)):
+def test_a_daemon_restart_keeps_the_guest_and_mends_its_device(booting: Guest, libvirtd: Daemon) -> None:
+    booting.start()
+    booting.wait()
+    run("ip", "link", "set", booting.device, "allmulticast", "off")
+    with Eventually("all multicast is received again", lambda: "ALLMULTI" in flags(booting)):
         libvirtd.restart()
-    assert virsh("domstate", guest.name).stdout.strip() == "running"
-    assert guest.run("true")[0] == 0
-    guest.destroy()
-    assert nothing_left(guest)
+    assert virsh("domstate", booting.name).stdout.strip() == "running"
+    assert booting.run("true")[0] == 0
+    booting.destroy()
+    assert nothing_left(booting)
 
 
 def test_a_qemu_killed_while_the_daemon_was_away(guest: Guest, libvirtd: Daemon) -> None:
@@ -123,16 +123,16 @@ def test_reconcile_needs_the_daemon_and_says_so(guest: Guest, libvirtd: Daemon) 
     assert link(guest.device)
 
 
-def test_managed_save_and_restore(guest: Guest, wire: Nic) -> None:
+def test_managed_save_and_restore(booting: Guest, wire: Nic) -> None:
     wire.reflect(True)
-    guest.start()
-    guest.wait()
-    guest.hang_up()
-    virsh("managedsave", guest.name)
-    assert nothing_left(guest)
-    guest.resume()
-    assert link(guest.device)
-    assert host_reaches(guest.address)
+    booting.start()
+    booting.wait()
+    booting.hang_up()
+    virsh("managedsave", booting.name)
+    assert nothing_left(booting)
+    booting.resume()
+    assert link(booting.device)
+    assert host_reaches(booting.address)
 
 
 def test_save_to_a_file_and_restore(guest: Guest) -> None:

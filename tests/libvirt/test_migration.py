@@ -21,7 +21,6 @@ from tests.lab.shell import link
 from tests.lab.through import URI, squeezed, through
 from tests.libvirt.conftest import HOST_ADDRESS, nothing_left
 
-Make = Callable[[int], Guest]
 PLAIN = "qemu:///system"
 # Where the client asks, and where the guest is to go.
 ENDS = {
@@ -60,14 +59,10 @@ def there(host: Second, wire: Nic) -> Iterator[Second]:
 
 
 @pytest.fixture
-def guest(guest_of: Make, there: Second) -> Guest:
-    """A guest that runs here, defined as its user would; what it would do itself is no matter."""
-    found = guest_of(1)
-    found.kernel = False
-    found.ask("vepa")
-    through("define", "/dev/stdin", stdin=found.xml)
-    found.start()
-    return found
+def guest(asked: Guest, there: Second) -> Guest:
+    """A guest that runs here, defined as its user would."""
+    asked.start()
+    return asked
 
 
 def migrate(ends: tuple[str, str], *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -166,12 +161,12 @@ def test_offline_with_xml(guest: Guest, there: Second, ends: tuple[str, str]) ->
     assert request("pepa") in interface(second.CONNECTION)
 
 
-def test_the_network_goes_along(asked: Guest, there: Second) -> None:
-    asked.start()
-    asked.wait()
-    asked.hang_up()
+def test_the_network_goes_along(booting: Guest, there: Second) -> None:
+    booting.start()
+    booting.wait()
+    booting.hang_up()
     migrate(ENDS["both"], "--live")
-    moved = second.Arrived(asked.number)
+    moved = second.Arrived(booting.number)
     try:
         assert moved.reaches(HOST_ADDRESS)
     finally:

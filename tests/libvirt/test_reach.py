@@ -19,6 +19,7 @@ Make = Callable[[int], Guest]
 def two(guest_of: Make, mode: str | None, kind: str = "macvtap", extra: str = "") -> tuple[Guest, Guest]:
     guests = guest_of(1), guest_of(2)
     for guest in guests:
+        guest.kernel = True
         guest.ask(mode, kind, extra)
         define(guest)
         guest.start()
@@ -67,6 +68,7 @@ def test_tap_on_the_bridge_of_the_nic(guest_of: Make, wire: Nic) -> None:
 
 def test_mtu_reaches_the_guest(guest_of: Make, wire: Nic) -> None:
     guest = guest_of(1)
+    guest.kernel = True
     guest.ask("vepa", extra="<mtu size='1400'/>")
     define(guest)
     guest.start()

@@ -60,6 +60,7 @@ class Terminal:
 def console(guest_of: Make) -> Iterator[Terminal]:
     """The console of a guest that boots, opened before it says anything."""
     guest = guest_of(1)
+    guest.kernel = True
     guest.ask("vepa")
     xml = re.sub("<serial type='unix'>.*?</serial>", "<serial type='pty'><target port='0'/></serial>", guest.xml)
     through("define", "/dev/stdin", stdin=xml)
