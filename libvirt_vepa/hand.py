@@ -16,7 +16,7 @@ from libvirt_vepa.errors import HostError
 from libvirt_vepa.jobs import Errand, Outcome
 
 SOCKET = Path("/run/libvirt/libvirt-vepad-sock")
-# Longer than the hand itself waits for any lock.
+# How long it may take until an errand can be written.
 SECONDS = 60.0
 CHUNK = 65536
 REMEDY = "see 'systemctl status libvirt-vepad.socket', or try again as root"

@@ -84,12 +84,10 @@ def _serve(channel: socket.socket) -> int:
         with ExitStack() as stack:
             conversation = Conversation(stack)
             for line in _lines(channel):
-                channel.sendall(json.dumps(_outcome(conversation, line)).encode() + b"\n")
+                if not _answered(channel, _outcome(conversation, line)):
+                    break
             channel.close()
             conversation.end()
-    except OSError as error:
-        _log(f"the connection has ended: {error}")
-        return FAILED
     except VepaError as error:
         _log(str(error))
         return FAILED
@@ -104,6 +102,16 @@ def _lines(channel: socket.socket) -> Iterator[bytes]:
                 yield line
         except OSError:
             return
+
+
+def _answered(channel: socket.socket, outcome: Outcome) -> bool:
+    """Answer; tell whether anybody was there to hear it."""
+    try:
+        channel.sendall(json.dumps(outcome).encode() + b"\n")
+    except OSError as error:
+        _log(f"the connection has ended before it was answered: {error}")
+        return False
+    return True
 
 
 def _outcome(conversation: Conversation, line: bytes) -> Outcome:

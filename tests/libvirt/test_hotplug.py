@@ -6,16 +6,18 @@ import os
 import re
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from libvirt_vepa.state import Store
 from tests.lab.guest import Guest
 from tests.lab.hook import state_files
 from tests.lab.plugging import DEVICE, INTERFACE, MAC, REQUEST, change, file, links, shown, stored, unchanged
 from tests.lab.shell import link, run
-from tests.lab.through import URI, hands, relays, through
+from tests.lab.through import END_SECONDS, URI, hands, relays, through
 from tests.lab.through import gone as ended
 from tests.libvirt.conftest import gone
 
@@ -144,6 +146,29 @@ def test_the_end_of_the_client_in_the_middle_leaves_nothing_half_done(running: G
         client.wait(10)
         for pid in hands():
             ended(pid)
-        xml = stored(running)
-        assert (link(DEVICE) is not None) == ("009901" in xml) == (REQUEST in shown(running)), milliseconds
-        change("detach-device", running, check="009901" in xml)
+        attached = f"<target dev='{DEVICE}'" in stored(running)
+        assert (link(DEVICE) is not None) == attached == (REQUEST in shown(running)), milliseconds
+        assert attached or MAC not in stored(running), milliseconds
+        change("detach-device", running, check=attached)
+
+
+def test_the_end_of_the_client_while_its_device_is_made(running: Guest) -> None:
+    """Whoever makes it can tell nobody when it is there, and takes it back."""
+    before = stored(running), state_files(), links()
+    with Store().lock_cards(("eth1",), "a test"):
+        client = subprocess.Popen(("virsh", "-q", "-c", URI, "attach-device", running.name, file()), process_group=0)
+        deadline = time.monotonic() + END_SECONDS
+        while not waits_for_a_lock(hands()):
+            assert time.monotonic() < deadline, "nobody wants to make the device"
+        (relay,) = relays()
+        os.kill(int(relay), signal.SIGKILL)
+        assert client.wait(END_SECONDS) == 1
+        (hand,) = hands()
+    ended(hand)
+    assert (stored(running), state_files(), links()) == before
+
+
+def waits_for_a_lock(pids: set[str]) -> bool:
+    """Tell whether one of these processes does (proc_locks(5))."""
+    lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    return any("->" in line and line.split()[5] in pids for line in lines)
