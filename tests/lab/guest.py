@@ -26,7 +26,7 @@ DOMAIN = """\
   <vcpu>{vcpus}</vcpu>
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>
-    {kernel}
+    {boot}
   </os>
   <features><acpi/></features>
   <devices>
@@ -43,13 +43,16 @@ KERNEL = """\
     <initrd>{build}/guest/initrd</initrd>
     <cmdline>console=ttyS0 quiet mitigations=off</cmdline>"""
 
+# Without it the network's boot ROM would ask for an address, and keep a processor busy with it. In milliseconds.
+MENU = "<bootmenu enable='yes' timeout='65535'/>"
+
 
 @dataclass
 class Guest:
     """A guest by its number (1 to 99), from which its name, UUID, MAC and address follow.
 
-    `interfaces` are put into its devices as they are. Without a kernel it stays in its firmware, with nothing to do,
-    and cannot be waited for.
+    `interfaces` are put into its devices as they are. Without a kernel it stays in its firmware's menu, with
+    nothing to do, and cannot be waited for.
     """
 
     number: int
@@ -104,7 +107,7 @@ class Guest:
             name=self.name,
             uuid=self.uuid,
             vcpus=self.vcpus,
-            kernel=KERNEL.format(build=TOP / "build") if self.kernel else "",
+            boot=KERNEL.format(build=TOP / "build") if self.kernel else MENU,
             interfaces=self.interfaces,
             serial=self.serial,
         )
