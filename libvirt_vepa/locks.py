@@ -108,8 +108,9 @@ def _alarm(seconds: float, path: Path) -> Iterator[None]:
 
     def ring(_signal: int, _frame: FrameType | None) -> None:
         nonlocal turn
-        before, turn = turn, _turn(path)
-        if turn is None or turn != before:
+        now = _turn(path)
+        if now is None or now != turn:
+            turn = now
             return
         raise TakenError(
             f"{path.name} has been locked for {seconds:g} seconds by {_holder(path)}",

@@ -42,7 +42,6 @@ KERNEL = """\
 <kernel>{build}/guest/vmlinuz</kernel>
     <initrd>{build}/guest/initrd</initrd>
     <cmdline>console=ttyS0 quiet mitigations=off</cmdline>"""
-
 # Without it the network's boot ROM would ask for an address, and keep a processor busy with it. In milliseconds.
 MENU = "<bootmenu enable='yes' timeout='65535'/>"
 
