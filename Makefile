@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # libvirt-vepa: `make demo` shows it, `make check` tests it, `make install` installs it.
 PREFIX  = /usr
 DESTDIR =

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The command `libvirt-vepa`, with virsh's habits: definitions, translation, plan, status, reconcile, the default URI.
 
 Exit status 0 is done, 1 refused or failed (one line on stderr), 2 wrong usage.

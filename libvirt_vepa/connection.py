@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The connection `libvirt-vepa-connect`: libvirt's client library runs it, or finds it listening on a socket.
 
 It stands between a client and the socket of this host's daemon, as the user who runs the client and

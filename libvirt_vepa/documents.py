@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """XML as it comes from people, files and libvirt, read without trust.
 
 UTF-8 only, no entities, no file and no network behind a document, and a bound on its size.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """libvirt's default URI, of root or of one user: it names the connection `libvirt-vepa-connect`, or no longer does.
 
 The file is libvirt's own client configuration and its owner's: whatever else is in it stays byte for byte,

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The qemu hook: what libvirtd calls at each station of a guest's life (docs/hooks.rst of libvirt).
 
 `hooks/qemu` has read stdin and seen that the document may be of interest. Each operation loads only

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The service `libvirt-vepad`: makes and removes the devices of guests that run, for users who are not root.
 
 It does that for a guest and an interface that libvirt itself confirms: the request must stand in the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Guests that have nothing of ours: the hook costs them nothing, and nothing around it can touch it."""
 
 from __future__ import annotations

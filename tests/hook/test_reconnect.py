@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`reconnect`: whatever happens, it must not fail, because libvirt would kill the guest that runs."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Starts that the hook refuses: one line that says who, where, why and what to do, and nothing changed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What the installed hook does at each station of a guest's life, by the table in the design."""
 
 from __future__ import annotations

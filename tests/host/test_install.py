@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What `make install` puts where, and that `make uninstall` takes all of it away."""
 
 from __future__ import annotations

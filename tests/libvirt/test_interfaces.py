@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Host definitions from virsh and libvirt-python, beside what the daemon's own driver knows, if it has one."""
 
 from __future__ import annotations

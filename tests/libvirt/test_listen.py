@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The connection on a socket of its own: clients that name it, the user they are, descriptors, and systemd's way."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The rooms of the house: imports go downward only, and each thing outside has one owner."""
 
 from __future__ import annotations
