@@ -19,6 +19,7 @@ from libvirt_vepa import definitions, documents, domain, translate
 from libvirt_vepa.errors import HostError, VepaError, printable
 from libvirt_vepa.model import Guest
 from libvirt_vepa.state import Store
+from libvirt_vepa.version import VERSION
 
 DONE, FAILED = 0, 1
 
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="libvirt-vepa",
         description="Name the NICs of this host, and see what guests that ask for them by name will get.",
     )
+    parser.add_argument("--version", action="version", version=f"libvirt-vepa {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     command = _command(commands, "iface-define", _define, "define a NIC, or redefine it, from an XML file")
     command.add_argument("file", help="XML of an <interface type='physical'>; - reads standard input")

@@ -35,6 +35,7 @@ SPEAKING = [
     "status",
     "status --json",
     "-h",
+    "--version",
 ]
 
 

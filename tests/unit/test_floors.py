@@ -12,8 +12,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "libvirt_vepa"
 FLOORS = {
-    0: {"errors"},
-    1: {"addresses", "settings", "model", "files", "journal", "kept", "attributes"},
+    0: {"errors", "version"},
+    1: {"arguments", "addresses", "settings", "model", "files", "journal", "kept", "attributes"},
     2: {
         "documents",
         "repair",
