@@ -20,9 +20,9 @@ SHEBANG = -e '1s|/usr/bin/python3|$(PYTHON)|'
 ifneq ($(PREFIX) $(PYTHON),/usr /usr/bin/python3)
 WHERE = -e 's|^LIBRARY = None .*|LIBRARY = "$(LIBRARY)"|'
 endif
-FILLED = sed $(SHEBANG) $(WHERE) -e 's|=/usr/\(s\?bin\)/|=$(PREFIX)/\1/|'
+FILLED = sed $(SHEBANG) $(WHERE) -e 's|^PROGRAM = ".*"|PROGRAM = "$(BIN)/libvirt-vepa-hook"|' -e 's|=/usr/\(s\?bin\)/|=$(PREFIX)/\1/|'
 
-PROGRAMS = $(BIN)/libvirt-vepa $(BIN)/libvirt-vepa-connect $(SBIN)/libvirt-vepad
+PROGRAMS = $(BIN)/libvirt-vepa $(BIN)/libvirt-vepa-connect $(BIN)/libvirt-vepa-hook $(SBIN)/libvirt-vepad
 SERVICES = $(foreach service,libvirt-vepad libvirt-vepa-connect,$(UNITS)/$(service).socket $(UNITS)/$(service)@.service)
 PAGES = $(MAN)/libvirt-vepa.8 $(MAN)/libvirt-vepa-connect.8 $(MAN)/libvirt-vepad.8
 

@@ -26,6 +26,7 @@ PACKAGES = Path(PREFIX, "lib/python3/dist-packages")
 PACKAGE = PACKAGES / "libvirt_vepa"
 COMMAND = f"{PREFIX}/bin/libvirt-vepa"
 HOOK = "/etc/libvirt/hooks/qemu.d/libvirt-vepa"
+PROGRAM = Path(f"{COMMAND}-hook")
 STATE = Path("/run/libvirt/vepa")
 # virCommandAddEnvPassCommon of libvirt's vircommand.c.
 ENVIRONMENT = {
