@@ -96,7 +96,10 @@ def _parser() -> argparse.ArgumentParser:
     command = _command(commands, "reconcile", _reconcile, "put back what guests left behind that are gone")
     command.add_argument("--dry-run", action="store_true", help="only say what would be put back")
     _command(commands, "enable", _enable, "have virsh speak of NICs by name: set your default URI")
-    _command(commands, "disable", _disable, "take back what enable has set")
+    command = _command(commands, "disable", _disable, "take back what enable has set")
+    command.add_argument(
+        "--report-users", action="store_true", help="change nothing; name the users who still have what enable sets"
+    )
     return parser
 
 
@@ -259,13 +262,14 @@ def _enable(_options: argparse.Namespace) -> int:
     return _say(enable.enable(sys.argv[0]))
 
 
-def _disable(_options: argparse.Namespace) -> int:
-    from libvirt_vepa import enable
+def _disable(options: argparse.Namespace) -> int:
+    from libvirt_vepa import enable, users
 
-    return _say(enable.disable())
+    return _say(users.report() if options.report_users else enable.disable())
 
 
 def _say(lines: Iterable[str]) -> int:
     """Print what is done, all of it done first: nobody who stops listening stops it half way."""
-    print("\n".join([printable(line) for line in lines]))
+    for line in [printable(line) for line in lines]:
+        print(line)
     return DONE

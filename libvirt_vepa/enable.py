@@ -7,26 +7,16 @@ and a copy of it is kept as long as the connection is named there.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from urllib.parse import quote
 
-from libvirt_vepa import files
+from libvirt_vepa import default_uri, files
+from libvirt_vepa.default_uri import CONNECTION
 from libvirt_vepa.errors import HostError
 
-CONNECTION = "libvirt-vepa-connect"
 SAVED = ".libvirt-vepa-saved"
 SYSTEM = Path("/etc/libvirt")
-# As virconf.c reads it. Comments and other strings come first, so that nothing within them is taken for ours.
-SETTING = re.compile(
-    rb"""\#[^\r\n]* | \"{3}[\s\S]*?\"{3} | "[^"\r\n]*" | '[^'\r\n]*'
-    | (?P<name> \b uri_default [ \t]* =) [ \t]* (?: (?P<quote> \"{3} | ["'] ) (?P<uri> [^\r\n]*? ) (?P=quote) )?""",
-    re.VERBOSE,
-)
-PLAIN = re.compile(rb"qemu:///(system|session)")
-OURS = re.compile(rb"qemu\+ext:///(system|session)\?command=[^&]*/" + CONNECTION.encode())
 # The client library's, and one that only virsh knows.
 VARIABLES = ("LIBVIRT_DEFAULT_URI", "VIRSH_DEFAULT_CONNECT_URI")
 
@@ -35,14 +25,14 @@ def enable(program: str) -> Iterator[str]:
     """Name the connection that is installed with this program; yield what was done. Raises HostError."""
     file = _file()
     text = _read(file)
-    now = _uri(text or b"", file)
+    now = default_uri.read(text or b"", file)
     uri = _named(now, _connection(Path(program)), file)
     if now == uri:
         yield f"{file} already has the default URI {os.fsdecode(uri)}"
     else:
-        if not (now and OURS.fullmatch(now)):
+        if not default_uri.command(now):
             yield _keep(file, text)
-        _write(file, _with(text or b"", uri, file))
+        _write(file, default_uri.replaced(text or b"", uri, file))
         yield f"{file} now has the default URI {os.fsdecode(uri)}"
     for name in VARIABLES:
         if os.environ.get(name, "") not in ("", os.fsdecode(uri)):
@@ -54,8 +44,8 @@ def disable() -> Iterator[str]:
     file = _file()
     saved = _saved(file)
     text, kept = _read(file), _read(saved)
-    now = _uri(text or b"", file)
-    if text is not None and now and OURS.fullmatch(now):
+    now = default_uri.read(text or b"", file)
+    if text is not None and now is not None and default_uri.command(now):
         yield _put_back(file, text, kept, now)
     else:
         yield f"{file} already does without {CONNECTION}"
@@ -65,11 +55,11 @@ def disable() -> Iterator[str]:
 
 
 def _put_back(file: Path, text: bytes, kept: bytes | None, now: bytes) -> str:
-    if kept is not None and _with(kept, now, file) == text:
+    if kept is not None and default_uri.replaced(kept, now, file) == text:
         _write(file, kept)
         return f"{file} is as it was before"
-    theirs = _uri(kept or b"", _saved(file))
-    before = _with(text, theirs, file) if theirs else _without(text, file)
+    theirs = default_uri.read(kept or b"", _saved(file))
+    before = default_uri.replaced(text, theirs, file) if theirs else default_uri.removed(text, file)
     if kept is None and not before.strip():
         _remove(file)
         return f"{file} is removed"
@@ -97,50 +87,15 @@ def _named(now: bytes | None, connection: Path, file: Path) -> bytes:
     """Return the URI that reaches, by the connection, the daemon that is reached now."""
     kind = b"session" if os.geteuid() else b"system"
     if now is not None:
-        known = PLAIN.fullmatch(now) or OURS.fullmatch(now)
+        known = default_uri.kind(now)
         if not known:
             raise HostError(
                 f"the default URI is '{os.fsdecode(now)}', which is not plain qemu:///system or qemu:///session",
                 "take it out if it is not needed, and try again",
                 str(file),
             )
-        kind = known[1]
-    return b"qemu+ext:///%s?command=%s" % (kind, quote(os.fsencode(connection)).encode())
-
-
-# -- the text
-
-
-def _find(text: bytes, file: Path) -> re.Match[bytes] | None:
-    found = [each for each in SETTING.finditer(text) if each["name"]]
-    if len(found) > 1:
-        raise HostError("uri_default is set more than once", "keep one of the lines", str(file))
-    if found and found[0]["uri"] is None:
-        raise HostError("uri_default is not a text in quotes", "correct that line, or take it out", str(file))
-    return found[0] if found else None
-
-
-def _uri(text: bytes, file: Path) -> bytes | None:
-    found = _find(text, file)
-    return found["uri"] if found else None
-
-
-def _with(text: bytes, uri: bytes, file: Path) -> bytes:
-    found = _find(text, file)
-    if found:
-        return text[: found.start("uri")] + uri + text[found.end("uri") :]
-    return text + (b"\n" if text and not text.endswith(b"\n") else b"") + b'uri_default = "%s"\n' % uri
-
-
-def _without(text: bytes, file: Path) -> bytes:
-    """Return the text without the setting, and without its line where nothing else is on it."""
-    found = _find(text, file)
-    if not found:
-        return text
-    before, after = text[: found.start()], re.sub(rb"\A[ \t]*(;[ \t]*)?", b"", text[found.end() :])
-    if re.search(rb"(\A|[\r\n])[ \t]*\Z", before):
-        before, after = before.rstrip(b" \t"), re.sub(rb"\A\r?\n", b"", after)
-    return before + after
+        kind = known
+    return default_uri.ours(kind, os.fsencode(connection))
 
 
 # -- the files

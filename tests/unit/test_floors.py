@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "libvirt_vepa"
 FLOORS = {
     0: {"errors"},
-    1: {"addresses", "settings", "model", "files", "journal", "kept", "attributes"},
+    1: {"addresses", "settings", "model", "files", "journal", "kept", "attributes", "default_uri"},
     2: {
         "documents",
         "repair",
@@ -55,6 +55,7 @@ FLOORS = {
         "hand",
         "nics",
         "session",
+        "users",
     },
     4: {"known", "retire", "placement", "draft", "plan", "messages", "hotplug"},
     5: {"apply", "guests", "reconcile", "status", "relay", "interfaces", "opening", "pump", "enable"},
