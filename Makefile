@@ -33,7 +33,9 @@ all:
 
 install:
 	install -d $(addprefix $(DESTDIR),$(LIBRARY)/libvirt_vepa $(DATA) $(BIN) $(SBIN) $(UNITS) $(MAN) $(HOOKS) /etc/libvirt/vepa)
-	install -m 644 libvirt_vepa/*.py $(DESTDIR)$(LIBRARY)/libvirt_vepa
+	for file in $$(find libvirt_vepa -name '*.py'); do \
+	    install -D -m 644 $$file $(DESTDIR)$(LIBRARY)/$$file || exit 1; \
+	done
 	install -m 644 xslt/*.xsl xslt/*.rng $(DESTDIR)$(DATA)
 	install -m 644 $(addprefix packaging/,$(notdir $(PAGES))) $(DESTDIR)$(MAN)
 	for file in $(PROGRAMS) $(SERVICES); do \

@@ -13,15 +13,19 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
-from libvirt_vepa import definitions, documents, domain, translate
 from libvirt_vepa.errors import HostError, VepaError, printable
-from libvirt_vepa.model import Guest
-from libvirt_vepa.state import Store
+from libvirt_vepa.model.interface import Guest
+from libvirt_vepa.store.store import Store
 from libvirt_vepa.version import VERSION
+from libvirt_vepa.xml import definition as definitions
+from libvirt_vepa.xml import document as documents
+from libvirt_vepa.xml import domain, translate
 
 DONE, FAILED = 0, 1
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -99,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print it for programs")
     command = _command(commands, "reconcile", _reconcile, "put back what guests left behind that are gone")
     command.add_argument("--dry-run", action="store_true", help="only say what would be put back")
+    _default_uri_commands(commands)
+    return parser
+
+
+def _default_uri_commands(commands: Commands) -> None:
     command = _command(commands, "enable", _enable, "have virsh speak of NICs by name: set your default URI")
     kinds = command.add_mutually_exclusive_group()
     for kind, text in (
@@ -112,11 +121,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--report-users", action="store_true", help="change nothing; name the users who still have what enable sets"
     )
-    return parser
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: Commands,
     name: str,
     run: Callable[[argparse.Namespace], int],
     text: str,
@@ -166,9 +174,9 @@ def _dump(options: argparse.Namespace) -> int:
 
 
 def _undefine(options: argparse.Namespace) -> int:
-    from libvirt_vepa import retire
+    from libvirt_vepa.lifecycle import undefine
 
-    retire.undefine(options.name, Store())
+    undefine.undefine(options.name, Store())
     print(f"Interface {options.name} undefined\n")
     return DONE
 
@@ -201,12 +209,13 @@ def _translate(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from libvirt_vepa import enable, guests
+    from libvirt_vepa.libvirtd import default_uri
+    from libvirt_vepa.lifecycle import guest as guests
 
     guest = _draft(*_input(options.file))
     with guests.open_host(Store()) as host:
         plan = guests.look(guest, host)
-    remarks = [*plan.remarks, *(enable.session_remarks() if guest.requests else ())]
+    remarks = [*plan.remarks, *(default_uri.session_remarks() if guest.requests else ())]
     if options.json:
         found = {
             "guest": guest.name,
@@ -237,27 +246,29 @@ def _draft(data: bytes, origin: str) -> Guest:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from libvirt_vepa import status
-    from libvirt_vepa.guests import open_host
+    from libvirt_vepa.lifecycle import status as status_module
+    from libvirt_vepa.lifecycle.guest import open_host
 
     with open_host(Store()) as host:
-        rows = status.interfaces(host)
+        rows = status_module.interfaces(host)
     if options.json:
         print(json.dumps([row.record() for row in rows], indent=2))
         return DONE
-    _table(status.HEADS, [row.row() for row in rows])
+    _table(status_module.HEADS, [row.row() for row in rows])
     return DONE
 
 
 def _reconcile(options: argparse.Namespace) -> int:
-    from libvirt_vepa import daemon, guests, reconcile
+    from libvirt_vepa.libvirtd import client as libvirt_client
+    from libvirt_vepa.lifecycle import guest as guests
+    from libvirt_vepa.lifecycle import reconcile
 
     failed = False
     with guests.open_host(Store()) as host:
-        for leftover in reconcile.find(host, daemon.running_guests):
+        for leftover in reconcile.find(host, libvirt_client.running_guests):
             for line in leftover.describe():
                 print(line)
-            for error in () if options.dry_run else reconcile.put_back(leftover, host, daemon.running_guests):
+            for error in () if options.dry_run else reconcile.put_back(leftover, host, libvirt_client.running_guests):
                 failed = True
                 _fail(str(error))
         if not options.dry_run:
@@ -270,15 +281,15 @@ def _reconcile(options: argparse.Namespace) -> int:
 
 
 def _enable(options: argparse.Namespace) -> int:
-    from libvirt_vepa import enable
+    from libvirt_vepa.libvirtd import default_uri
 
-    return _say(enable.enable(sys.argv[0], options.kind))
+    return _say(default_uri.enable(sys.argv[0], options.kind))
 
 
 def _disable(options: argparse.Namespace) -> int:
-    from libvirt_vepa import enable, users
+    from libvirt_vepa.libvirtd import default_uri, users
 
-    return _say(users.report() if options.report_users else enable.disable())
+    return _say(users.report() if options.report_users else default_uri.disable())
 
 
 def _say(lines: Iterable[str]) -> int:

@@ -15,10 +15,10 @@ import sys
 from collections.abc import Callable
 
 from libvirt_vepa.errors import VepaError
-from libvirt_vepa.opening import open_daemon
-from libvirt_vepa.peer import Peer
-from libvirt_vepa.pump import Pump
-from libvirt_vepa.side import LocalSide, Side
+from libvirt_vepa.ipc.peer_credentials import Peer
+from libvirt_vepa.proxy.endpoint import LocalSide, Side
+from libvirt_vepa.proxy.event_loop import Pump
+from libvirt_vepa.proxy.handshake import open_daemon
 
 DONE, FAILED = 0, 1
 ABOUT = "Serve a client of libvirt on standard input and output, or all clients that connect to a socket."
@@ -48,7 +48,7 @@ def _serve_standard() -> int:
 def _listen() -> int:
     # They are needed here only, and libvirt starts this program anew for every connection.
     from libvirt_vepa.arguments import socket_path
-    from libvirt_vepa.listening import listen
+    from libvirt_vepa.ipc.server import listen
 
     path = socket_path("libvirt-vepa-connect", ABOUT, sys.argv[1:], required=False)
     return listen(path, lambda client, peer: _told(lambda: _serve_peer(client, peer)))

@@ -13,7 +13,7 @@ import syslog
 from collections.abc import Callable
 
 from libvirt_vepa.errors import VepaError, not_installed, printable, said_of
-from libvirt_vepa.state import Store
+from libvirt_vepa.store.store import Store
 
 # Exit status of a hook that wants the operation to go on, of one that does not, and of wrong usage.
 DONE, FAILED, WRONG = 0, 1, 2
@@ -67,7 +67,7 @@ def _tell(text: str) -> None:
 def renew() -> None:
     """Have the filters know of a guest that got a VF by other means, or gave it back; that guest is none the worse."""
     try:
-        from libvirt_vepa import guests
+        from libvirt_vepa.lifecycle import guest as guests
 
         with guests.open_host(Store()) as host:
             guests.renew(host)
@@ -76,11 +76,11 @@ def renew() -> None:
 
 
 def _prepare(document: bytes) -> int:
-    from libvirt_vepa import domain
+    from libvirt_vepa.xml import domain
 
     guest = domain.read_guest(document)
     if guest.requests:
-        from libvirt_vepa import guests
+        from libvirt_vepa.lifecycle import guest as guests
 
         with guests.open_host(Store()) as host:
             for remark in guests.begin(guest, host):
@@ -89,11 +89,11 @@ def _prepare(document: bytes) -> int:
 
 
 def _start(document: bytes) -> int:
-    from libvirt_vepa import domain
+    from libvirt_vepa.xml import domain
 
     guest = domain.read_guest(document)
     if guest.requests:
-        from libvirt_vepa import guests
+        from libvirt_vepa.lifecycle import guest as guests
 
         with guests.open_host(Store()) as host:
             guests.check(guest, host)
@@ -101,7 +101,7 @@ def _start(document: bytes) -> int:
 
 
 def _release(document: bytes) -> int:
-    from libvirt_vepa import domain
+    from libvirt_vepa.xml import domain
 
     # Only who the guest was matters: its XML may have been changed since it started.
     uuid, name = domain.read_identity(document)
@@ -109,7 +109,7 @@ def _release(document: bytes) -> int:
     with said_of(f"guest '{name}'"):
         if store.load(uuid) is None:
             return DONE
-    from libvirt_vepa import guests
+    from libvirt_vepa.lifecycle import guest as guests
 
     with said_of(f"guest '{name}'"), guests.open_host(store) as host:
         failures = guests.end(uuid, host, f"the end of guest '{name}'")
@@ -119,11 +119,11 @@ def _release(document: bytes) -> int:
 
 
 def _reconnect(document: bytes) -> int:
-    from libvirt_vepa import domain
+    from libvirt_vepa.xml import domain
 
     guest = domain.read_guest(document)
     if guest.requests:
-        from libvirt_vepa import guests
+        from libvirt_vepa.lifecycle import guest as guests
 
         with said_of(guest.where), guests.open_host(Store()) as host:
             for drift in guests.mend(guest, host):
@@ -133,7 +133,7 @@ def _reconnect(document: bytes) -> int:
 
 def _filter(document: bytes) -> int:
     """Translate what another host sent, or what was saved, if it holds requests in the proposed form."""
-    from libvirt_vepa import domain, translate
+    from libvirt_vepa.xml import domain, translate
 
     if translate.is_proposed(document, domain.ORIGIN):
         sys.stdout.buffer.write(translate.to_stored(document, domain.ORIGIN))

@@ -19,7 +19,7 @@ from typing import Any
 
 from lxml import etree
 
-from libvirt_vepa.model import HostInterface, HostType, Mode
+from libvirt_vepa.model.interface import HostInterface, HostType, Mode
 
 FOLDER = Path(__file__).resolve().parent / "translate"
 SHEETS = FOLDER.parents[2] / "xslt"

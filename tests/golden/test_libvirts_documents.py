@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from libvirt_vepa import translate
 from libvirt_vepa.errors import XmlError
+from libvirt_vepa.xml import translate
 from tests.golden.cases import SHEETS, clear_blanks
 
 FOLDER = SHEETS.parent / "build" / "libvirt-tests"

@@ -9,7 +9,9 @@ from functools import cache
 
 import pytest
 
-from libvirt_vepa import protocol, wire, xdr
+from libvirt_vepa.rpc import message as messages
+from libvirt_vepa.rpc import procedures as procedures_module
+from libvirt_vepa.rpc import xdr
 from tests.golden.cases import SHEETS
 from tests.unit import remote
 
@@ -109,9 +111,9 @@ def test_bounds_and_numbers_are_libvirts():
         re.findall(r"const (\w+) = (\w+);", text("src/remote/remote_protocol.x") + text("src/rpc/virnetprotocol.x"))
     )
     assert int(constants["REMOTE_STRING_MAX"]) == int(constants["REMOTE_MIGRATE_COOKIE_MAX"]) == xdr.STRING_MAX
-    assert int(constants["VIR_NET_MESSAGE_MAX"]) + wire.LENGTH_BYTES == wire.MESSAGE_MAX
+    assert int(constants["VIR_NET_MESSAGE_MAX"]) + messages.LENGTH_BYTES == messages.MESSAGE_MAX
     assert all(int(constants[name]) < xdr.PARAMETERS_MAX for name in LISTS)
-    assert int(constants["REMOTE_PROGRAM"], 16) == protocol.PROGRAM
+    assert int(constants["REMOTE_PROGRAM"], 16) == procedures_module.PROGRAM
 
 
 def test_parameters_are_libvirts():
@@ -123,4 +125,4 @@ def test_parameters_are_libvirts():
     named = re.findall(
         r'define VIR_(?:MIGRATE|DOMAIN_SAVE)_PARAM_\w*XML +"(\w+)"', text("include/libvirt/libvirt-domain.h")
     )
-    assert {name.encode() for name in named} == protocol.FIELDS
+    assert {name.encode() for name in named} == procedures_module.FIELDS

@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 
-from libvirt_vepa import domain, plan, translate
-from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import VepaError
-from libvirt_vepa.facts import Facts, Nic
-from libvirt_vepa.inventory import Card, Function
-from libvirt_vepa.model import Guest, HostInterface, HostType, Mode
-from libvirt_vepa.netlink import Feature, Link, Vf
-from libvirt_vepa.settings import VfSettings, VlanProtocol
-from libvirt_vepa.state import Lease
+from libvirt_vepa.host.facts import Facts, Nic
+from libvirt_vepa.host.sriov_inventory import Card, Function
+from libvirt_vepa.kernel.rtnetlink import Feature, Link, Vf
+from libvirt_vepa.model.address import MacAddress, PciAddress
+from libvirt_vepa.model.interface import Guest, HostInterface, HostType, Mode
+from libvirt_vepa.model.vf_settings import VfSettings, VlanProtocol
+from libvirt_vepa.planning import planner
+from libvirt_vepa.store.store import Lease
+from libvirt_vepa.xml import domain, translate
 
 PAIRS = Path(__file__).parent / "plan"
 CARD = PciAddress.parse("0000:01:00.0")
@@ -91,7 +92,7 @@ def leases(kind: str, given: dict[str, list[str]]) -> dict[str, Lease]:
 
 def planned(path: Path) -> str:
     try:
-        made = plan.make(read_guest(path), read_facts(path.parent / "facts.json"))
+        made = planner.make(read_guest(path), read_facts(path.parent / "facts.json"))
     except VepaError as error:
         return f"error: {error}\n"
     return "".join(f"{operation.describe()}\n" for operation in made.operations)

@@ -10,10 +10,11 @@ from itertools import permutations
 import pytest
 from lxml import etree
 
-from libvirt_vepa import definitions, documents
-from libvirt_vepa.addresses import MacAddress, PciAddress
-from libvirt_vepa.model import HostInterface, HostType, Mode
-from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
+from libvirt_vepa.model.address import MacAddress, PciAddress
+from libvirt_vepa.model.interface import HostInterface, HostType, Mode
+from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
+from libvirt_vepa.xml import definition as definitions
+from libvirt_vepa.xml import document as documents
 from tests.golden.cases import BARE, HOSTS, NAMES, SHEETS, document, requests, source, xmllint
 
 RELAXNG = "{http://relaxng.org/ns/structure/1.0}"

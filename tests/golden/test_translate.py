@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 from lxml import etree
 
-from libvirt_vepa import documents, translate
-from libvirt_vepa.addresses import MacAddress
+from libvirt_vepa.model.address import MacAddress
+from libvirt_vepa.xml import document as documents
+from libvirt_vepa.xml import translate
 from tests.golden.cases import (
     BARE,
     BARE_KINDS,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from libvirt_vepa import translate
+from libvirt_vepa.xml import translate
 from tests.lab.guest import Guest
 from tests.lab.hook import call, one_line, stored
 from tests.lab.untouched import Untouched

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import daemon, guests, reconcile
-from libvirt_vepa.state import Store
+from libvirt_vepa.libvirtd import client as libvirt_client
+from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.lifecycle import reconcile
+from libvirt_vepa.store.store import Store
 from tests.lab.guest import Guest
 from tests.lab.hook import COMMAND, ENVIRONMENT, HOOK, STATIONS, call, command, state_files, stored
 from tests.lab.killer import Point, kill, points
@@ -57,7 +59,7 @@ def put_back(number: int, running: dict[str, bytes]) -> None:
 
 def killed_everywhere(what: tuple[str, ...], document: bytes, found: list[Point], before: Callable[[], object]) -> None:
     """Kill a program at each point and put back what it left: all must be as it was, each time."""
-    running = daemon.running_guests()
+    running = libvirt_client.running_guests()
     for number, point in enumerate(found):
         with Untouched(f"after a kill at {point}"):
             before()

@@ -23,7 +23,8 @@ def broken(harm: Callable[[Path], object]) -> Iterator[None]:
     kept = PACKAGE.with_name("kept")
     shutil.copytree(PACKAGE, kept)
     try:
-        shutil.rmtree(PACKAGE / "__pycache__")
+        for cache in list(PACKAGE.rglob("__pycache__")):
+            shutil.rmtree(cache)
         harm(PACKAGE)
         yield
     finally:
@@ -46,15 +47,15 @@ HARM = {
     "a file in its place": nothing_but_a_file,
     "hook is gone": lambda package: (package / "hook.py").unlink(),
     "errors is gone": lambda package: (package / "errors.py").unlink(),
-    "domain is gone": lambda package: (package / "domain.py").unlink(),
-    "netlink is gone": lambda package: (package / "netlink.py").unlink(),
+    "domain is gone": lambda package: (package / "xml/domain.py").unlink(),
+    "netlink is gone": lambda package: (package / "kernel/rtnetlink.py").unlink(),
     "a syntax error in hook": write("hook.py", "def main(:\n"),
-    "a syntax error in domain": write("domain.py", "def main(:\n"),
-    "a syntax error in operations": write("operations.py", "\x00"),
+    "a syntax error in domain": write("xml/domain.py", "def main(:\n"),
+    "a syntax error in operations": write("operations/device.py", "\x00"),
     "hook is from another version": write("hook.py", "from libvirt_vepa.errors import NobodyKnowsThis\n"),
-    "netlink is from another version": write("netlink.py", "class Netlink: pass\n"),
-    "state raises": write("state.py", "raise RuntimeError('two\\nlines')\n"),
-    "guests raises": write("guests.py", "1 / 0\n"),
+    "netlink is from another version": write("kernel/rtnetlink.py", "class Netlink: pass\n"),
+    "state raises": write("store/store.py", "raise RuntimeError('two\\nlines')\n"),
+    "guests raises": write("lifecycle/guest.py", "1 / 0\n"),
 }
 
 

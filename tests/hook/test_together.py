@@ -25,8 +25,9 @@ SECONDS = 90
 IMPATIENT = """\
 import sys
 sys.path.insert(0, sys.argv.pop(1))
-from libvirt_vepa import hook, state
-state.LOCK_SECONDS = 0.5
+from libvirt_vepa import hook
+from libvirt_vepa.store import store
+store.LOCK_SECONDS = 0.5
 sys.exit(hook.main(sys.argv[1:], sys.stdin.buffer.read()))
 """
 

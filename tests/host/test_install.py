@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from libvirt_vepa import translate
+from libvirt_vepa.xml import translate
 from tests.lab.shell import run
 
 TOP = Path(__file__).resolve().parents[2]
 HOOK = "/etc/libvirt/hooks/qemu.d/libvirt-vepa"
 COMMAND = "/usr/bin/libvirt-vepa"
 LIBRARY = "/usr/lib/python3/dist-packages/libvirt_vepa"
+SOURCE = TOP / "libvirt_vepa"
+MODULES = sorted(str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py"))
 CLIENTS = Path("/etc/libvirt/libvirt.conf")
 DATA = "/usr/share/libvirt-vepa"
 ASKING = b"""<domain><name>web</name><uuid>11111111-2222-4333-8444-555555555555</uuid><devices>
@@ -45,11 +47,11 @@ def test_what_runs_is_a_real_executable_file(host: Any, path: str) -> None:
     assert (file.user, file.group, file.mode) == ("root", "root", 0o755)
 
 
-@pytest.mark.parametrize("path", sorted(path.name for path in (TOP / "libvirt_vepa").glob("*.py")))
+@pytest.mark.parametrize("path", MODULES)
 def test_the_package_is_installed_whole(host: Any, path: str) -> None:
     file = host.file(f"{LIBRARY}/{path}")
     assert (file.user, file.mode) == ("root", 0o644)
-    assert Path(f"{LIBRARY}/{path}").read_bytes() == (TOP / "libvirt_vepa" / path).read_bytes()
+    assert Path(f"{LIBRARY}/{path}").read_bytes() == (SOURCE / path).read_bytes()
 
 
 @pytest.mark.parametrize("path", sorted(path.name for path in (TOP / "xslt").iterdir()))

@@ -11,9 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from libvirt_vepa import guests, operations
 from libvirt_vepa.errors import VepaError
-from libvirt_vepa.state import Store
+from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.operations import device as devices
+from libvirt_vepa.store.store import Store
 from tests.kernel.world import ask, guest
 
 MARKS = "/mark-begin", "/mark-end"
@@ -22,7 +23,7 @@ MARKS = "/mark-begin", "/mark-end"
 def main(action: str, root: str, directory: str, number: str, kind: str) -> int:
     """Return how many errors there were; `access(2)` of the marks shows a tracer where the work begins and ends."""
     # Nobody makes a node that is missing here, so there is nothing to wait for.
-    operations.NODE_SECONDS = 0.3
+    devices.NODE_SECONDS = 0.3
     one, second = guest(int(number), ask(int(number), kind=kind)), ask(int(number), 2, kind=kind)
     failed: tuple[VepaError, ...] = ()
     os.access(MARKS[0], os.F_OK)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa.host import Host
-from libvirt_vepa.netlink import Netlink
-from libvirt_vepa.state import Store
+from libvirt_vepa.host.context import Host
+from libvirt_vepa.kernel.rtnetlink import Netlink
+from libvirt_vepa.store.store import Store
 from tests.kernel.world import World, links
 from tests.lab.network import Nic, nic
 from tests.lab.shell import run

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from libvirt_vepa import sysfs
+from libvirt_vepa.kernel import sysfs
 from tests.lab.shell import run
 
 # linux/rtnetlink.h, linux/if_link.h and linux/if_ether.h

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from libvirt_vepa import filter as frames
-from libvirt_vepa import sysfs
-from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import HostError, KernelError
+from libvirt_vepa.kernel import nftables as frames
+from libvirt_vepa.kernel import sysfs
+from libvirt_vepa.model.address import MacAddress
 from tests.conftest import CHECKOUT
 from tests.kernel.events import Capture
 from tests.kernel.world import children, mac, node
@@ -31,8 +31,8 @@ NIC = "eth1"
 OWN, SIBLING, STRANGER = (MacAddress.parse(mac(number)) for number in (1, 2, 9))
 ODD = ["a.b-c_d", "x@y", "x_40y", "-dash", "{;}#$'\\\"", "grün", "f" * 15]
 PROGRAM = """
-from libvirt_vepa import filter
-from libvirt_vepa.addresses import MacAddress
+from libvirt_vepa.kernel import nftables as filter
+from libvirt_vepa.model.address import MacAddress
 one = MacAddress.parse("52:54:00:00:01:01")
 filter.protect("eth1", "vf0", one, True)
 filter.know("eth1", [one])
@@ -312,7 +312,8 @@ MADE = f"addresses.MacAddress.parse('{OWN}')"
 def told_by(call: str, before: str, *through: str) -> str:
     """Return what one call in a process of its own is refused with, or nothing."""
     program = (
-        f"import os\nfrom libvirt_vepa import addresses, errors, filter\n{before}\n"
+        "import os\nfrom libvirt_vepa import errors\nfrom libvirt_vepa.kernel import nftables as filter\n"
+        f"from libvirt_vepa.model import address as addresses\n{before}\n"
         f"try: filter.{call}\nexcept errors.VepaError as error: print(error)"
     )
     done = run(*through, sys.executable, "-c", program)

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-from libvirt_vepa import guests
 from libvirt_vepa.errors import KernelError, VepaError
-from libvirt_vepa.model import Guest, derived_alias
+from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.model.interface import Guest, derived_alias
 from tests.kernel.world import World, ask, device, guest, line, links, mac
 from tests.lab.network import Nic
 from tests.lab.shell import run

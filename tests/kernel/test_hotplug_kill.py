@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import guests, reconcile
+from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.lifecycle import reconcile
 from tests.kernel.test_hotplug import FIRST, SECOND, attach, state
 from tests.kernel.test_reconcile import these
 from tests.kernel.world import World, device, guest, links

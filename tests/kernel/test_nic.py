@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from libvirt_vepa import nics
-from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.host import Host
-from libvirt_vepa.model import HostInterface, HostType
-from libvirt_vepa.netlink import Feature, Link
-from libvirt_vepa.settings import VfSettings
+from libvirt_vepa.host.context import Host
+from libvirt_vepa.kernel.rtnetlink import Feature, Link
+from libvirt_vepa.model.address import MacAddress, PciAddress
+from libvirt_vepa.model.interface import HostInterface, HostType
+from libvirt_vepa.model.vf_settings import VfSettings
+from libvirt_vepa.proxy import interface_view
 from tests.lab.network import Nic
 from tests.lab.shell import run
 
@@ -62,15 +62,15 @@ def test_clients_see_a_nic_by_whatever_its_definition_gives(link: Link, host: Ho
     given, nobodys = replace(named, device="", mac=link.mac), replace(named, device="", mac=MacAddress.parse(UNKNOWN))
     for active, state in ((False, "down"), (True, "up")):
         ip(f"link set eth1 {state}")
-        seen = nics.Nic("lan", str(link.mac).encode(), active)
+        seen = interface_view.Nic("lan", str(link.mac).encode(), active)
         # The switch behind it has a port that is up.
-        assert [nics.shown(each) for each in (named, given)] == [seen, seen]
-    assert nics.shown(nobodys) == nics.shown(other) == nics.Nic("lan")
+        assert [interface_view.shown(each) for each in (named, given)] == [seen, seen]
+    assert interface_view.shown(nobodys) == interface_view.shown(other) == interface_view.Nic("lan")
 
 
 def test_clients_see_no_nic_where_two_have_the_address(link: Link, dmz: Nic) -> None:
     ip(f"link set eth2 address {link.mac}")
-    assert nics.shown(HostInterface("lan", "", HostType.ETHERNET, mac=link.mac)) == nics.Nic("lan")
+    assert interface_view.shown(HostInterface("lan", "", HostType.ETHERNET, mac=link.mac)) == interface_view.Nic("lan")
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1/24", "169.254.1.1/16", "2001:db8::1/64"])

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import sysfs
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.operations import AwaitNode, CreateMacvtap
+from libvirt_vepa.kernel import sysfs
+from libvirt_vepa.operations.device import AwaitNode, CreateMacvtap
 from tests.kernel.world import PROCESS, SECONDS, World, device, links, mac, node
 
 DEVICE = device(1)

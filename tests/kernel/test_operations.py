@@ -8,10 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from libvirt_vepa.cards import AwaitStation, MakeVfs, Share
 from libvirt_vepa.errors import KernelError, TakenError, VepaError
-from libvirt_vepa.known import KNOWN
-from libvirt_vepa.operations import (
+from libvirt_vepa.operations.device import (
     AwaitNode,
     CreateMacvtap,
     CreateTap,
@@ -22,8 +20,10 @@ from libvirt_vepa.operations import (
     SetUp,
     TakeLease,
 )
-from libvirt_vepa.siblings import HearNoSiblings, KnowSiblings
-from libvirt_vepa.virtual import SetVf, SetVfMac, SetVfMtu, SetVfVlan
+from libvirt_vepa.operations.nic import AwaitStation, MakeVfs, Share
+from libvirt_vepa.operations.registry import KNOWN
+from libvirt_vepa.operations.source_filter import HearNoSiblings, KnowSiblings
+from libvirt_vepa.operations.vf import SetVf, SetVfMac, SetVfMtu, SetVfVlan
 from tests.kernel.world import World, device, links, mac, node, uuid
 from tests.lab.shell import run
 

@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
-from libvirt_vepa import guests, reconcile
 from libvirt_vepa.errors import VepaError
-from libvirt_vepa.model import Guest
-from libvirt_vepa.reconcile import Leftover
+from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.lifecycle import reconcile
+from libvirt_vepa.lifecycle.reconcile import Leftover
+from libvirt_vepa.model.interface import Guest
 from tests.kernel.world import PROCESS, SECONDS, World, ask, device, guest, links, mac, uuid
 from tests.lab.shell import run
 
@@ -200,7 +201,7 @@ def test_a_lease_that_tells_of_nobody_does_not_keep_the_others(world: World, tex
 def test_a_guest_that_is_locked_for_long_does_not_keep_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("libvirt_vepa.state.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("libvirt_vepa.store.store.LOCK_SECONDS", 0.2)
     for number in (1, 2):
         world.begin(guest(number))
     leftovers = find(world)

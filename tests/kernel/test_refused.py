@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from libvirt_vepa.model import Request
+from libvirt_vepa.model.interface import Request
 from tests.kernel.world import World, ask, device, guest, mac, uuid
 from tests.lab.network import Nic
 from tests.lab.shell import run

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import guests, status
 from libvirt_vepa.errors import KernelError, StateError
-from libvirt_vepa.model import Guest
-from libvirt_vepa.operations import AwaitNode, CreateMacvtap, DisableIpv6, JoinBridge, ReceiveAllMulticast, SetUp
+from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.lifecycle import status
+from libvirt_vepa.model.interface import Guest
+from libvirt_vepa.operations.device import AwaitNode, CreateMacvtap, DisableIpv6, JoinBridge, ReceiveAllMulticast, SetUp
 from tests.kernel.world import PROCESS, SECONDS, World, ask, device, guest, line, links, mac, node, uuid
 from tests.lab.network import Nic
 from tests.lab.shell import run

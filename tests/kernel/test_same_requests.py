@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from libvirt_vepa.addresses import MacAddress
-from libvirt_vepa.attributes import unpack
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.netlink import Link, Netlink
-from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
+from libvirt_vepa.kernel.attributes import unpack
+from libvirt_vepa.kernel.rtnetlink import Link, Netlink
+from libvirt_vepa.model.address import MacAddress
+from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
 from tests.lab.network import Nic
 from tests.lab.shell import run
 

@@ -9,9 +9,9 @@ import signal
 
 import pytest
 
-from libvirt_vepa import sysfs
 from libvirt_vepa.errors import KernelError, TakenError
-from libvirt_vepa.operations import CreateTap
+from libvirt_vepa.kernel import sysfs
+from libvirt_vepa.operations.device import CreateTap
 from tests.kernel.events import Capture, guest_side
 from tests.kernel.world import PROCESS, SECONDS, World, ask, device, guest, links
 from tests.lab.shell import link, run

@@ -68,7 +68,7 @@ def lock_often(world: World, *nics: str) -> None:
 def test_nics_are_locked_in_one_order_whatever_order_they_are_asked_in(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("libvirt_vepa.state.LOCK_SECONDS", SECONDS / 3)
+    monkeypatch.setattr("libvirt_vepa.store.store.LOCK_SECONDS", SECONDS / 3)
     assert children(lock_often, (world, "eth1", "eth2"), (world, "eth2", "eth1")) == [0, 0]
 
 

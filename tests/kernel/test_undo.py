@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import apply, guests
 from libvirt_vepa.errors import KernelError, TakenError
-from libvirt_vepa.host import Host
-from libvirt_vepa.model import Guest
-from libvirt_vepa.operations import CreateMacvtap, Operation, TakeLease
-from libvirt_vepa.plan import Plan
+from libvirt_vepa.host.context import Host
+from libvirt_vepa.lifecycle import executor
+from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.model.interface import Guest
+from libvirt_vepa.operations.device import CreateMacvtap, Operation, TakeLease
+from libvirt_vepa.planning.planner import Plan
 from tests.kernel.world import World, ask, device, guest, line, links, mac, uuid
 from tests.lab.network import Nic
 from tests.lab.shell import run
@@ -38,7 +39,7 @@ def test_a_look_changes_nothing_and_tells_what_a_start_does(world: World) -> Non
     plan = planned(world, guest(1))
     assert links() == before and not world.files()
     world.begin(guest(1))
-    assert apply.steps(world.journal(guest(1))) == plan.operations
+    assert executor.steps(world.journal(guest(1))) == plan.operations
     assert planned(world, guest(1)) == plan
 
 
@@ -46,7 +47,7 @@ def test_a_nic_that_vanishes_between_plan_and_apply(world: World) -> None:
     plan = planned(world, guest(1))
     run("ip", "link", "delete", "eth1")
     with pytest.raises(KernelError) as caught:
-        apply.run(guest(1), plan, world.host)
+        executor.run(guest(1), plan, world.host)
     assert str(caught.value) == (
         f"{HERE}: cannot use eth1: No such device; the device has gone; see that nothing else manages it, "
         "then try again"
@@ -76,7 +77,7 @@ def test_a_device_that_comes_between_plan_and_apply_survives(world: World) -> No
     run("ip", "link", "set", "eth1", "up")
     before = links()
     with pytest.raises(KernelError, match="File exists; a device of that name exists"):
-        apply.run(one, plan, world.host)
+        executor.run(one, plan, world.host)
     assert world.end(one) == ()
     assert links() == before and not world.files()
 
@@ -98,8 +99,8 @@ def test_what_was_never_done_is_not_undone_later(world: World) -> None:
     path = world.root / "leases" / f"mac-{mac(1)}"
     steps = (lease, Damage(str(path)), CreateMacvtap(device(1), "eth1", mac(1), "vepa", None))
     with pytest.raises(KernelError, match="it failed; nothing helps"):
-        apply.run(one, Plan(steps, ()), world.host)
-    assert apply.steps(world.journal(one)) == (lease,)
+        executor.run(one, Plan(steps, ()), world.host)
+    assert executor.steps(world.journal(one)) == (lease,)
     foreign(device(1), mac(1))
     before = links()
     (failed,) = world.end(one)

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from libvirt_vepa import guests
-from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import VepaError
-from libvirt_vepa.host import Host
-from libvirt_vepa.journal import Journal
-from libvirt_vepa.model import Guest, GuestType, Mode, Request, derived_alias, derived_device
-from libvirt_vepa.state import Store
+from libvirt_vepa.host.context import Host
+from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.model.address import MacAddress
+from libvirt_vepa.model.interface import Guest, GuestType, Mode, Request, derived_alias, derived_device
+from libvirt_vepa.store.journal import Journal
+from libvirt_vepa.store.store import Store
 from tests.lab.shell import ip_json, run
 
 PROCESS = multiprocessing.get_context("fork")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from libvirt_vepa import sysfs
+from libvirt_vepa.kernel import sysfs
 
 # "Local Experimental EtherType 1", IEEE 802; nobody else uses it here.
 ETHERTYPE = 0x88B5

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from libvirt_vepa import translate
+from libvirt_vepa.xml import translate
 from tests.lab.guest import Guest
 from tests.lab.shell import run
 

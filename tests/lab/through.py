@@ -36,7 +36,7 @@ def relays() -> set[str]:
 
 def hands() -> set[str]:
     """Return the processes that make and remove devices for root's connections."""
-    return _processes(rb"/usr/bin/python3\0.*libvirt_vepa\.service")
+    return _processes(rb"/usr/bin/python3\0.*libvirt_vepa\.helper")
 
 
 def _processes(pattern: bytes) -> set[str]:

@@ -168,14 +168,14 @@ def test_nothing_is_loaded_before_the_first_document_that_needs_it(libvirtd: Dae
     connection = libvirt.open(f"qemu+ext:///system?command={command}")
     domain = connection.defineXML(guest.xml)
     assert guest.name in domain.XMLDesc()
-    heavy = {"lxml.etree", "pyroute2", "libvirt", "libvirt_vepa.asked", "libvirt_vepa.listening"}
-    assert "libvirt_vepa.relay" in imported()
+    heavy = {"lxml.etree", "pyroute2", "libvirt", "libvirt_vepa.xml.validate", "libvirt_vepa.ipc.server"}
+    assert "libvirt_vepa.proxy.relay" in imported()
     assert not imported() & heavy
     guest.ask("vepa")
     connection.defineXML(guest.xml)
-    assert {"lxml.etree", "libvirt_vepa.asked"} <= imported()
+    assert {"lxml.etree", "libvirt_vepa.xml.validate"} <= imported()
     assert "lan" in [interface.name() for interface in connection.listAllInterfaces()]
-    assert "libvirt_vepa.nics" in imported()
+    assert "libvirt_vepa.proxy.interface_view" in imported()
     assert not imported() & {"pyroute2", "libvirt"}
     connection.close()
 

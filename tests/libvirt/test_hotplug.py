@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa.state import Store
+from libvirt_vepa.store.store import Store
 from tests.lab.guest import Guest
 from tests.lab.hook import state_files
 from tests.lab.plugging import DEVICE, INTERFACE, MAC, REQUEST, change, file, links, shown, stored, unchanged

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from libvirt_vepa.state import Store
+from libvirt_vepa.store.store import Store
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import Guest, define, host_reaches
 from tests.lab.hook import define_nic, state_files

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import protocol, wire
-from libvirt_vepa.relay import Relay
+from libvirt_vepa.proxy.relay import Relay
+from libvirt_vepa.rpc import message as messages_module
+from libvirt_vepa.rpc import procedures
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import TOP, Guest
 from tests.lab.hook import define_nic
@@ -79,14 +80,14 @@ def messages(data: bytes) -> Iterator[tuple[int, int]]:
     """Yield where each message begins, and the number of its procedure, 0 where it is not of libvirt's main program."""
     at = 0
     while at < len(data):
-        words = wire.FRAME.unpack_from(data, at)
-        yield at, words[3] if words[1] == protocol.PROGRAM else 0
+        words = messages_module.FRAME.unpack_from(data, at)
+        yield at, words[3] if words[1] == procedures.PROGRAM else 0
         at += words[0]
     assert at == len(data), "the last message is not whole"
 
 
 def _from_opening(data: bytes) -> bytes:
-    return data[next(at for at, procedure in messages(data) if procedure == protocol.OPEN) :]
+    return data[next(at for at, procedure in messages(data) if procedure == procedures.OPEN) :]
 
 
 def replayed(record: Record, calls: Sequence[int], replies: Sequence[int]) -> tuple[bytes, bytes]:
@@ -136,7 +137,7 @@ def test_in_one_piece(record: Record) -> None:
 
 
 def test_cut_between_all_messages_and_at_each_of_their_first_bytes(record: Record) -> None:
-    for shift in range(wire.FRAME.size + 1):
+    for shift in range(messages_module.FRAME.size + 1):
         calls, replies = ([at + shift for at, _ in messages(data)] for data in (record.calls, record.replies))
         assert replayed(record, calls, replies) == (record.stored, record.proposed)
 

@@ -16,19 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from libvirt_vepa import definitions, guests, pci, reconcile, retire
-from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import VepaError
-from libvirt_vepa.host import Host
-from libvirt_vepa.known import KNOWN
-from libvirt_vepa.model import Guest, GuestType, Mode, Request, derived_alias, derived_device
-from libvirt_vepa.state import Store
+from libvirt_vepa.host.context import Host
+from libvirt_vepa.kernel import pci
+from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.lifecycle import reconcile
+from libvirt_vepa.lifecycle import undefine as undefine_module
+from libvirt_vepa.model.address import MacAddress, PciAddress
+from libvirt_vepa.model.interface import Guest, GuestType, Mode, Request, derived_alias, derived_device
+from libvirt_vepa.operations.registry import KNOWN
+from libvirt_vepa.store.store import Store
+from libvirt_vepa.xml import definition as definitions
 from tests.lab.network import Nic
 from tests.lab.shell import ip_json, link, run
 from tests.sriov.lent import OFFLOAD, features, hwmode
 
 PREFIX = "52:54:00:00:02:"
-# What changes a VF's driver, of libvirt_vepa/pci.py.
+# What changes a VF's driver, of libvirt_vepa/kernel/pci.py.
 WRITES = "a write to /sys"
 
 
@@ -69,7 +73,7 @@ class Place:
         definitions.define(text.encode(), "a test", self.root / "definitions")
 
     def undefine(self, name: str = "lan") -> None:
-        retire.undefine(name, self.host.store, self.root / "definitions")
+        undefine_module.undefine(name, self.host.store, self.root / "definitions")
 
     def look(self, some: Guest) -> tuple[Any, ...]:
         return guests.look(some, self.host, self.root / "definitions").operations
@@ -153,7 +157,7 @@ def place(card: Nic, root: Path) -> Iterator[Place]:
         for uuid in store.guests():
             guests.end(uuid, host, "a test")
         for name in definitions.names(root / "definitions"):
-            retire.undefine(name, store, root / "definitions")
+            undefine_module.undefine(name, store, root / "definitions")
 
 
 # -- other processes

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from libvirt_vepa import pci
-from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.netlink import Feature, Link, Netlink
-from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
+from libvirt_vepa.kernel import pci
+from libvirt_vepa.kernel.rtnetlink import Feature, Link, Netlink
+from libvirt_vepa.model.address import MacAddress, PciAddress
+from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
 from tests.lab.network import Nic
 from tests.lab.shell import ip_json, run
 

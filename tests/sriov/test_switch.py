@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import cards, guests
-from libvirt_vepa.cards import MakeVfs
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.model import Mode
+from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.model.interface import Mode
+from libvirt_vepa.operations import nic as nics
+from libvirt_vepa.operations.nic import MakeVfs
 from tests.lab.network import Nic
 from tests.lab.shell import run
 from tests.sriov.lent import hwmode, parameter
@@ -75,7 +76,7 @@ def test_a_station_in_a_switch_without_control(bare: Place) -> None:
 def test_a_reset_waits_until_nobody_else_is_harmed(lan: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with i40e: whoever is the last one while others use the card leaves the switch as it is to a later one."""
     before, stranger = lan.seen(), lan.functions()[6].device or ""
-    monkeypatch.setattr(cards, "RESETTING", frozenset({"igb"}))
+    monkeypatch.setattr(nics, "RESETTING", frozenset({"igb"}))
     lan.begin(guest(1))
     run("ip", "address", "add", "192.0.2.1/24", "dev", stranger)
     assert not lan.end(guest(1))

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from libvirt_vepa.model import Guest, Mode
+from libvirt_vepa.model.interface import Guest, Mode
 from tests.lab.frames import GuestSide, Station, address, station_in
 from tests.lab.network import Nic
 from tests.lab.shell import link

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import guests, status
-from libvirt_vepa.model import Guest, Mode
-from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
+from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.lifecycle import status
+from libvirt_vepa.model.interface import Guest, Mode
+from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
 from tests.lab.shell import link, run
 from tests.sriov.conftest import put_up
 from tests.sriov.lent import hwmode, parameter

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from libvirt_vepa import guests
 from libvirt_vepa.errors import KernelError, TakenError, VepaError
-from libvirt_vepa.model import Mode
-from libvirt_vepa.settings import VfSettings, VlanProtocol
+from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.model.interface import Mode
+from libvirt_vepa.model.vf_settings import VfSettings, VlanProtocol
 from tests.sriov.lent import hwmode
 from tests.sriov.lives import Place, guest, mac
 

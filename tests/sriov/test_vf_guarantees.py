@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import guests, pci, status
 from libvirt_vepa.errors import TakenError
-from libvirt_vepa.host import Host
-from libvirt_vepa.model import Mode
-from libvirt_vepa.settings import VfSettings
+from libvirt_vepa.host.context import Host
+from libvirt_vepa.kernel import pci
+from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.lifecycle import status
+from libvirt_vepa.model.interface import Mode
+from libvirt_vepa.model.vf_settings import VfSettings
 from tests.lab import card as machine
 from tests.lab.shell import link, run
 from tests.sriov.lives import WRITES, Child, Place, device_of, die, die_before, guest, records, table, table_name

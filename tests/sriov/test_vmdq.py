@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from libvirt_vepa import guests
-from libvirt_vepa.model import Mode
+from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.model.interface import Mode
 from tests.lab import card as machine
 from tests.lab.shell import link, run
 from tests.sriov.conftest import back, put_up

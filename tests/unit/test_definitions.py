@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-from libvirt_vepa import definitions
 from libvirt_vepa.errors import XmlError
-from libvirt_vepa.model import HostInterface, HostType, Mode
+from libvirt_vepa.model.interface import HostInterface, HostType, Mode
+from libvirt_vepa.xml import definition as definitions
 from tests.unit.refusals import refusal
 
 VEPA, PEPA, BRIDGE = Mode.VEPA, Mode.PEPA, Mode.BRIDGE

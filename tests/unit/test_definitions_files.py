@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import definitions
 from libvirt_vepa.errors import HostError, XmlError
-from libvirt_vepa.model import HostInterface, HostType, Mode
+from libvirt_vepa.model.interface import HostInterface, HostType, Mode
+from libvirt_vepa.xml import definition as definitions
 from tests.unit.refusals import refusal
 
 LAN = HostInterface("lan", "eth0", HostType.ETHERNET)

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import pytest
 
-from libvirt_vepa import definitions, nics, sysfs
-from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import XmlError
-from libvirt_vepa.model import HostInterface, HostType
-from libvirt_vepa.settings import UNSET, LinkState, VfSettings, VlanProtocol
+from libvirt_vepa.kernel import sysfs
+from libvirt_vepa.model.address import MacAddress, PciAddress
+from libvirt_vepa.model.interface import HostInterface, HostType
+from libvirt_vepa.model.vf_settings import UNSET, LinkState, VfSettings, VlanProtocol
+from libvirt_vepa.proxy import interface_view
+from libvirt_vepa.xml import definition as definitions
 from tests.unit.refusals import refusal
 
 ETH0 = "<source dev='eth0'/>"
@@ -248,4 +250,4 @@ def test_clients_see_a_nic_that_has_no_name_in_the_definition(tmp_path, monkeypa
     # A device may be called as the files of all are.
     (tmp_path / "address").mkdir()
     monkeypatch.setattr(sysfs, "NET", tmp_path)
-    assert nics.shown(FULL) == nics.Nic("lan", b"", False)
+    assert interface_view.shown(FULL) == interface_view.Nic("lan", b"", False)

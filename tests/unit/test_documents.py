@@ -9,8 +9,8 @@ import os
 import pytest
 from lxml import etree
 
-from libvirt_vepa import documents
 from libvirt_vepa.errors import HostError, XmlError
+from libvirt_vepa.xml import document as documents
 from tests.unit.refusals import refusal
 
 UTF8 = "write the document in UTF-8, as libvirt requires"

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import pytest
 
-from libvirt_vepa.addresses import MacAddress
-from libvirt_vepa.domain import AGAIN, ANEW, NEWER, NO_VF, read_guest, read_identity
 from libvirt_vepa.errors import XmlError
-from libvirt_vepa.model import Guest, GuestType, Mode, Request
-from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
+from libvirt_vepa.model.address import MacAddress
+from libvirt_vepa.model.interface import Guest, GuestType, Mode, Request
+from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
+from libvirt_vepa.xml.domain import AGAIN, ANEW, NEWER, NO_VF, read_guest, read_identity
 from tests.unit.refusals import refusal
 
 UUID = "11111111-2222-3333-4444-555555555555"

@@ -12,10 +12,10 @@ from collections.abc import Callable
 import pytest
 from lxml import etree
 
-from libvirt_vepa import protocol
-from libvirt_vepa.hand import Hand, no_hand
-from libvirt_vepa.model import NAMESPACE
-from libvirt_vepa.relay import OWN_SERIALS, Relay
+from libvirt_vepa.model.interface import NAMESPACE
+from libvirt_vepa.proxy.helper_client import Hand, no_hand
+from libvirt_vepa.proxy.relay import OWN_SERIALS, Relay
+from libvirt_vepa.rpc import procedures
 from tests.unit import remote
 
 LIVE, CONFIG = 1, 2
@@ -47,21 +47,21 @@ class Daemon:
         assert call.payload.startswith(remote.domain())
         rest, fine = call.payload[len(remote.domain()) :], len(self.heard) + 1 != self.fails
         match call.procedure:
-            case protocol.IS_ACTIVE:
+            case procedures.IS_ACTIVE:
                 self.heard.append("active?")
                 return struct.pack(">I", self.active), remote.OK
-            case protocol.GET_METADATA:
+            case procedures.GET_METADATA:
                 (scope,) = struct.unpack(">I", rest[-4:])
                 self.heard.append(f"get {scope}")
                 found = self.requests[scope]
                 return (NO_METADATA, remote.ERROR) if found is None else (remote.string(found), remote.OK)
-            case protocol.SET_METADATA:
+            case procedures.SET_METADATA:
                 (scope,) = struct.unpack(">I", rest[-4:])
                 self.heard.append(f"set {scope}")
                 if fine:
                     self.requests[scope] = _option(rest, 4)
                 return b"", remote.OK
-            case protocol.GET_XML:
+            case procedures.GET_XML:
                 self.heard.append("xml")
                 return remote.string(self._xml()), remote.OK
             case _:
@@ -282,4 +282,4 @@ def test_calls_of_our_own_do_not_cut_into_what_the_client_is_saying(size):
     ahead += relay.from_daemon(daemon.answer(asked).pack())[0]
     ahead += relay.from_client(stream.pack()[size:])[0]
     frames = list(remote.frames(ahead))
-    assert stream in frames and {frame.procedure for frame in frames} == {211, protocol.SET_METADATA}
+    assert stream in frames and {frame.procedure for frame in frames} == {211, procedures.SET_METADATA}

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import definitions, interfaces, sysfs
-from libvirt_vepa.journal import Journal, Use
-from libvirt_vepa.relay import Relay
-from libvirt_vepa.state import Store
+from libvirt_vepa.kernel import sysfs
+from libvirt_vepa.proxy import host_interfaces
+from libvirt_vepa.proxy.relay import Relay
+from libvirt_vepa.store.journal import Journal, Use
+from libvirt_vepa.store.store import Store
+from libvirt_vepa.xml import definition as definitions
 from tests.unit import remote
 
 UUID = "00000000-0000-0000-0000-000000000001"
@@ -98,7 +100,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A host with `lan`, whose NIC is up, `san`, whose NIC is down, and `wan`, whose NIC is not there."""
     monkeypatch.setattr(definitions, "DIRECTORY", tmp_path / "vepa")
     monkeypatch.setattr(sysfs, "NET", tmp_path / "net")
-    monkeypatch.setattr(interfaces, "Store", lambda: Store(tmp_path / "state"))
+    monkeypatch.setattr(host_interfaces, "Store", lambda: Store(tmp_path / "state"))
     for device, mac, state in (("eth1", LAN, "up"), ("eth2", SAN, "down")):
         (tmp_path / "net" / device).mkdir(parents=True)
         (tmp_path / "net" / device / "address").write_text(f"{mac}\n")

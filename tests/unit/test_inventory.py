@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from libvirt_vepa import inventory
-from libvirt_vepa.addresses import MacAddress, PciAddress
-from libvirt_vepa.links import Link
-from libvirt_vepa.model import HostType
-from libvirt_vepa.sharing import Sharing
-from libvirt_vepa.state import Lease, Store
+from libvirt_vepa.host import sriov_inventory
+from libvirt_vepa.kernel.link import Link
+from libvirt_vepa.model.address import MacAddress, PciAddress
+from libvirt_vepa.model.interface import HostType
+from libvirt_vepa.store.shared_settings import Sharing
+from libvirt_vepa.store.store import Lease, Store
 from tests.unit.test_pci import Tree, tree
 
 __all__ = ["tree"]
@@ -46,7 +46,7 @@ class Kernel:
 
 
 def look(kinds, store, kernel=None):
-    return inventory.look(NIC, kinds, UUID, kernel or Kernel(), store)
+    return sriov_inventory.look(NIC, kinds, UUID, kernel or Kernel(), store)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import multiprocessing
 import pytest
 
 from libvirt_vepa.errors import StateError
-from libvirt_vepa.state import Lease, Store
+from libvirt_vepa.store.store import Lease, Store
 
 ONE = "11111111-2222-3333-4444-555555555555"
 OTHER = "99999999-2222-3333-4444-555555555555"

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from libvirt_vepa import locks
 from libvirt_vepa.errors import StateError, TakenError
+from libvirt_vepa.store import locks
 
 PROCESS = multiprocessing.get_context("fork")
 SHORT, TURN, LONG = 0.2, 0.25, 20.0

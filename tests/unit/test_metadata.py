@@ -7,9 +7,9 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from libvirt_vepa import metadata, translate
 from libvirt_vepa.errors import XmlError
-from libvirt_vepa.model import NAMESPACE
+from libvirt_vepa.model.interface import NAMESPACE
+from libvirt_vepa.xml import metadata, translate
 from tests.unit.refusals import refusal
 
 ONE = (

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import XmlError
-from libvirt_vepa.model import (
+from libvirt_vepa.model.address import MacAddress
+from libvirt_vepa.model.interface import (
     Guest,
     GuestType,
     HostInterface,

@@ -8,11 +8,9 @@ import json
 
 import pytest
 
-from libvirt_vepa.cards import AwaitStation, MakeVfs, Share
 from libvirt_vepa.errors import KernelError, NewerStateError
-from libvirt_vepa.host import Host
-from libvirt_vepa.known import KNOWN, from_record
-from libvirt_vepa.operations import (
+from libvirt_vepa.host.context import Host
+from libvirt_vepa.operations.device import (
     AwaitNode,
     CreateMacvtap,
     CreateTap,
@@ -23,10 +21,12 @@ from libvirt_vepa.operations import (
     SetUp,
     TakeLease,
 )
-from libvirt_vepa.sharing import Sharing
-from libvirt_vepa.siblings import HearNoSiblings, KnowSiblings
-from libvirt_vepa.state import Store
-from libvirt_vepa.virtual import SetVf, SetVfMac, SetVfMtu, SetVfVlan
+from libvirt_vepa.operations.nic import AwaitStation, MakeVfs, Share
+from libvirt_vepa.operations.registry import KNOWN, from_record
+from libvirt_vepa.operations.source_filter import HearNoSiblings, KnowSiblings
+from libvirt_vepa.operations.vf import SetVf, SetVfMac, SetVfMtu, SetVfVlan
+from libvirt_vepa.store.shared_settings import Sharing
+from libvirt_vepa.store.store import Store
 
 MAC, PF, VF = "52:54:00:aa:bb:cc", "0000:01:00.0", "0000:01:10.6"
 UUID = "11111111-2222-3333-4444-555555555555"

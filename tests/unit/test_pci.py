@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import pci
-from libvirt_vepa.addresses import PciAddress
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.pci import VirtualFunction
+from libvirt_vepa.kernel import pci
+from libvirt_vepa.kernel.pci import VirtualFunction
+from libvirt_vepa.model.address import PciAddress
 
 SHORT = 0.05
 

@@ -9,21 +9,23 @@ from dataclasses import replace
 
 import pytest
 
-from libvirt_vepa import cli, guests, placement, plan
-from libvirt_vepa.addresses import MacAddress, PciAddress
-from libvirt_vepa.cards import AwaitStation, MakeVfs, Share
+from libvirt_vepa import cli
 from libvirt_vepa.errors import HostError, TakenError, XmlError
-from libvirt_vepa.facts import Facts, Nic
-from libvirt_vepa.inventory import Card, Function
-from libvirt_vepa.known import from_record
-from libvirt_vepa.model import Guest, GuestType, HostInterface, HostType, Mode, Request, derived_device
-from libvirt_vepa.netlink import Feature, Link, Vf
-from libvirt_vepa.operations import CreateMacvtap, SetUp, TakeLease
-from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
-from libvirt_vepa.sharing import Sharing
-from libvirt_vepa.siblings import HearNoSiblings, KnowSiblings
-from libvirt_vepa.state import Lease
-from libvirt_vepa.virtual import SetVf, SetVfMac, SetVfVlan
+from libvirt_vepa.host.facts import Facts, Nic
+from libvirt_vepa.host.sriov_inventory import Card, Function
+from libvirt_vepa.kernel.rtnetlink import Feature, Link, Vf
+from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.model.address import MacAddress, PciAddress
+from libvirt_vepa.model.interface import Guest, GuestType, HostInterface, HostType, Mode, Request, derived_device
+from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
+from libvirt_vepa.operations.device import CreateMacvtap, SetUp, TakeLease
+from libvirt_vepa.operations.nic import AwaitStation, MakeVfs, Share
+from libvirt_vepa.operations.registry import from_record
+from libvirt_vepa.operations.source_filter import HearNoSiblings, KnowSiblings
+from libvirt_vepa.operations.vf import SetVf, SetVfMac, SetVfVlan
+from libvirt_vepa.planning import planner, sriov
+from libvirt_vepa.store.shared_settings import Sharing
+from libvirt_vepa.store.store import Lease
 
 UUID, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555"
 MAC = MacAddress.parse("52:54:00:aa:bb:cc")
@@ -54,7 +56,7 @@ def card(*functions, driver="ixgbe", mode="veb", **more):
 
 def make(seen, *requests, host=LAN):
     facts = Facts({host.name: host}, {"eth0": Nic(link("eth0"), None, "", seen)}, {}, {}, {}, {})
-    return plan.make(Guest("web", UUID, requests or (request(),)), facts)
+    return planner.make(Guest("web", UUID, requests or (request(),)), facts)
 
 
 def request(mode=Mode.BRIDGE, mac=MAC, **more):
@@ -153,7 +155,7 @@ def test_two_definitions_that_make_vfs_of_one_nic():
             *({}, {}, {}, {}),
         )
         some = request(), replace(request(mac=SECOND), name="dmz")
-        assert plan.make(Guest("web", UUID, some), facts).made_first == (MakeVfs("eth0", str(PF), 4, "lan"),)
+        assert planner.make(Guest("web", UUID, some), facts).made_first == (MakeVfs("eth0", str(PF), 4, "lan"),)
 
 
 @pytest.mark.parametrize("mode", [None, "veb"], ids=["a switch that tells no mode yet", "one that tells"])
@@ -203,7 +205,7 @@ def test_a_definitions_vlan_is_nothing_for_a_tap():
     bridged = Nic(replace(link("eth0"), port_of="bridge"), link("br0"), "", card(function(0)))
     host, tap = replace(LAN, vf=VfSettings(vlan=42)), replace(request(), type=GuestType.TAP)
     with pytest.raises(HostError) as error:
-        plan.make(Guest("web", UUID, (tap,)), Facts({"lan": host}, {"eth0": bridged}, {}, {}, {}, {}))
+        planner.make(Guest("web", UUID, (tap,)), Facts({"lan": host}, {"eth0": bridged}, {}, {}, {}, {}))
     assert str(error.value).partition(": ")[2] == (
         "'lan' is in VLAN 42 by its VFs, and a tap is on none; "
         "ask for <type>macvtap</type>, or define the NIC under another name without <vlan>"
@@ -381,7 +383,7 @@ def test_what_a_station_needs_of_the_switch_is_done_last():
     named = {"lan": replace(LAN, type=HostType.ETHERNET), "dmz": replace(LAN, name="dmz", type=HostType.VMDQ)}
     nic = Nic(link("eth0"), None, "", card(mode=None, offload=Feature(on=False, fixed=False)))
     some = request(Mode.VEPA), replace(request(Mode.VEPA, mac=SECOND), name="dmz")
-    made = plan.make(Guest("web", UUID, some), Facts(named, {"eth0": nic}, {}, {}, {}, {}))
+    made = planner.make(Guest("web", UUID, some), Facts(named, {"eth0": nic}, {}, {}, {}, {}))
     share = Share("hwmode", "eth0", str(PF), "vepa", UUID, "web")
     assert made.operations[-1] == share and made.operations.count(share) == 1
     assert made.interfaces[share] == tuple(each.alias for each in some)
@@ -433,4 +435,4 @@ def test_many_holders_are_not_all_named():
     functions = [replace(function(0, holder="a"), number=number) for number in range(20)]
     seen = [replace(each, address=replace(PF, bus=each.number)) for each in functions]
     assert "VF 15: guest 'a', and 4 more; stop" in refused(card(*seen), kind=TakenError)
-    assert placement.MOST_NAMED == 16
+    assert sriov.MOST_NAMED == 16

@@ -9,15 +9,12 @@ import json
 
 import pytest
 
-from libvirt_vepa import plan
-from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import HostError, TakenError
-from libvirt_vepa.facts import Facts, Nic
-from libvirt_vepa.journal import Use
-from libvirt_vepa.known import from_record
-from libvirt_vepa.model import Guest, GuestType, HostInterface, HostType, Mode, Request, derived_device
-from libvirt_vepa.netlink import Link
-from libvirt_vepa.operations import (
+from libvirt_vepa.host.facts import Facts, Nic
+from libvirt_vepa.kernel.rtnetlink import Link
+from libvirt_vepa.model.address import MacAddress
+from libvirt_vepa.model.interface import Guest, GuestType, HostInterface, HostType, Mode, Request, derived_device
+from libvirt_vepa.operations.device import (
     AwaitNode,
     CreateMacvtap,
     CreateTap,
@@ -27,6 +24,9 @@ from libvirt_vepa.operations import (
     SetUp,
     TakeLease,
 )
+from libvirt_vepa.operations.registry import from_record
+from libvirt_vepa.planning import planner
+from libvirt_vepa.store.journal import Use
 
 UUID = "11111111-2222-3333-4444-555555555555"
 MAC = MacAddress.parse("52:54:00:aa:bb:cc")
@@ -63,7 +63,7 @@ def request(kind=GuestType.MACVTAP, mode=None, mac=MAC, name="lan", **more):
 
 
 def make(seen, *requests):
-    return plan.make(Guest("web", UUID, requests), seen)
+    return planner.make(Guest("web", UUID, requests), seen)
 
 
 def kinds(made):
@@ -145,7 +145,7 @@ def test_what_a_plan_tells_of_its_uses():
 
 
 def test_a_guest_without_requests_has_nothing_done():
-    assert make(facts()) == plan.Plan((), ())
+    assert make(facts()) == planner.Plan((), ())
 
 
 @pytest.mark.parametrize("kind", GuestType)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libvirt_vepa import protocol, xdr
 from libvirt_vepa.errors import WireError
+from libvirt_vepa.rpc import procedures, xdr
 from tests.unit import remote
 from tests.unit.properties import holds
 from tests.unit.refusals import refusal
@@ -28,22 +28,22 @@ PARAMETERS = st.lists(st.tuples(TEXTS, st.one_of(NUMBERS, STRINGS)), max_size=8)
 
 
 def test_the_tables_name_the_same_procedures():
-    assert set(protocol.CALLS) == set(remote.ARGUMENTS)
-    assert set(protocol.REPLIES) == remote.REPLIES
-    assert (protocol.PROGRAM, protocol.VERSION) == (remote.PROGRAM, 1)
+    assert set(procedures.CALLS) == set(remote.ARGUMENTS)
+    assert set(procedures.REPLIES) == remote.REPLIES
+    assert (procedures.PROGRAM, procedures.VERSION) == (remote.PROGRAM, 1)
 
 
 @holds
 @given(PROCEDURES, TEXTS, TEXTS)
 def test_a_document_is_found_where_it_was_put(procedure, document, text):
     before, payload = remote.arguments(procedure, document, text)
-    assert protocol.documents_at(protocol.CALLS[procedure], payload) == (len(before),)
+    assert procedures.documents_at(procedures.CALLS[procedure], payload) == (len(before),)
     assert xdr.string_at(payload, len(before)) == document
 
 
 @pytest.mark.parametrize("procedure", remote.OPTIONAL)
 def test_a_document_may_be_missing(procedure):
-    assert protocol.documents_at(protocol.CALLS[procedure], remote.arguments(procedure, None)[1]) == ()
+    assert procedures.documents_at(procedures.CALLS[procedure], remote.arguments(procedure, None)[1]) == ()
 
 
 @holds
@@ -86,5 +86,5 @@ def test_a_parameter_of_no_known_type_is_refused(kind):
 
 
 def _document(procedure: int, payload: bytes) -> bytes:
-    (at,) = protocol.documents_at(protocol.CALLS[procedure], payload)
+    (at,) = procedures.documents_at(procedures.CALLS[procedure], payload)
     return xdr.string_at(payload, at)

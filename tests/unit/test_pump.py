@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libvirt_vepa import pump as under_test
 from libvirt_vepa.errors import WireError
-from libvirt_vepa.pump import Pump
-from libvirt_vepa.relay import Relay
-from libvirt_vepa.side import MOST, LocalSide, Side
+from libvirt_vepa.proxy import event_loop as under_test
+from libvirt_vepa.proxy.endpoint import MOST, LocalSide, Side
+from libvirt_vepa.proxy.event_loop import Pump
+from libvirt_vepa.proxy.relay import Relay
 from tests.unit import remote
 from tests.unit.properties import holds
 from tests.unit.test_relay import DOMAIN, OTHER, STORED, call

@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from libvirt_vepa import translate
-from libvirt_vepa.relay import Relay
+from libvirt_vepa.proxy.relay import Relay
+from libvirt_vepa.xml import translate
 from tests.conftest import CHECKOUT
 from tests.unit import remote
 
@@ -207,7 +207,7 @@ def test_several_calls_are_answered_in_any_order(size):
 def test_lxml_is_loaded_for_the_first_document_that_needs_it():
     code = """
 import sys
-from libvirt_vepa.relay import Relay
+from libvirt_vepa.proxy.relay import Relay
 from tests.conftest import CHECKOUT
 from tests.unit import remote
 relay = Relay()

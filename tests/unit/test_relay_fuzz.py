@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from libvirt_vepa.relay import CutError, Relay
+from libvirt_vepa.proxy.relay import CutError, Relay
 from tests.unit import remote
 from tests.unit.test_relay import DEVICE, DOMAIN, OTHER, SNAPSHOT, STORED, STRANGERS, UNTOUCHED, call
 from tests.unit.test_relay_hostile import NEWER, WRONG

@@ -10,7 +10,7 @@ import tracemalloc
 import pytest
 
 from libvirt_vepa.errors import WireError
-from libvirt_vepa.relay import CutError, Relay
+from libvirt_vepa.proxy.relay import CutError, Relay
 from tests.unit import remote
 from tests.unit.refusals import refusal
 from tests.unit.test_relay import DOMAIN, OTHER, STORED, call, from_client, from_daemon
@@ -77,8 +77,8 @@ def test_a_message_that_becomes_longer_than_libvirt_takes_is_an_error_reply():
 
 
 def test_a_translator_that_is_not_installed_is_an_error_reply(monkeypatch):
-    monkeypatch.setitem(sys.modules, "libvirt_vepa.translate", None)
-    monkeypatch.delattr("libvirt_vepa.translate", raising=False)
+    monkeypatch.setitem(sys.modules, "libvirt_vepa.xml.translate", None)
+    monkeypatch.delattr("libvirt_vepa.xml.translate", raising=False)
     (reply,) = remote.frames(from_client(Relay(), call(11, DOMAIN).pack())[1])
     error = remote.error(reply.payload)
     assert error.code == 9

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from libvirt_vepa.repair import repair
+from libvirt_vepa.xml.legacy_syntax import repair
 
 # As the proposal's mail has them, but for the choices.
 HOST = """\

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from libvirt_vepa import documents
 from libvirt_vepa.errors import XmlError
-from libvirt_vepa.repair import repair
+from libvirt_vepa.xml import document as documents
+from libvirt_vepa.xml.legacy_syntax import repair
 
 SIZE = documents.LIMIT - 64
 # The slowest takes about two seconds on a slow machine; what is not linear takes hours.

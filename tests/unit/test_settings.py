@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-from libvirt_vepa.addresses import PciAddress
 from libvirt_vepa.errors import XmlError
-from libvirt_vepa.settings import READERS, UNSET, LinkState, VfSettings, VlanProtocol
+from libvirt_vepa.model.address import PciAddress
+from libvirt_vepa.model.vf_settings import READERS, UNSET, LinkState, VfSettings, VlanProtocol
 from tests.unit.refusals import refusal
 
 DIGITS = "write one in decimal digits"

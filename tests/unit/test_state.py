@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa import apply
 from libvirt_vepa.errors import HostError, NewerStateError, StateError
-from libvirt_vepa.journal import Journal, Use
-from libvirt_vepa.operations import SetUp, TakeLease
-from libvirt_vepa.state import Lease, Store
+from libvirt_vepa.lifecycle import executor
+from libvirt_vepa.operations.device import SetUp, TakeLease
+from libvirt_vepa.store.journal import Journal, Use
+from libvirt_vepa.store.store import Lease, Store
 
 UUID = "11111111-2222-3333-4444-555555555555"
 OTHER = "99999999-2222-3333-4444-555555555555"
@@ -48,7 +48,7 @@ def test_a_journal_comes_back_as_it_was_written(store):
     written = store.save(journal())
     assert store.load(UUID) == written
     assert written.written > 0
-    assert apply.steps(written) == (TakeLease("mac", MAC, UUID, "web"), SetUp("eth0"))
+    assert executor.steps(written) == (TakeLease("mac", MAC, UUID, "web"), SetUp("eth0"))
 
 
 def test_there_is_nothing_before_the_first_journal(store):
@@ -120,7 +120,7 @@ def test_a_journal_whose_operations_are_no_records_is_damage(store, tmp_path, op
     path = journal_file(tmp_path)
     path.write_text(json.dumps({**json.loads(path.read_text()), "operations": operations}))
     with pytest.raises(StateError):
-        apply.steps(store.load(UUID))
+        executor.steps(store.load(UUID))
 
 
 def test_a_newer_journal_is_refused_and_kept(store, tmp_path):

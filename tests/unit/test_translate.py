@@ -9,8 +9,9 @@ import time
 import pytest
 from lxml import etree
 
-from libvirt_vepa import asked, documents, translate
 from libvirt_vepa.errors import XmlError
+from libvirt_vepa.xml import document as documents
+from libvirt_vepa.xml import translate, validate
 from tests.unit.refusals import refusal
 
 OURS = "<interface type='physical'><name>lan</name></interface>"
@@ -151,13 +152,13 @@ def around(where: str) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("where", "unit", "message"),
     [
-        ("devices", OURS, f"f.xml: there are more than {asked.MOST_INTERFACES} physical interfaces; use fewer"),
-        ("inside", "<ip/>\n", f"<interface> has more than {asked.MOST_NODES} parts; make it smaller"),
-        ("inside", "<!-- -->", f"<interface> has more than {asked.MOST_NODES} parts; make it smaller"),
-        ("metadata", WRAPPER.format(""), f"<metadata> has more than {asked.MOST_NODES} parts; make it smaller"),
-        ("devices", "<!-- -->", f"<devices> has more than {asked.MOST_DEVICES} parts; make it smaller"),
-        ("domain", "<metadata/>\n", f"<domain> has more than {asked.MOST_NODES} parts; make it smaller"),
-        ("domain", "<domain/>", f"f.xml: there are more than {asked.MOST_DOMAINS} domains; use fewer"),
+        ("devices", OURS, f"f.xml: there are more than {validate.MOST_INTERFACES} physical interfaces; use fewer"),
+        ("inside", "<ip/>\n", f"<interface> has more than {validate.MOST_NODES} parts; make it smaller"),
+        ("inside", "<!-- -->", f"<interface> has more than {validate.MOST_NODES} parts; make it smaller"),
+        ("metadata", WRAPPER.format(""), f"<metadata> has more than {validate.MOST_NODES} parts; make it smaller"),
+        ("devices", "<!-- -->", f"<devices> has more than {validate.MOST_DEVICES} parts; make it smaller"),
+        ("domain", "<metadata/>\n", f"<domain> has more than {validate.MOST_NODES} parts; make it smaller"),
+        ("domain", "<domain/>", f"f.xml: there are more than {validate.MOST_DOMAINS} domains; use fewer"),
     ],
 )
 @pytest.mark.parametrize("translation", ROUND)
@@ -172,10 +173,10 @@ def test_more_than_a_document_can_mean_is_refused_in_bounded_time(bounded, trans
 @pytest.mark.parametrize("unit", ["<disk/>", "<interface/>", "<!-- -->", "<disk/>\n"])
 def test_a_guest_of_as_many_devices_and_requests_as_can_be_is_translated_in_bounded_time(bounded, unit):
     head, tail = around("devices")
-    others = unit * ((asked.MOST_DEVICES - asked.MOST_INTERFACES) // (2 if unit.endswith("\n") else 1))
+    others = unit * ((validate.MOST_DEVICES - validate.MOST_INTERFACES) // (2 if unit.endswith("\n") else 1))
     begun = time.process_time()
-    result = translate.to_stored((head + OURS * (asked.MOST_INTERFACES - 1) + others + tail).encode(), "f.xml")
-    assert result.count(b"'vp5254") == asked.MOST_INTERFACES
+    result = translate.to_stored((head + OURS * (validate.MOST_INTERFACES - 1) + others + tail).encode(), "f.xml")
+    assert result.count(b"'vp5254") == validate.MOST_INTERFACES
     assert time.process_time() - begun < CPU_SECONDS
 
 

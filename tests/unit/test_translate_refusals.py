@@ -7,10 +7,11 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from libvirt_vepa import asked, documents, translate
-from libvirt_vepa.addresses import MacAddress, PciAddress
 from libvirt_vepa.errors import XmlError
-from libvirt_vepa.model import HostInterface, HostType, Mode
+from libvirt_vepa.model.address import MacAddress, PciAddress
+from libvirt_vepa.model.interface import HostInterface, HostType, Mode
+from libvirt_vepa.xml import document as documents
+from libvirt_vepa.xml import translate, validate
 from tests.unit.refusals import refusal
 
 NAMES = "use up to 64 letters, digits, '_', '.', '+' or '-', not beginning with '.', '+' or '-'"
@@ -172,7 +173,7 @@ def test_no_name_at_all():
 def test_all_words_of_the_schema_are_said_by_a_test():
     schema = etree.parse(str(documents.data_file("guest.rng")))
     said = "\n".join((*REFUSED.values(), *HEADS.values(), "<name> is missing; write <name>…</name>, with a name "))
-    missing = [word.get("what") for word in schema.iter(asked.WORDS) if f"{word.get('what')}; " not in said]
+    missing = [word.get("what") for word in schema.iter(validate.WORDS) if f"{word.get('what')}; " not in said]
     assert not missing
 
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import struct
 
-from libvirt_vepa.addresses import MacAddress
-from libvirt_vepa.attributes import pack, unpack
-from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
-from libvirt_vepa.vfs import Vf, parse
+from libvirt_vepa.kernel.attributes import pack, unpack
+from libvirt_vepa.kernel.vf import Vf, parse
+from libvirt_vepa.model.address import MacAddress
+from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
 
 MAC = "52:54:00:aa:bb:cc"
 NOT_REPORTED = 0xFFFFFFFF

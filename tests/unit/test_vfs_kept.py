@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 import pytest
 
-from libvirt_vepa import vfs
-from libvirt_vepa.addresses import MacAddress
-from libvirt_vepa.attributes import pack
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.exchange import RefusedError
-from libvirt_vepa.links import RTM_GETLINK, Link
-from libvirt_vepa.settings import VfSettings
+from libvirt_vepa.kernel import vf as vfs
+from libvirt_vepa.kernel.attributes import pack
+from libvirt_vepa.kernel.link import RTM_GETLINK, Link
+from libvirt_vepa.kernel.netlink_socket import RefusedError
+from libvirt_vepa.model.address import MacAddress
+from libvirt_vepa.model.vf_settings import VfSettings
 from tests.unit.test_vfs import MAC, listed
 
 NIC = Link("eth0", 7, "", None, True, True, 1500)

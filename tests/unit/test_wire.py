@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libvirt_vepa import wire, xdr
 from libvirt_vepa.errors import WireError
-from libvirt_vepa.wire import Frames, Header, Message
+from libvirt_vepa.rpc import message as messages_module
+from libvirt_vepa.rpc import xdr
+from libvirt_vepa.rpc.message import Frames, Header, Message
 from tests.unit import remote
 from tests.unit.properties import holds
 from tests.unit.refusals import refusal
@@ -152,7 +153,7 @@ def test_a_message_too_long_is_refused_when_it_is_made():
 def test_a_reply_has_the_serial_of_its_call():
     call = Message(Header(1, 2, 3, 0, 5, 0), b"arguments")
     assert call.reply(b"a").encode() == remote.Frame(1, 2, 3, remote.REPLY, 5, remote.OK, b"a").pack()
-    refused = call.reply(b"b", wire.Status.ERROR).encode()
+    refused = call.reply(b"b", messages_module.Status.ERROR).encode()
     assert refused == remote.Frame(1, 2, 3, remote.REPLY, 5, remote.ERROR, b"b").pack()
 
 

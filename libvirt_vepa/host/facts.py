@@ -1,0 +1,139 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A read-only look at the host: only what the requests of one guest mention.
+
+The cost does not grow with the number of guests that run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from libvirt_vepa.errors import HostError
+from libvirt_vepa.host import sriov_inventory
+from libvirt_vepa.host.sriov_inventory import Card
+from libvirt_vepa.kernel import pci, sysfs
+from libvirt_vepa.kernel.rtnetlink import Link, Netlink
+from libvirt_vepa.model.interface import Guest, HostInterface, HostType
+from libvirt_vepa.store.store import Lease, Store
+from libvirt_vepa.xml import definition as definitions_module
+
+NO_CARD = Card("")
+
+
+@dataclass(frozen=True)
+class Nic:
+    """A NIC that a definition names: the device, what it is a port of, what stands on it, and what card it is.
+
+    `passthru` names the macvtap that has the NIC for itself, "" where there is none.
+    """
+
+    link: Link
+    master: Link | None
+    passthru: str
+    card: Card = NO_CARD
+
+    @property
+    def key(self) -> str:
+        """What it is known by whatever it is called: `pci.card_of`."""
+        return str(self.card.address or self.link.name)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the host when a plan is made; what is not there is not in the mappings.
+
+    `definitions` by name, each with its NIC's name as it is now, `nics` and `bridges` by device, `devices` and `leases`
+    by the name of the guest's device, `macs` by the address. What a guest that starts holds itself, from an earlier
+    start, is left out.
+    """
+
+    definitions: dict[str, HostInterface]
+    nics: dict[str, Nic]
+    bridges: dict[str, Link]
+    devices: dict[str, Link]
+    leases: dict[str, Lease]
+    macs: dict[str, Lease]
+
+
+def load_definitions(guest: Guest, directory: Path, netlink: Netlink) -> dict[str, HostInterface]:
+    """Return the definitions of the names that a guest asks for, each with the name that its NIC has now.
+
+    Raises HostError where one does not exist, or its NIC is given by what no NIC has, and XmlError where its file is
+    damaged.
+    """
+    found = {}
+    for request in guest.requests:
+        if request.name not in found:
+            host = definitions_module.load(request.name, directory)
+            found[request.name] = replace(host, device=_device(host, netlink))
+    return found
+
+
+def names(host: HostInterface, netlink: Netlink) -> tuple[str, ...]:
+    """Return what the NICs that a definition means are called now: one, but for a MAC that two have or nobody."""
+    if host.address:
+        name = pci.device_of(host.address)
+        return (name,) if name else ()
+    found = netlink.with_mac(host.mac) if host.mac else (netlink.find(host.device),)
+    return tuple(link.name for link in found if link)
+
+
+def _device(host: HostInterface, netlink: Netlink) -> str:
+    """Return the name that a definition's NIC has now; one that is given by its name need not be there."""
+    found = names(host, netlink) or ((host.device,) if host.device else ())
+    if len(found) != 1:
+        what = f"PCI address {host.address}" if host.address else f"MAC {host.mac}"
+        number = f"{len(found)} NICs have" if found else "no NIC has"
+        remedy = "see 'ip -d link', and define it anew with 'libvirt-vepa iface-define'"
+        raise HostError(f"'{host.name}' is given by {what}, which {number} on this host", remedy)
+    return found[0]
+
+
+def observe(
+    guest: Guest, named: dict[str, HostInterface], netlink: Netlink, store: Store, *, running: bool = False
+) -> Facts:
+    """Look at the NICs and devices that a guest's requests mention; changes nothing.
+
+    What a `running` guest holds already is in use, as any other's is.
+    """
+    own_uuid = "" if running else guest.uuid
+    hosts = tuple(named.values())
+    kinds = {each.device: {host.type for host in hosts if host.device == each.device} for each in hosts}
+    nics = {device: _nic(device, types, own_uuid, netlink, store) for device, types in kinds.items()}
+    bridges = {host.bridge: netlink.find(host.bridge) for host in named.values() if host.bridge}
+    journal = store.load(guest.uuid) if guest.uuid else None
+    own = {use.device for use in journal.uses} if journal and not running else set()
+    devices = {request.device: netlink.find(request.device) for request in guest.requests if request.device not in own}
+    return Facts(
+        definitions=named,
+        nics={name: nic for name, nic in nics.items() if nic},
+        bridges={name: link for name, link in bridges.items() if link},
+        devices={name: link for name, link in devices.items() if link},
+        leases=_held(own_uuid, "device", {request.device for request in guest.requests}, store),
+        macs=_held(own_uuid, "mac", {str(request.mac) for request in guest.requests}, store),
+    )
+
+
+def _nic(device: str, kinds: set[HostType], but_by: str, netlink: Netlink, store: Store) -> Nic | None:
+    link = netlink.find(device)
+    if link is None:
+        return None
+    card = sriov_inventory.look(link, kinds, but_by, netlink, store)
+    return Nic(link, netlink.at(link.master), _passthru(device, netlink), card)
+
+
+def _passthru(device: str, netlink: Netlink) -> str:
+    """Name the macvtap that has the NIC to itself: such a NIC carries no other, so the first one tells."""
+    for name in sysfs.uppers(device):
+        upper = netlink.find(name)
+        if upper is not None and upper.kind in ("macvtap", "macvlan"):
+            return name if upper.mode == "passthru" else ""
+    return ""
+
+
+def _held(but_by: str, kind: str, keys: set[str], store: Store) -> dict[str, Lease]:
+    """Return who holds these, where that is not the guest with that UUID."""
+    holders = {key: store.holder(kind, key) for key in keys}
+    return {key: lease for key, lease in holders.items() if lease is not None and lease.uuid != but_by}

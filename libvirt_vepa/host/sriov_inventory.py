@@ -1,0 +1,115 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A read-only look at a card: its VFs and who has them, its embedded switch, what guests share of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from libvirt_vepa.kernel import pci, sysfs
+from libvirt_vepa.kernel.rtnetlink import Feature, Link, Netlink, Vf
+from libvirt_vepa.model.address import PciAddress
+from libvirt_vepa.model.interface import HostType
+from libvirt_vepa.store.shared_settings import OFFLOAD, SWITCH, Sharing
+from libvirt_vepa.store.store import Lease, Store
+
+# A lease's kind.
+VF = "vf"
+
+
+@dataclass(frozen=True)
+class Function:
+    """A VF: what the PF says of it, its netdev in this namespace, the guest that holds it.
+
+    `obstacle` says why nobody may take it, "" where somebody may.
+    """
+
+    number: int
+    address: PciAddress
+    link: Link | None
+    said: Vf | None
+    holder: Lease | None
+    obstacle: str
+
+    @property
+    def user(self) -> str:
+        """Who or what has it, "" where it is free."""
+        return f"guest '{self.holder.guest}'" if self.holder else self.obstacle
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a NIC is beside a network device.
+
+    `address` is None for one that is no function of a PCI card, `driver` empty for one that has none. `eswitch` is
+    devlink's word. `total` counts the VFs that can be made, `functions` are those that are. `switch_mode` and
+    `offload` are None where the driver has no control of it, and most tell no mode of a switch that is not `in_use`;
+    `shared` is what guests share now, by kind.
+    """
+
+    driver: str
+    address: PciAddress | None = None
+    eswitch: str = "legacy"
+    total: int = 0
+    functions: tuple[Function, ...] = ()
+    switch_mode: str | None = None
+    offload: Feature | None = None
+    shared: Mapping[str, Sharing] = field(default_factory=dict)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether there is an embedded switch now: it comes into being with VFs or with guests' stations."""
+        return bool(self.functions or self._stations)
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Who is behind the embedded switch, a few words each: all VFs that are in use, and guests on stations."""
+        virtual = (f"VF {each.number}: {each.user}" for each in self.functions if each.user)
+        return (*virtual, *(f"VMDq: guest '{guest}'" for guest in self._stations))
+
+    @property
+    def _stations(self) -> tuple[str, ...]:
+        return tuple(self.shared[OFFLOAD].users.values()) if OFFLOAD in self.shared else ()
+
+
+def look(link: Link, kinds: Collection[HostType], but_by: str, netlink: Netlink, store: Store) -> Card:
+    """Return what a NIC is, as far as definitions of these types need it; what the guest `but_by` holds is free."""
+    address = pci.function_of(link.name)
+    total, now = pci.counts(address) if address else (0, 0)
+    found = {name: store.shared.find(name, str(address or link.name)) for name in (SWITCH, OFFLOAD)}
+    return Card(
+        driver=pci.driver_of(address) if address else "",
+        address=address,
+        eswitch=netlink.eswitch(address) if address and HostType.SRIOV in kinds else "legacy",
+        total=total,
+        functions=_functions(link, address, but_by, netlink, store) if address and now else (),
+        switch_mode=netlink.switch_mode(link) if total or HostType.VMDQ in kinds else None,
+        offload=netlink.feature(link, OFFLOAD) if HostType.VMDQ in kinds else None,
+        shared={name: sharing.without(but_by) for name, sharing in found.items() if sharing},
+    )
+
+
+def _functions(link: Link, address: PciAddress, but_by: str, netlink: Netlink, store: Store) -> tuple[Function, ...]:
+    said, addressed = {vf.number: vf for vf in netlink.vfs(link)}, netlink.with_addresses()
+    found = []
+    for virtual in pci.vfs_of(address):
+        device = netlink.find(virtual.device) if virtual.device else None
+        holder = store.holder(VF, str(virtual.address))
+        # What stands on a guest's VF is that guest's.
+        obstacle = "" if holder else _obstacle(virtual, device, addressed)
+        holder = None if holder and holder.uuid == but_by else holder
+        found.append(Function(virtual.number, virtual.address, device, said.get(virtual.number), holder, obstacle))
+    return tuple(found)
+
+
+def _obstacle(virtual: pci.VirtualFunction, device: Link | None, addressed: Collection[int]) -> str:
+    if device is None and virtual.driver in ("", pci.GIVEN_AWAY):
+        return f"driver {virtual.driver or 'missing'}"
+    if device is None:
+        return "it is in another network namespace, or has no network device"
+    for upper in sysfs.uppers(device.name):
+        return f"{device.name} carries {upper}"
+    if device.master:
+        return f"{device.name} is a port of a {device.port_of or 'bridge'}"
+    return f"{device.name} has an address of the host's" if device.index in addressed else ""

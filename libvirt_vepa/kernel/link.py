@@ -1,0 +1,143 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the kernel tells of a network device by rtnetlink, and what it says when it refuses."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from libvirt_vepa.errors import KernelError
+from libvirt_vepa.kernel.attributes import pack, unpack
+from libvirt_vepa.kernel.netlink_socket import NETLINK_ROUTE, dump
+from libvirt_vepa.model.address import MacAddress
+
+# linux/if.h and linux/if_arp.h
+IFF_UP = 0x1
+IFF_ALLMULTI = 0x200
+ARPHRD_ETHER = 1
+# linux/rtnetlink.h and linux/if_link.h
+RTM_GETLINK, RTEXT_FILTER_VF, RTEXT_FILTER_SKIP_STATS = 18, 1, 8
+IFINFOMSG = struct.Struct("=BxHiII")
+IFLA_ADDRESS, IFLA_EXT_MASK, IFLA_PERM_ADDRESS = 1, 29, 54
+
+
+@dataclass(frozen=True)
+class Link:
+    """A network device as the kernel tells of it.
+
+    `kind` is rtnetlink's (veth, macvtap, tun, …; empty for hardware), `master` the index of
+    the bridge, bond or switch that it is a port of and `port_of` that one's kind, `lower` the
+    index of the device it stands on; 0 and "" where there is none. `mode` is a macvtap's, in
+    the kernel's words. `mtu` counts bytes.
+    """
+
+    name: str
+    index: int
+    kind: str
+    mac: MacAddress | None
+    up: bool
+    ethernet: bool
+    mtu: int
+    master: int = 0
+    port_of: str = ""
+    lower: int = 0
+    mode: str = ""
+    all_multicast: bool = False
+    multi_queue: bool = False
+
+
+@contextmanager
+def told(doing: str) -> Iterator[None]:
+    """Turn what pyroute2 and the kernel raise into one line that says what was being done."""
+    try:
+        yield
+    except NetlinkError as error:
+        raise refused(doing, error.code) from error
+    except OSError as error:
+        raise refused(doing, error.errno or errno.EIO, error.strerror or "") from error
+
+
+def refused(doing: str, code: int, said: str = "") -> KernelError:
+    """Return the error for what could not be done, with what the kernel said of it and what helps."""
+    remedies = {
+        errno.EPERM: "run as root with CAP_NET_ADMIN",
+        errno.ENODEV: "the device has gone; see that nothing else manages it, then try again",
+        errno.EBUSY: "another device already uses it in a way that excludes this one",
+        errno.EADDRINUSE: "the address is already used on that NIC; give the guest another MAC",
+        errno.EEXIST: "a device of that name exists",
+        errno.EINVAL: "the driver does not take this value now; see the kernel's log for what it says of it",
+        errno.EPROTONOSUPPORT: "the driver has no such VLAN protocol; ask for 802.1Q",
+        errno.EOPNOTSUPP: "the kernel or the driver cannot do this; see the kernel's configuration",
+    }
+    return KernelError(f"cannot {doing}: {said or os.strerror(code)}", remedies.get(code, "see the kernel's log"))
+
+
+def read(message: Any) -> Link:
+    """Read an RTM_NEWLINK message (linux/if_link.h)."""
+    info = message.get_attr("IFLA_LINKINFO")
+    kind = (info and info.get_attr("IFLA_INFO_KIND")) or ""
+    data = info and info.get_attr("IFLA_INFO_DATA")
+    address = message.get_attr("IFLA_ADDRESS")
+    ethernet = message["ifi_type"] == ARPHRD_ETHER
+    return Link(
+        name=message.get_attr("IFLA_IFNAME"),
+        index=message["index"],
+        kind=kind,
+        mac=MacAddress.parse(address) if ethernet and address else None,
+        up=bool(message["flags"] & IFF_UP),
+        ethernet=ethernet,
+        mtu=message.get_attr("IFLA_MTU") or 0,
+        master=message.get_attr("IFLA_MASTER") or 0,
+        port_of=(info and info.get_attr("IFLA_INFO_SLAVE_KIND")) or "",
+        lower=message.get_attr("IFLA_LINK") or 0,
+        mode=_macvlan_mode(kind, data),
+        all_multicast=bool(message["flags"] & IFF_ALLMULTI),
+        multi_queue=bool(kind == "tun" and data and data.get_attr("IFLA_TUN_MULTI_QUEUE")),
+    )
+
+
+def header(index: int, family: int = socket.AF_UNSPEC) -> bytes:
+    """Return how a message about the device with that index begins; 0 stands for all of them."""
+    return IFINFOMSG.pack(family, 0, index, 0, 0)
+
+
+def mask(bits: int) -> bytes:
+    """Return the attribute that says how much is to be told (RTEXT_FILTER_*)."""
+    return pack(IFLA_EXT_MASK, struct.pack("=I", bits))
+
+
+def with_permanent(mac: MacAddress) -> tuple[int, ...]:
+    """Return the indexes of the devices that have this address from their maker, or have it now if they do not tell.
+
+    All devices must be asked; only those that mention the address are taken apart, as there is one for each guest.
+    Raises OSError.
+    """
+    wanted = bytes(mac.octets)
+    answers = dump(NETLINK_ROUTE, RTM_GETLINK, header(0), mask(RTEXT_FILTER_SKIP_STATS))
+    return tuple(IFINFOMSG.unpack_from(each)[2] for each in answers if wanted in each and _permanent(each) == wanted)
+
+
+def _permanent(answer: bytes) -> bytes | None:
+    """Return the address by which a card is known (IFLA_PERM_ADDRESS is there since Linux 5.6)."""
+    told_of = dict(unpack(answer[IFINFOMSG.size :]))
+    return told_of.get(IFLA_PERM_ADDRESS, told_of.get(IFLA_ADDRESS))
+
+
+def is_nic(link: Link) -> bool:
+    """Tell whether a device is an Ethernet card, or a veth, which stands for one: its IFLA_LINK is its far end."""
+    return link.ethernet and (link.kind == "veth" or not (link.kind or link.lower))
+
+
+def _macvlan_mode(kind: str, data: Any) -> str:
+    if kind not in ("macvtap", "macvlan") or not data:
+        return ""
+    return data.get_attr(f"IFLA_{kind.upper()}_MODE") or ""

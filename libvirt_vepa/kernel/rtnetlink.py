@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Network devices, by rtnetlink: the one place that opens a conversation with the kernel by pyroute2.
+
+Devices are looked up by name and changed by index, so that a rename in between
+cannot hit another device. Everything the kernel refuses becomes a KernelError.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from libvirt_vepa.kernel import eswitch as eswitch_module
+from libvirt_vepa.kernel import ethtool, pci
+from libvirt_vepa.kernel import link as links
+from libvirt_vepa.kernel import vf as vfs_module
+from libvirt_vepa.kernel.ethtool import Feature
+from libvirt_vepa.kernel.link import IFF_ALLMULTI, IFF_UP, Link, refused, told
+from libvirt_vepa.kernel.vf import Vf
+from libvirt_vepa.model.address import MacAddress, PciAddress
+from libvirt_vepa.model.interface import DEVICE_NAME_BYTES
+from libvirt_vepa.model.vf_settings import VfSettings
+
+__all__ = ["Feature", "Link", "Netlink", "Vf"]
+# linux/rtnetlink.h
+RT_SCOPE_LINK = 253
+
+
+class Netlink:
+    """A conversation with the kernel; use it in a `with`."""
+
+    def __enter__(self) -> Netlink:
+        with told("open a netlink socket"):
+            self._route = IPRoute()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._route.close()
+
+    def find(self, name: str) -> Link | None:
+        """Return the device that has that name, or that alternative name (`ip link property add`), or None.
+
+        The kernel takes an alternative name where it takes a name, but for its length.
+        """
+        short = len(name.encode()) <= DEVICE_NAME_BYTES
+        return self._get(ifname=name) if short else self._get(IFLA_ALT_IFNAME=name)
+
+    def at(self, index: int) -> Link | None:
+        """Return the device with that index, or None; None too for 0, which stands for no device."""
+        return self._get(index=index) if index else None
+
+    def need(self, name: str) -> Link:
+        """Return the device of that name; KernelError where it has gone."""
+        link = self.find(name)
+        if link is None:
+            raise refused(f"use {name}", errno.ENODEV)
+        return link
+
+    def with_mac(self, mac: MacAddress) -> tuple[Link, ...]:
+        """Return the NICs that have this address from their maker, or have it now where they do not tell of one.
+
+        A VF is none of them, nor is what stands on another device or joins several.
+        """
+        with told(f"look up the NIC with the address {mac}"):
+            indexes = links.with_permanent(mac)
+        found = (self.at(index) for index in indexes)
+        return tuple(link for link in found if link and links.is_nic(link) and not pci.is_vf_device(link.name))
+
+    def with_addresses(self) -> frozenset[int]:
+        """Return the indexes of devices at which the host has an IP address; that of IPv6 on every link is none."""
+        with told("read the addresses of this host"):
+            found = tuple(self._route.addr("dump"))
+        own = (each for each in found if each["family"] != socket.AF_INET6 or each["scope"] != RT_SCOPE_LINK)
+        return frozenset(each["index"] for each in own)
+
+    def set_up(self, link: Link) -> None:
+        """Put a device up."""
+        with told(f"put {link.name} up"):
+            self._route.link("set", index=link.index, flags=IFF_UP, change=IFF_UP)
+
+    def set_all_multicast(self, link: Link) -> None:
+        """Let a device receive all multicast."""
+        with told(f"switch all-multicast on at {link.name}"):
+            self._route.link("set", index=link.index, flags=IFF_ALLMULTI, change=IFF_ALLMULTI)
+
+    def set_master(self, link: Link, master: Link) -> None:
+        """Make a device a port of a bridge."""
+        with told(f"make {link.name} a port of {master.name}"):
+            self._route.link("set", index=link.index, master=master.index)
+
+    def create_macvtap(self, name: str, below: Link, mac: MacAddress, mode: str, mtu: int | None) -> None:
+        """Create a macvtap, down, with its name, address and mode in the one request that makes it."""
+        extra = {} if mtu is None else {"mtu": mtu}
+        with told(f"create macvtap {name} on {below.name}"):
+            self._route.link(
+                "add", ifname=name, kind="macvtap", link=below.index, address=str(mac), macvtap_mode=mode, **extra
+            )
+
+    def set_address(self, link: Link, mac: MacAddress, mtu: int) -> None:
+        """Give a device its address and MTU."""
+        with told(f"set MAC {mac} and MTU {mtu} of {link.name}"):
+            self._route.link("set", index=link.index, address=str(mac), mtu=mtu)
+
+    def set_mtu(self, link: Link, mtu: int) -> None:
+        """Give a device its MTU."""
+        with told(f"set MTU {mtu} of {link.name}"):
+            self._route.link("set", index=link.index, mtu=mtu)
+
+    def delete(self, link: Link) -> None:
+        """Delete a device; one that has gone meanwhile is fine."""
+        with told(f"delete {link.name}"):
+            try:
+                self._route.link("del", index=link.index)
+            except NetlinkError as error:
+                if error.code != errno.ENODEV:
+                    raise
+
+    def vfs(self, link: Link) -> tuple[Vf, ...]:
+        """Return the virtual functions of a NIC, in order of number."""
+        return vfs_module.read(link)
+
+    def set_vf_mac(self, link: Link, number: int, mac: MacAddress) -> None:
+        """Give a VF its MAC, through the NIC it belongs to; its own netdev keeps what it had."""
+        vfs_module.set_mac(link, number, mac)
+
+    def set_vf(self, link: Link, number: int, settings: VfSettings) -> None:
+        """Set what is not None at a VF, through the NIC it belongs to; KernelError where the driver keeps another."""
+        vfs_module.set_all(link, number, settings)
+
+    def switch_mode(self, link: Link) -> str | None:
+        """Return the mode of a NIC's embedded switch, 'veb' or 'vepa', None where its driver tells neither."""
+        return eswitch_module.mode(link)
+
+    def set_switch_mode(self, link: Link, mode: str) -> None:
+        """Put a NIC's embedded switch into 'veb' or 'vepa'."""
+        eswitch_module.set_mode(link, mode)
+
+    def feature(self, link: Link, name: str) -> Feature | None:
+        """Return a feature by ethtool's name, None where there is none of that name."""
+        return ethtool.read(link, name)
+
+    def set_feature(self, link: Link, name: str, on: bool) -> None:
+        """Switch a feature; KernelError where the device keeps it as it was."""
+        ethtool.write(link, name, on)
+
+    def unicast(self, link: Link) -> frozenset[MacAddress]:
+        """Return the stations that a NIC lets in beside its own address."""
+        return eswitch_module.unicast(link)
+
+    def eswitch(self, address: PciAddress) -> str:
+        """Return who rules a card's switch, in devlink's words; 'legacy' where there is no devlink."""
+        return eswitch_module.eswitch(address)
+
+    def _get(self, **key: Any) -> Link | None:
+        with told(f"look up device {next(iter(key.values()))}"):
+            try:
+                messages = list(self._route.link("get", **key))
+            except NetlinkError as error:
+                if error.code == errno.ENODEV:
+                    return None
+                raise
+        return links.read(messages[0])

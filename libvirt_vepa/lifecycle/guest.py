@@ -1,0 +1,163 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What is done for a guest at the stations of its life: begin, check, end, look again.
+
+The hook calls these, and nothing else changes the host on a guest's behalf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from libvirt_vepa.errors import StateError, VepaError, said_of
+from libvirt_vepa.host import facts
+from libvirt_vepa.host.context import Host
+from libvirt_vepa.host.sriov_inventory import VF
+from libvirt_vepa.kernel import pci
+from libvirt_vepa.kernel.rtnetlink import Netlink
+from libvirt_vepa.lifecycle import executor
+from libvirt_vepa.model.address import PciAddress
+from libvirt_vepa.model.interface import Guest, HostInterface
+from libvirt_vepa.operations.device import Operation
+from libvirt_vepa.operations.source_filter import know_siblings
+from libvirt_vepa.planning import planner
+from libvirt_vepa.store.journal import Journal
+from libvirt_vepa.store.store import Store
+from libvirt_vepa.xml import definition as definitions
+
+
+@contextmanager
+def open_host(store: Store) -> Iterator[Host]:
+    """Give the kernel and the state on disk to work on."""
+    with Netlink() as netlink:
+        yield Host(netlink, store)
+
+
+def look(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> planner.Plan:
+    """Return what `begin` would do for a guest now; changes nothing. Raises as `begin` does."""
+    with said_of(guest.where):
+        return _plan(guest, facts.load_definitions(guest, directory, host.netlink), host)
+
+
+def begin(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> tuple[str, ...]:
+    """Make a guest's devices, all or none; return what an administrator should know of them.
+
+    Raises VepaError, with the guest named, where that is refused or fails; what the guest left
+    behind at an earlier start is cleaned away first.
+    """
+    holder = f"the start of {guest.where}"
+    with said_of(guest.where):
+        named = facts.load_definitions(guest, directory, host.netlink)
+        cards = [pci.card_of(definition.device) for definition in named.values()]
+        with host.store.lock_guest(guest.uuid, holder):
+            # What cannot be cleaned away is known only to the old journal, which a new one would replace.
+            for failure in _clean(guest.uuid, host, holder):
+                raise failure
+            with host.store.lock_cards(cards, holder):
+                made = _whole(guest, named, host)
+                executor.run(guest, made, host)
+    return made.remarks
+
+
+def _plan(guest: Guest, named: dict[str, HostInterface], host: Host, *, running: bool = False) -> planner.Plan:
+    return planner.make(guest, facts.observe(guest, named, host.netlink, host.store, running=running))
+
+
+def _whole(guest: Guest, named: dict[str, HostInterface], host: Host, *, running: bool = False) -> planner.Plan:
+    """Return the plan, once what it stands on and what is no guest's has been made: VFs that a definition wants."""
+    made = _plan(guest, named, host, running=running)
+    if not made.made_first:
+        return made
+    for operation in made.made_first:
+        executor.perform(operation, guest, made, host)
+    return _plan(guest, named, host, running=running)
+
+
+def attach(more: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> tuple[str, ...]:
+    """Make the devices of a guest that runs for `more`, those of its requests that are new; all or none.
+
+    Returns what an administrator should know of them. Raises VepaError, with the guest named.
+    """
+    holder = f"the attaching to {more.where}"
+    with said_of(more.where):
+        named = facts.load_definitions(more, directory, host.netlink)
+        cards = [pci.card_of(definition.device) for definition in named.values()]
+        with host.store.lock_guest(more.uuid, holder), host.store.lock_cards(cards, holder):
+            made = _whole(more, named, host, running=True)
+            executor.run(more, made, host, host.store.load(more.uuid))
+    return made.remarks
+
+
+def detach(uuid: str, alias: str, host: Host) -> tuple[VepaError, ...]:
+    """Put back what was done for one interface of a guest, if anything; returns what could not be."""
+    holder = f"the detaching from guest {uuid}"
+    with host.store.lock_guest(uuid, holder):
+        journal = host.store.load(uuid)
+        if journal is None:
+            return ()
+        rest, part = journal.parted(alias)
+        with host.store.lock_cards(part.cards, holder):
+            return executor.undo(part, host, rest) if part.uses else ()
+
+
+def check(guest: Guest, host: Host) -> None:
+    """See that a guest's devices are as `begin` left them; raises KernelError or StateError where not."""
+    with said_of(guest.where):
+        executor.check(guest, _journal(guest, host), host)
+
+
+def mend(guest: Guest, host: Host) -> tuple[str, ...]:
+    """Look at a running guest's devices again, mend what it does not notice.
+
+    Returns all that had drifted, and what could not be mended.
+    """
+    with host.store.lock_guest(guest.uuid, f"a look at {guest.where}"):
+        steps = executor.steps(_journal(guest, host))
+        drifts = executor.verify(steps, host)
+        failed = [failure for step in steps if step.mendable for failure in _mend(step, host)]
+    return (*drifts, *failed)
+
+
+def _mend(step: Operation, host: Host) -> Iterator[str]:
+    """Apply a step again where that is needed; one that fails must not keep the others from being mended."""
+    try:
+        if any(step.drifts(host)):
+            step.apply(host)
+    except VepaError as error:
+        yield str(error)
+
+
+def renew(host: Host) -> None:
+    """Tell the filters which MACs the VFs beside their guests have now, whoever has given them these.
+
+    Raises VepaError.
+    """
+    physical = {pci.physical_of(PciAddress.parse(lease.key)) for lease in host.store.leases() if lease.kind == VF}
+    for card in sorted(str(address) for address in physical if address):
+        with host.store.lock_cards((card,), "a look at its VFs"):
+            know_siblings(host, host.find(card), card)
+
+
+def end(uuid: str, host: Host, holder: str) -> tuple[VepaError, ...]:
+    """Put back what was done for a guest, if anything; returns what could not be."""
+    with host.store.lock_guest(uuid, holder):
+        return _clean(uuid, host, holder)
+
+
+def _clean(uuid: str, host: Host, holder: str) -> tuple[VepaError, ...]:
+    journal = host.store.load(uuid)
+    if journal is None:
+        return ()
+    with host.store.lock_cards(journal.cards, holder):
+        return executor.undo(journal, host)
+
+
+def _journal(guest: Guest, host: Host) -> Journal:
+    journal = host.store.load(guest.uuid)
+    if journal is None:
+        raise StateError(
+            "nothing is known of its devices", "see that the hook is installed, then stop and start the guest"
+        )
+    return journal

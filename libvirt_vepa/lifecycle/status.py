@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What guests have of this host's NICs now: the journals beside the kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from libvirt_vepa.errors import VepaError
+from libvirt_vepa.host.context import Host
+from libvirt_vepa.lifecycle import executor
+from libvirt_vepa.operations.vf import SetVfMac
+from libvirt_vepa.store.journal import Use
+
+# A NIC's name as it is now, and its embedded switch's mode.
+Nic = tuple[str, str | None]
+
+
+@dataclass(frozen=True)
+class InterfaceStatus:
+    """One interface of a guest: where it stands, and what is no longer as it was made.
+
+    `nic` is the NIC's name as it is now, `switch` the mode of its embedded switch ('veb' or 'vepa'), None where it has
+    none that tells; `vf` is the step that has set up the guest's VF, if it is on one.
+    """
+
+    guest: str
+    uuid: str
+    use: Use
+    nic: str
+    switch: str | None
+    vf: SetVfMac | None
+    drifts: tuple[str, ...]
+
+    @property
+    def state(self) -> str:
+        """`ok`, or everything that has drifted."""
+        return ", ".join(self.drifts) or "ok"
+
+    def row(self) -> tuple[str, ...]:
+        """Return it for a table."""
+        vf = "-" if self.vf is None else str(self.vf.number)
+        return self.guest, self.use.name, self.nic, self.switch or "-", vf, self.use.mode, self.use.device, self.state
+
+    def record(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        vf = self.vf and {"number": self.vf.number, "address": self.vf.address}
+        here = {"nic": self.nic, "switch": self.switch, "vf": vf, "drifts": list(self.drifts)}
+        return {"guest": self.guest, "uuid": self.uuid, **vars(self.use), **here}
+
+
+# What `row` returns.
+HEADS = ("Guest", "Name", "NIC", "Switch", "VF", "Mode", "Device", "State")
+
+
+def interfaces(host: Host) -> tuple[InterfaceStatus, ...]:
+    """Return every interface that a journal knows of; a journal that cannot be read is a row of its own."""
+    rows: list[InterfaceStatus] = []
+    nics: dict[str, Nic] = {}
+    for uuid in host.store.guests():
+        try:
+            rows.extend(_guest(uuid, host, nics))
+        except VepaError as error:
+            unknown = Use("-", "-", "-", "-", "-", "-")
+            rows.append(InterfaceStatus("-", uuid, unknown, unknown.nic, None, None, (str(error),)))
+    return tuple(rows)
+
+
+def _guest(uuid: str, host: Host, nics: dict[str, Nic]) -> list[InterfaceStatus]:
+    journal = host.store.load(uuid)
+    if journal is None:
+        return []
+    rows = []
+    for use in journal.uses:
+        # A journal's parts leave out what its interfaces share, such as a NIC that is put up.
+        steps = executor.steps(journal.parted(use.alias)[1])
+        vf = next((step for step in steps if isinstance(step, SetVfMac)), None)
+        if use.card not in nics:
+            nics[use.card] = _nic(use, host)
+        rows.append(InterfaceStatus(journal.guest, uuid, use, *nics[use.card], vf, executor.verify(steps, host)))
+    return rows
+
+
+def _nic(use: Use, host: Host) -> Nic:
+    link = host.find_nic(use.nic, use.card)
+    return (link.name, host.netlink.switch_mode(link)) if link else (use.nic, None)

@@ -1,0 +1,270 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The small steps that a plan is made of; each can describe, apply, verify and undo itself.
+
+An operation is a frozen dataclass of plain values, so that the journal can hold it. Settings
+may be applied again; what has gone need not be undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+from libvirt_vepa.errors import TakenError
+from libvirt_vepa.host.context import Host
+from libvirt_vepa.kernel import sysfs
+from libvirt_vepa.kernel.rtnetlink import Link
+from libvirt_vepa.model.address import MacAddress
+from libvirt_vepa.store.journal import Record
+from libvirt_vepa.store.store import Lease
+
+NODE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A step of a plan.
+
+    `mendable` says that a running guest does not notice when the step is applied again.
+    """
+
+    mendable: ClassVar[bool] = False
+
+    def describe(self) -> str:
+        """Return one line that says what `apply` does."""
+        raise NotImplementedError
+
+    def apply(self, host: Host) -> None:
+        """Do it. Raises KernelError, TakenError or StateError, and has then changed nothing that `undo` misses."""
+        raise NotImplementedError
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        """Yield what is not, or no longer, as `apply` left it: one short text each."""
+        raise NotImplementedError
+
+    def undo(self, host: Host) -> None:
+        """Put back what `apply` did, all of it or nothing of it. The default is for what goes with its device."""
+
+    def record(self) -> Record:
+        """Return the operation as the journal and `plan --json` hold it."""
+        return {"operation": type(self).__name__, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class TakeLease(Operation):
+    """Keep something for one guest: `kind` is `mac` or `device`, `key` the address or the name."""
+
+    kind: str
+    key: str
+    uuid: str
+    guest: str
+
+    @property
+    def _lease(self) -> Lease:
+        return Lease(self.kind, self.key, self.uuid, self.guest)
+
+    def describe(self) -> str:
+        return f"reserve {self.kind} {self.key} for guest '{self.guest}'"
+
+    def apply(self, host: Host) -> None:
+        holder = host.store.take(self._lease)
+        if holder.uuid != self.uuid:
+            raise taken(holder)
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        holder = host.store.holder(self.kind, self.key)
+        if holder is None or holder.uuid != self.uuid:
+            yield f"{self.kind} {self.key} is not reserved for guest '{self.guest}'"
+
+    def undo(self, host: Host) -> None:
+        host.store.drop(self._lease)
+
+
+def taken(holder: Lease) -> TakenError:
+    """Return the error that names which guest holds a MAC or a device's name."""
+    return TakenError(
+        f"{holder.kind} {holder.key} is in use by guest '{holder.guest}' ({holder.uuid})",
+        f"choose another {holder.kind}, or stop that guest",
+    )
+
+
+@dataclass(frozen=True)
+class SetUp(Operation):
+    """Put a device up, and leave it up: others may rely on a NIC by the time the guest stops.
+
+    `card` is what a NIC is known by (`pci.card_of`), "" for what is called by its name only.
+    """
+
+    device: str
+    card: str = ""
+    mendable = True
+
+    def describe(self) -> str:
+        return f"put {self.device} up"
+
+    def apply(self, host: Host) -> None:
+        host.netlink.set_up(host.need_nic(self.device, self.card))
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        link = host.find_nic(self.device, self.card)
+        if link is None:
+            yield f"{self.device} has gone"
+        elif not link.up:
+            yield f"{self.device} is down"
+
+
+@dataclass(frozen=True)
+class CreateMacvtap(Operation):
+    """Create a macvtap on a NIC or a VF; `mode` in the kernel's words, `mtu` in bytes or None for that below.
+
+    `card` is what a NIC is known by (`pci.card_of`), "" for a VF, which `nic` is the PCI address of.
+    """
+
+    device: str
+    nic: str
+    mac: str
+    mode: str
+    mtu: int | None
+    card: str = ""
+
+    def describe(self) -> str:
+        mtu = "" if self.mtu is None else f", MTU {self.mtu}"
+        return f"create macvtap {self.device} on {self.nic}: mode {self.mode}, MAC {self.mac}{mtu}"
+
+    def apply(self, host: Host) -> None:
+        below = host.need_nic(self.nic, self.card)
+        host.netlink.create_macvtap(self.device, below, MacAddress.parse(self.mac), self.mode, self.mtu)
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        link = host.netlink.find(self.device)
+        if link is None:
+            yield f"{self.device} has gone"
+            return
+        yield from differences(link, kind="macvtap", mac=MacAddress.parse(self.mac), mode=self.mode)
+        if self.mtu is not None:
+            yield from differences(link, mtu=self.mtu)
+        below = host.find_nic(self.nic, self.card)
+        if below is None or below.index != link.lower:
+            yield f"{self.device} does not stand on {self.nic}"
+
+    def undo(self, host: Host) -> None:
+        link = host.netlink.find(self.device)
+        if link is not None and link.kind == "macvtap" and link.mac == MacAddress.parse(self.mac):
+            host.netlink.delete(link)
+
+
+@dataclass(frozen=True)
+class CreateTap(Operation):
+    """Create a persistent tap; `mac` is the host's side, `mtu` in bytes."""
+
+    device: str
+    mac: str
+    multi_queue: bool
+    mtu: int
+
+    def describe(self) -> str:
+        queues = ", multi-queue" if self.multi_queue else ""
+        return f"create tap {self.device}: MAC {self.mac}, MTU {self.mtu}{queues}"
+
+    def apply(self, host: Host) -> None:
+        # The ioctl that makes a tap knows only its name; the rest follows before the tap is one that stays.
+        with sysfs.new_tap(self.device, self.multi_queue):
+            host.netlink.set_address(host.netlink.need(self.device), MacAddress.parse(self.mac), self.mtu)
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        link = host.netlink.find(self.device)
+        if link is None:
+            yield f"{self.device} has gone"
+            return
+        yield from differences(
+            link, kind="tun", mac=MacAddress.parse(self.mac), mtu=self.mtu, multi_queue=self.multi_queue
+        )
+
+    def undo(self, host: Host) -> None:
+        link = host.netlink.find(self.device)
+        if link is not None and link.kind == "tun" and link.mac == MacAddress.parse(self.mac):
+            host.netlink.delete(link)
+
+
+@dataclass(frozen=True)
+class DisableIpv6(Operation):
+    """Keep the host's own IPv6 off a guest's device; before it is up, or it sends frames of its own."""
+
+    device: str
+    mendable = True
+
+    def describe(self) -> str:
+        return f"disable the host's IPv6 on {self.device}"
+
+    def apply(self, host: Host) -> None:
+        sysfs.disable_ipv6(self.device)
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        if sysfs.ipv6_enabled(self.device):
+            yield f"{self.device} has the host's IPv6 enabled"
+
+
+@dataclass(frozen=True)
+class ReceiveAllMulticast(Operation):
+    """Pass all multicast to a guest, IPv6's neighbour discovery too, without trusting its filters."""
+
+    device: str
+    mendable = True
+
+    def describe(self) -> str:
+        return f"receive all multicast on {self.device}"
+
+    def apply(self, host: Host) -> None:
+        host.netlink.set_all_multicast(host.netlink.need(self.device))
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        link = host.netlink.find(self.device)
+        if link is not None and not link.all_multicast:
+            yield f"{self.device} does not receive all multicast"
+
+
+@dataclass(frozen=True)
+class JoinBridge(Operation):
+    """Make a tap a port of a bridge."""
+
+    device: str
+    bridge: str
+    mendable = True
+
+    def describe(self) -> str:
+        return f"make {self.device} a port of bridge {self.bridge}"
+
+    def apply(self, host: Host) -> None:
+        host.netlink.set_master(host.netlink.need(self.device), host.netlink.need(self.bridge))
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        link, bridge = host.netlink.find(self.device), host.netlink.find(self.bridge)
+        if link is not None and (bridge is None or link.master != bridge.index):
+            yield f"{self.device} is not a port of bridge {self.bridge}"
+
+
+@dataclass(frozen=True)
+class AwaitNode(Operation):
+    """Wait until the character device of a macvtap is there, which libvirt looks for only once."""
+
+    device: str
+
+    def describe(self) -> str:
+        return f"wait for the character device of {self.device}"
+
+    def apply(self, host: Host) -> None:
+        sysfs.await_node(self.device, NODE_SECONDS)
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        if not sysfs.node_is_right(self.device):
+            yield f"{self.device} has no character device below /dev"
+
+
+def differences(link: Link, **wanted: object) -> Iterator[str]:
+    """Yield one line for each attribute of a device that is not as wanted."""
+    for name, value in wanted.items():
+        found = getattr(link, name)
+        if found != value:
+            yield f"{link.name} has {name} {found} instead of {value}"

@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Every kind of operation by its name, so that a journal can be read again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from libvirt_vepa.errors import NewerStateError
+from libvirt_vepa.operations.device import (
+    AwaitNode,
+    CreateMacvtap,
+    CreateTap,
+    DisableIpv6,
+    JoinBridge,
+    Operation,
+    ReceiveAllMulticast,
+    SetUp,
+    TakeLease,
+)
+from libvirt_vepa.operations.nic import AwaitStation, MakeVfs, Share
+from libvirt_vepa.operations.source_filter import HearNoSiblings, KnowSiblings
+from libvirt_vepa.operations.vf import SetVf, SetVfMac, SetVfMtu, SetVfVlan
+from libvirt_vepa.store.journal import INTERFACES
+
+DEVICES = (TakeLease, SetUp, CreateMacvtap, CreateTap, DisableIpv6, ReceiveAllMulticast, JoinBridge, AwaitNode)
+CARDS = (MakeVfs, Share, SetVfMac, SetVfMtu, SetVfVlan, SetVf, AwaitStation, KnowSiblings, HearNoSiblings)
+KNOWN: dict[str, type[Operation]] = {kind.__name__: kind for kind in (*DEVICES, *CARDS)}
+
+
+def from_record(record: Mapping[str, Any]) -> Operation:
+    """Return the operation that `record` made; NewerStateError where this version does not know it."""
+    values = dict(record) if isinstance(record, dict) else {}
+    values.pop(INTERFACES, None)
+    kind = KNOWN.get(str(values.pop("operation", "")))
+    if kind is None or set(values) != {field.name for field in fields(kind)}:
+        raise NewerStateError(
+            f"the journal holds an operation that is not known here: {record}",
+            "install the libvirt-vepa that wrote it again",
+        )
+    return kind(**values)

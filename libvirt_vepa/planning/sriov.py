@@ -1,0 +1,261 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a card must be for a guest, and which of its VFs the guest gets: the rows sr-iov and vmdq of the plan. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from libvirt_vepa.errors import HostError, TakenError
+from libvirt_vepa.host.facts import Nic
+from libvirt_vepa.host.sriov_inventory import VF, Function
+from libvirt_vepa.model.interface import Guest, HostInterface, Mode, Request
+from libvirt_vepa.model.vf_settings import UNSET, VfSettings, VlanProtocol
+from libvirt_vepa.operations.device import Operation, SetUp, TakeLease
+from libvirt_vepa.operations.nic import ON, RESETTING, AwaitStation, MakeVfs, Share, disagree
+from libvirt_vepa.operations.source_filter import HearNoSiblings, KnowSiblings
+from libvirt_vepa.operations.vf import RATES, SetVf, SetVfMac, SetVfMtu, SetVfVlan, plain
+from libvirt_vepa.store.shared_settings import OFFLOAD, SWITCH
+
+VEB, VEPA = "veb", "vepa"
+# As many holders as a message names.
+MOST_NAMED = 16
+# MAC, then spoof check, as Intel's cards need it.
+ORDER = ("spoofchk", "trust", "state")
+
+
+def switch_for(mode: Mode) -> str:
+    """Return what the embedded switch must be for guests on VFs in a mode; there is no private one in hardware."""
+    return VEB if mode is Mode.BRIDGE else VEPA
+
+
+# -- the embedded switch
+
+
+def switch(guest: Guest, nic: Nic, value: str) -> Iterator[Share]:
+    """Yield what has the embedded switch in a mode. Raises HostError or TakenError where that cannot be.
+
+    Where there is no switch yet, most drivers do not say whether they can set it.
+    """
+    card, name = nic.card, nic.link.name
+    if card.switch_mode is None and card.in_use:
+        if value == VEB:
+            return
+        raise HostError(
+            f"driver {card.driver or 'unknown'} of NIC {name} cannot set its embedded switch to VEPA",
+            "ask for mode bridge, or use a NIC whose driver has hwmode, as ixgbe, i40e, ice, mlx5, bnxt, nfp or be2net",
+        )
+    sharing = card.shared.get(SWITCH)
+    if sharing and sharing.value != value and sharing.users:
+        raise disagree(name, sharing, guest.uuid)
+    if card.driver in RESETTING and card.switch_mode != value and card.users:
+        raise HostError(
+            f"driver {card.driver} resets NIC {name} to set its embedded switch to {value.upper()}, "
+            f"and others use it: {_listed(card.users)}",
+            f"stop those guests first, or set it beforehand with 'bridge link set dev {name} hwmode {value}'",
+        )
+    yield Share(SWITCH, name, nic.key, value, guest.uuid, guest.name)
+
+
+def beside(guest: Guest, nic: Nic, mode: Mode) -> Iterator[Operation]:
+    """Yield what a macvtap on the NIC itself needs of an embedded switch (kernel commit 2469ffd), also of a later one.
+
+    It can be had beside a switch whose driver has no control of it.
+    """
+    without_control = nic.card.in_use and nic.card.switch_mode is None
+    if mode is not Mode.BRIDGE and (nic.card.in_use or nic.card.total) and not without_control:
+        yield from switch(guest, nic, VEPA)
+
+
+# -- VMDq
+
+
+def offload(guest: Guest, nic: Nic) -> Iterator[Operation]:
+    """Yield what lets a NIC forward to macvtaps by itself. Raises HostError where it cannot."""
+    feature, name = nic.card.offload, nic.link.name
+    if feature is None or (feature.fixed and not feature.on):
+        why = "does not have" if feature is None else "has fixed off"
+        raise HostError(
+            f"driver {nic.card.driver or 'unknown'} of NIC {name} {why} {OFFLOAD}",
+            "define it with <type>ethernet</type>, or use a NIC with VMDq, as with ixgbe, i40e or fm10k",
+        )
+    if not feature.fixed:
+        yield Share(OFFLOAD, name, nic.key, ON, guest.uuid, guest.name)
+
+
+def station(guest: Guest, request: Request, nic: Nic, mode: Mode) -> Iterator[Operation]:
+    """Yield what follows once the macvtap is up: the embedded switch comes into being with the first station."""
+    yield AwaitStation(request.device, nic.link.name, str(request.mac))
+    if mode is not Mode.BRIDGE:
+        yield from switch(guest, nic, VEPA)
+
+
+# -- SR-IOV
+
+
+def missing(host: HostInterface, nic: Nic, made: MakeVfs | None) -> MakeVfs | None:
+    """Return what makes the VFs that a definition wants and that are not there; HostError where that cannot be.
+
+    `made` are those that another interface of the guest has made already.
+    """
+    card, name = nic.card, nic.link.name
+    if card.eswitch != "legacy":
+        remedy = f"'devlink dev eswitch set pci/{card.address} mode legacy', or define the VFs' representors"
+        raise HostError(f"NIC {name} is in eswitch mode {card.eswitch}, which is not for guests by name", remedy)
+    if card.address is None or not card.total:
+        raise HostError(
+            f"NIC {name} has no SR-IOV", f"define '{host.name}' with <type>ethernet</type>, or see its firmware"
+        )
+    if card.functions or made:
+        return made
+    if host.vf_count is None:
+        remedy = f"give {card.address} some by its sriov_numvfs, or write <vf count='{card.total}'/> into '{host.name}'"
+        raise HostError(f"NIC {name} has no VFs now", remedy)
+    if host.vf_count > card.total:
+        raise HostError(
+            f"NIC {name} can have {card.total} VFs, not {host.vf_count}", f"change the count of '{host.name}'"
+        )
+    return MakeVfs(name, str(card.address), host.vf_count, host.name)
+
+
+def promise(request: Request, host: HostInterface, made: MakeVfs, promised: Collection[int]) -> int:
+    """Return the number of the first VF, of those that will be made, that is none of those `promised` already.
+
+    Raises HostError, and XmlError, for all that can be known to be refused once they are there.
+    """
+    wanted(request, host)
+    first, last = host.vf_range or (0, made.count - 1)
+    allowed = range(first, min(last + 1, made.count))
+    for number in allowed:
+        if number not in promised:
+            return number
+    if not allowed:
+        what = f"NIC {made.nic} will have {made.count} VFs, and none of VFs {first} to {last}"
+        raise HostError(what, f"change the range or the count of '{host.name}'")
+    what = f"this guest asks for more VFs than the {len(allowed)} that '{host.name}' gives of NIC {made.nic}"
+    raise HostError(what, "change its range or its count, or ask for fewer")
+
+
+def pick(host: HostInterface, nic: Nic, taken: Collection[str]) -> Function:
+    """Return the first VF by PCI order that is free and not among those `taken` already. Raises TakenError."""
+    ordered = sorted(nic.card.functions, key=lambda each: each.address)
+    allowed = [each for each in ordered if host.vf_range is None or _within(each.number, host.vf_range)]
+    for function in allowed:
+        if not function.user and str(function.address) not in taken:
+            return function
+    if host.vf_range and not allowed:
+        numbers = " to ".join(map(str, host.vf_range))
+        raise HostError(f"NIC {nic.link.name} has none of VFs {numbers}", f"change the range of '{host.name}'")
+    raise TakenError(
+        f"no VF of NIC {nic.link.name} is free: {_listed([_holder(function) for function in allowed])}",
+        "stop one of these guests, or make more VFs",
+    )
+
+
+def untagged(host: HostInterface) -> None:
+    """Raise HostError where a definition's VLAN would not hold for a tap, whose frames go by way of a bridge."""
+    if host.vf.vlan is not None:
+        raise HostError(
+            f"'{host.name}' is in VLAN {host.vf.vlan} by its VFs, and a tap is on none",
+            "ask for <type>macvtap</type>, or define the NIC under another name without <vlan>",
+        )
+
+
+def _within(number: int, span: tuple[int, int]) -> bool:
+    first, last = span
+    return first <= number <= last
+
+
+def _holder(function: Function) -> str:
+    return f"VF {function.number}: {function.user or 'this guest'}"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = f", and {len(texts) - MOST_NAMED} more" if len(texts) > MOST_NAMED else ""
+    return ", ".join(texts[:MOST_NAMED]) + more
+
+
+def virtual(guest: Guest, request: Request, host: HostInterface, nic: Nic, function: Function) -> Iterator[Operation]:
+    """Yield what gives a guest a VF, all but the macvtap on it. Raises HostError where the driver cannot."""
+    name, number, address, said = nic.link.name, function.number, str(function.address), function.said
+    if said is None:
+        raise HostError(f"driver {nic.card.driver} of NIC {name} tells nothing of VF {number}", "see 'ip link show'")
+    _check(request, nic, function)
+    yield TakeLease(VF, address, guest.uuid, guest.name)
+    mtu = function.link.mtu if function.link else 0
+    yield SetVfMac(name, number, address, str(request.mac), str(said.mac), mtu)
+    if request.mtu is not None and request.mtu > mtu:
+        yield SetVfMtu(address, request.mtu, mtu)
+    yield from settings((name, number, address), wanted(request, host), said.settings)
+    yield SetUp(address)
+
+
+def _check(request: Request, nic: Nic, function: Function) -> None:
+    others = (each for each in nic.card.functions if each.number != function.number and each.said)
+    for other in others:
+        if other.said and other.said.mac == request.mac and other.user:
+            raise TakenError(f"{request.mac} is the MAC of {_holder(other)}", "give the guest another MAC")
+
+
+def wanted(request: Request, host: HostInterface) -> VfSettings:
+    """Return what a VF is to be set to: what the request says, then its <bandwidth>, then the definition.
+
+    Raises XmlError or HostError where these do not go together.
+    """
+    bandwidth = VfSettings()
+    if request.outbound is not None:
+        # From kilobytes to whole megabits, and no less than the one that is no "no limit".
+        bandwidth = VfSettings(max_tx_rate=max(1, request.outbound * 8 // 1000))
+    found = request.vf.over(bandwidth).over(host.vf).checked()
+    if found.vlan is None and (found.qos is not None or found.proto is not None):
+        raise HostError("qos and proto are a VLAN's, and none is asked for", "write <vlan><tag id='…'/></vlan> too")
+    return found
+
+
+def settings(which: tuple[str, int, str], asked: VfSettings, now: VfSettings) -> Iterator[Operation]:
+    """Yield what changes the settings of a VF: of which NIC, its number, its PCI address. Raises HostError."""
+    if asked.vlan is not None:
+        proto, before = asked.proto or VlanProtocol.DOT1Q, now.proto or VlanProtocol.DOT1Q
+        vlan = asked.vlan, asked.qos or 0, proto.value
+        had = now.vlan or 0, now.qos or 0, before.value
+        if vlan != had:
+            yield SetVfVlan(*which, *vlan, *had)
+    for setting in (*ORDER, *_rates(asked, now)):
+        value, before_value = plain(asked, setting), plain(now, setting)
+        if value is None or value == before_value:
+            continue
+        if before_value is None:
+            raise HostError(f"the driver of NIC {which[0]} does not tell {setting} of a VF", "leave it out")
+        yield SetVf(*which, setting, value, before_value)
+
+
+def _rates(asked: VfSettings, now: VfSettings) -> Iterable[str]:
+    """Return in which order the rates are set: the lower one is never above the higher, nor on the way back."""
+    most, least = asked.max_tx_rate, now.min_tx_rate
+    return reversed(RATES) if most and least and least > most else RATES
+
+
+def filters(request: Request, nic: Nic, function: Function, mode: Mode) -> Iterator[Operation]:
+    """Yield what keeps reflected frames from a guest on a VF, once its netdev is the one that stays."""
+    name, mac = nic.link.name, str(request.mac)
+    if mode is not Mode.BRIDGE:
+        yield HearNoSiblings(name, nic.key, str(function.address), mac, mode is Mode.PEPA)
+    yield KnowSiblings(name, nic.key, mac)
+
+
+def remarks(request: Request, host: HostInterface, nic: Nic, mode: Mode, function: Function) -> Iterator[str]:
+    """Yield what an administrator should know: the filters stand on the spoof check of the other VFs."""
+    count = len(nic.card.functions)
+    if host.vf_count is not None and count < host.vf_count:
+        what = f"NIC {nic.link.name} has {count} VFs instead of the {host.vf_count} of '{host.name}'"
+        yield f"{what}, because VFs are made only where there are none"
+    if mode is Mode.BRIDGE:
+        return
+    now = function.said.settings if function.said else UNSET
+    if wanted(request, host).over(now).spoofchk is False:
+        yield f"the spoof check of VF {function.number} of NIC {nic.link.name} is off: its guest can pass for another"
+    for other in nic.card.functions:
+        if other.number == function.number or not other.user or not other.said:
+            continue
+        if other.said.settings.spoofchk is False:
+            yield f"the spoof check of NIC {nic.link.name} is off at {_holder(other)}: it can pass for another"

@@ -1,0 +1,238 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Attaching, detaching and changing a guest's interfaces: libvirt runs no hook for these, so the connection acts.
+
+The request goes into the guest's metadata first, then the device is made, then libvirt attaches it;
+what fails takes back what was done before it. A device goes once libvirt says that the guest has
+given it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from libvirt_vepa.errors import HostError, said_of
+from libvirt_vepa.model.interface import NAMESPACE
+from libvirt_vepa.proxy import tasks
+from libvirt_vepa.proxy.tasks import Ask, Errand, Job, Outcome
+from libvirt_vepa.proxy.translation import ORIGIN
+from libvirt_vepa.rpc import procedures, xdr
+from libvirt_vepa.rpc.message import Message
+from libvirt_vepa.xml import metadata, translate
+
+# virDomainModificationImpact and virDomainXMLFlags of libvirt/libvirt-domain.h.
+LIVE, CONFIG = 1, 2
+INACTIVE = 2
+# VIR_DOMAIN_METADATA_ELEMENT of the same, and VIR_ERR_NO_DOMAIN_METADATA of libvirt/virterror.h.
+ELEMENT, NO_METADATA = 2, 80
+
+T = TypeVar("T")
+Steps = Generator[Ask | Errand, Message | Outcome, T]
+
+
+class Refused(Exception):
+    """The daemon has refused something; its reply is the client's."""
+
+    def __init__(self, reply: Message) -> None:
+        super().__init__()
+        self.reply = reply
+
+
+@dataclass(frozen=True)
+class Change:
+    """A call that changes a guest's devices: the guest, the document or the alias, and how far it goes."""
+
+    call: Message
+    domain: bytes
+    text: bytes
+    flags: bytes
+
+    @classmethod
+    def read(cls, call: Message) -> Change:
+        """Take a call apart. Raises WireError."""
+        at = xdr.skip_string(call.payload, 0) + xdr.UUID_BYTES + xdr.WORD.size
+        end = xdr.skip_string(call.payload, at)
+        return cls(call, call.payload[:at], xdr.string_at(call.payload, at), call.payload[end:])
+
+    @property
+    def guest(self) -> str:
+        """The guest's UUID."""
+        end = len(self.domain) - xdr.WORD.size
+        return str(UUID(bytes=self.domain[end - xdr.UUID_BYTES : end]))
+
+    def forward(self, text: bytes) -> Job:
+        """Pass the call on with this in its document's place. Raises Refused."""
+        return _must(self.call.header.procedure, self.domain + xdr.string(text) + self.flags)
+
+    def scopes(self) -> Steps[tuple[int, ...]]:
+        """Return what is changed, in the order in which that is safe: CONFIG, LIVE or both. Raises Refused."""
+        # A call without flags is the older one, which changes the running guest only.
+        flags = xdr.word_at(self.flags, 0) if self.flags else LIVE
+        if not flags & (LIVE | CONFIG):
+            reply = yield from _must(procedures.IS_ACTIVE, self.domain)
+            flags = LIVE if xdr.word_at(reply.payload, 0) else CONFIG
+        return tuple(scope for scope in (CONFIG, LIVE) if flags & scope)
+
+    def requests(self, scope: int) -> Steps[dict[str, bytes]]:
+        """Return the requests in the guest's metadata. Raises Refused."""
+        words = xdr.WORD.pack(ELEMENT) + xdr.optional(NAMESPACE.encode()) + xdr.WORD.pack(scope)
+        reply = yield from tasks.ask(procedures.GET_METADATA, self.domain + words)
+        if not tasks.failed(reply):
+            return metadata.read(xdr.string_at(reply.payload, 0))
+        if tasks.code_of(reply) == NO_METADATA:
+            return {}
+        raise Refused(reply)
+
+    def write(self, scope: int, requests: dict[str, bytes]) -> Job:
+        """Put these requests into the guest's metadata. Raises Refused."""
+        words = xdr.WORD.pack(ELEMENT) + xdr.optional(metadata.write(requests))
+        words += xdr.optional(metadata.KEY.encode()) + xdr.optional(NAMESPACE.encode()) + xdr.WORD.pack(scope)
+        return _must(procedures.SET_METADATA, self.domain + words)
+
+    def put(self, scope: int, alias: str, request: bytes | None) -> Steps[bytes | None]:
+        """Put one request in, or take it out, and return what was there. Raises Refused."""
+        requests = yield from self.requests(scope)
+        before = requests.pop(alias, None)
+        if request is not None:
+            requests[alias] = request
+        if request != before:
+            yield from self.write(scope, requests)
+        return before
+
+
+def _asked(call: Message) -> tuple[Change, bytes, str, bytes] | None:
+    """Return the change that is asked for, the legal interface, its alias and request; None for what is not ours."""
+    change = Change.read(call)
+    if not translate.is_proposed(change.text, ORIGIN):
+        return None
+    interface, wrapper = translate.split(change.text, ORIGIN)
+    ((alias, request),) = metadata.read(wrapper).items()
+    return change, interface, alias, request
+
+
+def attach(call: Message) -> Job | None:
+    """Attach a physical interface; None for what is none. Raises XmlError for what cannot be meant.
+
+    The job raises HostError for what cannot be had.
+    """
+    asked = _asked(call)
+    return asked and _or_refusal(_attach(*asked))
+
+
+def _attach(change: Change, interface: bytes, alias: str, request: bytes) -> Job:
+    scopes = yield from change.scopes()
+    if LIVE in scopes:
+        yield from _errand("begin", guest=change.guest)
+    before: dict[int, bytes | None] = {}
+    try:
+        for scope in scopes:
+            before[scope] = yield from change.put(scope, alias, request)
+        if LIVE in scopes:
+            yield from _errand("attach", interface=interface.decode())
+        reply = yield from change.forward(interface)
+    except (Refused, HostError):
+        yield from _take_back(change, alias, before)
+        raise
+    if LIVE in scopes:
+        yield from _errand("keep")
+    return reply
+
+
+def _take_back(change: Change, alias: str, before: dict[int, bytes | None]) -> Steps[None]:
+    """Put the metadata and the host back; what does not succeed must not hide why it had to be."""
+    if LIVE in before:
+        with suppress(HostError):
+            yield from _errand("undo")
+    for scope, request in before.items():
+        with suppress(Refused):
+            yield from change.put(scope, alias, request)
+
+
+def update(call: Message) -> Job | None:
+    """Change a physical interface; None for what is none. Raises XmlError for what cannot be meant.
+
+    The job raises HostError for what cannot be had.
+    """
+    asked = _asked(call)
+    return asked and _or_refusal(_update(*asked))
+
+
+def _update(change: Change, interface: bytes, alias: str, request: bytes) -> Job:
+    scopes = yield from change.scopes()
+    if LIVE in scopes:
+        requests = yield from change.requests(LIVE)
+        if requests.get(alias, request) != request:
+            what = "name, type, mode, vlan and vf of an interface cannot change while the guest runs"
+            raise HostError(what, "detach it and attach it anew, or change only --config")
+    before: dict[int, bytes | None] = {}
+    try:
+        if CONFIG in scopes:
+            before[CONFIG] = yield from change.put(CONFIG, alias, request)
+        return (yield from change.forward(interface))
+    except Refused:
+        yield from _take_back(change, alias, before)
+        raise
+
+
+def detach(call: Message) -> Job | None:
+    """Detach an interface, in whichever form it is given; None for another device. Raises XmlError."""
+    change = Change.read(call)
+    device = translate.to_stored(change.text, ORIGIN)
+    name = metadata.name_of(device)
+    return None if name is None else _or_refusal(_detach(change, device, name))
+
+
+def detach_alias(call: Message) -> Job:
+    """Detach the device with an alias."""
+    change = Change.read(call)
+    return _or_refusal(_detach(change, change.text, change.text.decode(errors="replace")))
+
+
+def _detach(change: Change, device: bytes, name: str) -> Job:
+    scopes = yield from change.scopes()
+    ours = LIVE in scopes and (yield from change.requests(LIVE))
+    if ours:
+        yield from _errand("begin", guest=change.guest)
+    reply = yield from change.forward(device)
+    if CONFIG in scopes:
+        # What is not tidied is only not needed any more.
+        with suppress(Refused):
+            yield from _tidy(change)
+    if ours:
+        with said_of("it is detached, but"):
+            yield from _errand("settle", name=name)
+    return reply
+
+
+def _tidy(change: Change) -> Steps[None]:
+    """Drop the requests of the persistent guest that have no interface any more. Raises Refused."""
+    reply = yield from _must(procedures.GET_XML, change.domain + xdr.WORD.pack(INACTIVE))
+    there, needed = metadata.kept(xdr.string_at(reply.payload, 0))
+    if there != needed:
+        yield from change.write(CONFIG, needed)
+
+
+def _must(procedure: int, payload: bytes) -> Job:
+    """Call the daemon. Raises Refused."""
+    reply = yield from tasks.ask(procedure, payload)
+    if tasks.failed(reply):
+        raise Refused(reply)
+    return reply
+
+
+def _errand(word: str, **values: str) -> Steps[None]:
+    """Run an errand. Raises HostError."""
+    outcome = yield from tasks.run(word, **values)
+    if "error" in outcome:
+        raise HostError(str(outcome["error"]), str(outcome.get("remedy", "")))
+
+
+def _or_refusal(action: Job) -> Job:
+    try:
+        return (yield from action)
+    except Refused as refused:
+        return refused.reply

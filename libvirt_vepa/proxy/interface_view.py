@@ -1,0 +1,75 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Host definitions as clients of libvirt's see them: interfaces that have a name, a MAC and a state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from libvirt_vepa.errors import not_installed, printable
+from libvirt_vepa.kernel import pci, sysfs
+from libvirt_vepa.model.interface import HostInterface
+from libvirt_vepa.rpc import procedures
+from libvirt_vepa.xml import definition as definitions
+
+
+@dataclass(frozen=True)
+class Nic:
+    """A definition, by its name, and what it names.
+
+    The MAC is that of the device, empty where there is none. It is active where the device's operstate is
+    up, which is how libvirt's own driver has it (interface_backend_udev.c), so that a definition and its device
+    never differ. A damaged definition is inactive and has no MAC; who reads it is told what is wrong.
+    """
+
+    definition: str
+    mac: bytes = b""
+    active: bool = False
+
+    @property
+    def name(self) -> bytes:
+        """What clients call it; a file that nobody may name like that can still be seen."""
+        return printable(self.definition).encode()
+
+    @property
+    def encoded(self) -> bytes:
+        """The interface as it goes over the wire."""
+        return procedures.interface(self.name, self.mac)
+
+
+def defined() -> tuple[Nic, ...]:
+    """Return all of them. Raises HostError where the folder cannot be read, KernelError where /sys cannot."""
+    return tuple(map(_nic, definitions.names()))
+
+
+def find(name: bytes) -> Nic | None:
+    """Return the one that clients call so; raises as `defined`."""
+    return next((_nic(each) for each in definitions.names() if printable(each).encode() == name), None)
+
+
+def shown(host: HostInterface) -> Nic:
+    """Return a definition as clients see it. Raises KernelError where the kernel does not tell, and HostError."""
+    device = _device(host)
+    return Nic(host.name, sysfs.address(device).encode(), sysfs.is_running(device)) if device else Nic(host.name)
+
+
+def _device(host: HostInterface) -> str:
+    """Return what the NIC is called now, found as a guest's start does; "" where there is none, or more than one."""
+    if host.address:
+        return pci.device_of(host.address) or ""
+    if host.device and sysfs.address(host.device):
+        return host.device
+    try:
+        # It takes long to load, and most definitions can do without: there is a device of the name they give.
+        from libvirt_vepa.host import facts
+        from libvirt_vepa.kernel.rtnetlink import Netlink
+    except ImportError as error:
+        raise not_installed(error) from error
+    with Netlink() as netlink:
+        names = facts.names(host, netlink)
+    return names[0] if len(names) == 1 else ""
+
+
+def _nic(definition: str) -> Nic:
+    found = definitions.load_or_error(definition)
+    return shown(found) if isinstance(found, HostInterface) else Nic(definition)

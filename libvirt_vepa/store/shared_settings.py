@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What belongs to a NIC and not to one guest: settings that guests share, and VFs that a definition has made.
+
+One record a NIC and kind: what it was before the first user came, what they need, and who they are.
+The last one puts it back. The caller holds the NIC's lock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from libvirt_vepa.errors import StateError
+from libvirt_vepa.store import state_file
+
+ENDING = ".json"
+# What guests share of a NIC: its embedded switch, and whether it forwards to macvtaps by itself.
+SWITCH, OFFLOAD = "hwmode", "l2-fwd-offload"
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """A setting of a NIC that is not as it was: `users` are the names of those who need it, by their UUID.
+
+    `card` is what the NIC is known by: `pci.card_of`.
+    """
+
+    kind: str
+    card: str
+    original: str
+    value: str
+    users: Mapping[str, str]
+
+    def another(self, uuid: str) -> str | None:
+        """Return the name of a user that is not this one, or None."""
+        return next((name for user, name in self.users.items() if user != uuid), None)
+
+    def joined(self, uuid: str, name: str) -> Sharing:
+        """Return it with one more user."""
+        return replace(self, users={**self.users, uuid: name})
+
+    def without(self, uuid: str) -> Sharing:
+        """Return it without a user."""
+        return replace(self, users={user: name for user, name in self.users.items() if user != uuid})
+
+
+class Sharings:
+    """The records on disk. Every method raises StateError where they cannot be read or written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, kind: str, card: str) -> Sharing | None:
+        """Return the record, or None where nothing of that kind is shared."""
+        path = self._path(kind, card)
+        with state_file.told(f"read {path}"):
+            try:
+                return Sharing(**json.loads(path.read_text(encoding="utf-8")))
+            except FileNotFoundError:
+                return None
+            except (ValueError, TypeError, RecursionError) as error:
+                remedy = f"see with 'libvirt-vepa status' that no guest uses {card}, then remove the file"
+                raise StateError(f"{path} is damaged", remedy) from error
+
+    def of(self, kind: str) -> tuple[Sharing, ...]:
+        """Return all records of a kind."""
+        names = sorted(path.name for path in state_file.entries(self._folder))
+        cards = [name.removeprefix(f"{kind}-").removesuffix(ENDING) for name in names if name.startswith(f"{kind}-")]
+        found = (self.find(kind, card) for card in cards)
+        return tuple(sharing for sharing in found if sharing)
+
+    def keep(self, sharing: Sharing) -> None:
+        """Write a record, whole and durable."""
+        state_file.replace(self._path(sharing.kind, sharing.card), json.dumps(asdict(sharing), indent=1) + "\n")
+
+    def forget(self, kind: str, card: str) -> None:
+        """Remove a record, and what an interrupted `keep` left of one."""
+        state_file.remove(self._path(kind, card))
+
+    def _path(self, kind: str, card: str) -> Path:
+        return self._folder / f"{kind}-{card}{ENDING}"

@@ -1,0 +1,179 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""XML as it comes from people, files and libvirt, read without trust.
+
+UTF-8 only, no entities, no file and no network behind a document, and a bound on its size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+from lxml import etree
+
+from libvirt_vepa.errors import HostError, XmlError
+from libvirt_vepa.xml.legacy_syntax import repair
+
+# REMOTE_STRING_MAX in libvirt's remote_protocol.x: no longer document passes through libvirt.
+LIMIT = 4 * 1024 * 1024
+BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# Each comment and instruction is matched once and for all ("(?>"), or thousands of them would take for ever.
+DOCTYPE = re.compile(rb"(?:\xef\xbb\xbf)?(?>\s+|<!--.*?-->|<\?.*?\?>)*+<!DOCTYPE", re.DOTALL)
+# What libxml2 appends to a message of its own.
+PLACE = re.compile(r", line \d+, column \d+.*", re.DOTALL)
+EXTRA = "Extra content at the end of the document"
+# libxml2's words for what does not follow a schema, and ours. The first of its messages that has
+# a counterpart here tells most; the others only say what is around the culprit.
+READABLE = (
+    (
+        r"(?:Extra|Did not expect) element (\S+) (?:in interleave|there)",
+        "<{0}> is not expected here, or stands there twice",
+    ),
+    (r"Element (\S+) has extra content: text", "text is not expected in <{0}>"),
+    (r"Element (\S+) has extra content: (\S+)", "<{1}> is not expected in <{0}>"),
+    (r"Invalid attribute (\S+) for element (\S+)", "<{1}> has no attribute '{0}'"),
+    (r"Element (\S+) failed to validate attributes", "an attribute of <{0}> is missing or has a wrong value"),
+    (r"Element (\S+) failed to validate content", "the content of <{0}> is not as it should be"),
+    (r"Expecting an element (\S+), got nothing", "<{0}> is missing"),
+    (r"Expecting element (\S+), got (\S+)", "<{1}> stands where <{0}> should"),
+    (r"Value element (\S+) has child elements", "<{0}> has elements inside"),
+)
+
+
+def parse(data: bytes, origin: str) -> etree._ElementTree:
+    """Return the document as `read` does, without its text."""
+    return read(data, origin)[0]
+
+
+def read(data: bytes, origin: str) -> tuple[etree._ElementTree, bytes]:
+    """Return the document as an lxml tree, with comments, CDATA sections and blanks as they were, and its text.
+
+    `origin` is what messages call it. What is not well-formed gets a second chance in the
+    proposal's own spelling, and the text is the mended one then. Raises XmlError, with the line,
+    where that does not help either; it tells what was wrong in what the author wrote, not in what
+    the repair made of it.
+    """
+    _check(data, origin)
+    try:
+        return _parse(data, origin), data
+    except etree.XMLSyntaxError as error:
+        first = error
+    mended = repair(data)
+    if mended != data:
+        try:
+            return _parse(mended, origin), mended
+        except etree.XMLSyntaxError:
+            pass
+    what = " ".join(PLACE.sub("", first.msg or "nothing is there").split())
+    remedy = "keep one element at the outermost level" if what == EXTRA else "correct it there"
+    raise XmlError(f"not well-formed XML: {what}", remedy, line(origin, first.lineno or 1))
+
+
+def line(origin: str, number: int) -> str:
+    """Return how messages name a line of a document."""
+    return f"{origin}, line {number}"
+
+
+@contextmanager
+def at(places: tuple[str, ...]) -> Iterator[None]:
+    """Say of an XmlError that comes out of this block that it is about this place, outermost first."""
+    try:
+        yield
+    except XmlError as error:
+        raise XmlError(error.what, error.remedy, *places, *error.where) from None
+
+
+def _check(data: bytes, origin: str) -> None:
+    """Refuse what must not reach the parser."""
+    if len(data) > LIMIT:
+        what = f"the document is larger than {LIMIT // 1024 // 1024} MiB"
+        raise XmlError(what, "make it smaller: libvirt takes no larger one either", origin)
+    if data.startswith(BYTE_ORDER_MARKS) or b"\0" in data[:4]:
+        raise XmlError("the document is in UTF-16 or UTF-32", "write it in UTF-8, as libvirt requires", origin)
+    if b"\0" in data:
+        where = line(origin, _line_of(data, data.index(b"\0")))
+        raise XmlError("a NUL byte stands in the text", "remove it; the file may be damaged", where)
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        what = f"byte 0x{data[error.start]:02x} is not UTF-8"
+        where = line(origin, _line_of(data, error.start))
+        raise XmlError(what, "write the document in UTF-8, as libvirt requires", where) from None
+    doctype = DOCTYPE.match(data)
+    entity = data.find(b"<!ENTITY", doctype.end()) if doctype else -1
+    if entity >= 0:
+        where = line(origin, _line_of(data, entity))
+        raise XmlError("an entity is declared, which is not accepted", "write its text where it is used", where)
+
+
+def _line_of(data: bytes, position: int) -> int:
+    return data.count(b"\n", 0, position) + 1
+
+
+def _parse(data: bytes, origin: str) -> etree._ElementTree:
+    # libvirt 9.0 reads every document as UTF-8, whatever encoding it declares, and so the
+    # encoding is given here: bytes that mean something else in UTF-7 or EBCDIC stay what they are.
+    parser = etree.XMLParser(
+        encoding="utf-8",
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        dtd_validation=False,
+        huge_tree=False,
+        strip_cdata=False,
+        remove_blank_text=False,
+    )
+    tree = etree.ElementTree(etree.fromstring(data, parser))
+    # With an external document type, which is never read, an unknown entity is no error to the
+    # parser: an attribute would silently lose it.
+    for entry in parser.error_log:
+        if entry.type == etree.ErrorTypes.WAR_UNDECLARED_ENTITY:
+            raise XmlError(entry.message, "write the text itself", line(origin, entry.line))
+    return tree
+
+
+def validate(tree: etree._ElementTree, schema: str, origin: str) -> None:
+    """See that a document follows one of our RelaxNG schemas, named as in `data_file`.
+
+    Raises XmlError with the line of the first thing that does not.
+    """
+    checker = _schema(schema)
+    if checker.validate(tree):
+        return
+    entries = list(checker.error_log)
+    what, number = next(filter(None, map(_readable, entries)), (entries[0].message.strip(), entries[0].line))
+    # libxml2 has no line for what it could not fit in between others.
+    number = number or next((entry.line for entry in entries if entry.line), tree.getroot().sourceline)
+    raise XmlError(what, "see what may stand there in " + str(data_file(schema)), line(origin, number))
+
+
+def _readable(entry: etree._LogEntry) -> tuple[str, int] | None:
+    for pattern, text in READABLE:
+        found = re.fullmatch(pattern, entry.message.strip())
+        if found:
+            return text.format(*found.groups()), entry.line
+    return None
+
+
+@lru_cache
+def _schema(name: str) -> etree.RelaxNG:
+    return etree.RelaxNG(etree.parse(data_file(name)))
+
+
+def data_file(name: str) -> Path:
+    """Return the path of a sheet or schema; HostError where the installation is not complete.
+
+    In a checkout they are in `xslt` beside the package. Installed, the package is PREFIX/lib/SOME/FOLDER/libvirt_vepa,
+    whichever folder the Python in use looks into, and they are in PREFIX/share/libvirt-vepa.
+    """
+    home = Path(__file__).resolve().parents[1]
+    path = home.parent / "xslt" / name
+    if not path.is_file():
+        path = Path(*home.parents[3:4], "share", "libvirt-vepa", name)
+    if not path.is_file():
+        raise HostError(f"{path} is missing", "install libvirt-vepa again")
+    return path

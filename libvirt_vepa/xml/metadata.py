@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The requests in a guest's metadata as libvirt's metadata call gives and takes them: one element, its names bare.
+
+libvirt takes the namespace off what it gives and puts it on what it takes, as it is told in the call
+(virXMLExtractNamespaceXML, virXMLInjectNamespace).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lxml import etree
+
+from libvirt_vepa.errors import XmlError
+from libvirt_vepa.model.interface import NAMESPACE
+from libvirt_vepa.xml import document as documents
+
+ORIGIN = "the guest's metadata"
+INTERFACE = "the interface"
+# The prefix that the sheets use too.
+KEY = "physical"
+WRAPPER = "interfaces"
+
+
+def read(wrapper: bytes | None) -> dict[str, bytes]:
+    """Return the requests by their alias, each an element of its own. Raises XmlError."""
+    if wrapper is None:
+        return {}
+    root = documents.parse(wrapper, ORIGIN).getroot()
+    return {child.get("alias", ""): _bare(child) for child in root if isinstance(child.tag, str)}
+
+
+def write(requests: dict[str, bytes]) -> bytes | None:
+    """Return the requests as one element, None where there are none: libvirt removes it then."""
+    if not requests:
+        return None
+    return b"<%s>%s</%s>" % (WRAPPER.encode(), b"".join(requests.values()), WRAPPER.encode())
+
+
+def _bare(element: Any) -> bytes:
+    """Return an element without a namespace. One of a later version, which may hold more, keeps what it holds."""
+    bare = etree.Element(etree.QName(element).localname, dict(element.attrib))
+    bare.extend(etree.fromstring(_bare(child)) for child in element if isinstance(child.tag, str))
+    text: bytes = etree.tostring(bare)
+    return text
+
+
+def kept(domain: bytes) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Return the requests that a domain's XML holds, and those of them that have an interface. Raises XmlError."""
+    root = documents.parse(domain, ORIGIN).getroot()
+    wrapper = root.find(f"metadata/{{{NAMESPACE}}}{WRAPPER}")
+    requests = read(None if wrapper is None else etree.tostring(wrapper, with_tail=False))
+    aliases = _aliases(root, "")
+    return requests, {alias: text for alias, text in requests.items() if alias in aliases}
+
+
+def aliases_of(domain: bytes, name: str = "") -> tuple[str, ...]:
+    """Return the aliases of a domain's interfaces, or of those with that alias or MAC. Raises XmlError."""
+    return _aliases(documents.parse(domain, ORIGIN).getroot(), name)
+
+
+def _aliases(root: Any, name: str) -> tuple[str, ...]:
+    interfaces = root.iterfind("devices/interface")
+    found = ((_attribute(each, "alias", "name"), _attribute(each, "mac", "address")) for each in interfaces)
+    return tuple(alias for alias, mac in found if name in ("", alias, mac))
+
+
+def name_of(interface: bytes) -> str | None:
+    """Return the alias that an interface has, or else its MAC, None where it has neither. Raises XmlError."""
+    root = documents.parse(interface, INTERFACE).getroot()
+    if root.tag != "interface":
+        return None
+    return _attribute(root, "alias", "name") or _attribute(root, "mac", "address").lower() or None
+
+
+def with_interface(domain: bytes, interface: bytes) -> bytes:
+    """Return a domain's XML with that interface as its only one. Raises XmlError."""
+    root = documents.parse(domain, ORIGIN).getroot()
+    devices = root.find("devices")
+    if devices is None:
+        raise XmlError("<devices> is missing", "give a domain's XML as libvirt writes it", ORIGIN)
+    for other in devices.findall("interface"):
+        devices.remove(other)
+    devices.append(documents.parse(interface, INTERFACE).getroot())
+    text: bytes = etree.tostring(root)
+    return text
+
+
+def _attribute(interface: Any, child: str, attribute: str) -> str:
+    element = interface.find(child)
+    return "" if element is None else str(element.get(attribute, ""))
