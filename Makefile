@@ -84,6 +84,7 @@ lint:
 	build/venv/bin/ruff check --config packaging/ruff.toml .
 	build/venv/bin/ruff format --check --config packaging/ruff.toml .
 	build/venv/bin/python -m mypy
+	build/venv/bin/lint-imports --no-cache --no-logo
 
 clean:
 	rm -rf build

@@ -17,11 +17,11 @@ from typing import TextIO, TypeAlias
 
 from libvirt_vepa.errors import HostError, VepaError, printable
 from libvirt_vepa.model.interface import Guest
+from libvirt_vepa.store import definitions
 from libvirt_vepa.store.store import Store
 from libvirt_vepa.version import VERSION
-from libvirt_vepa.xml import definition as definitions
+from libvirt_vepa.xml import definition, domain, translate
 from libvirt_vepa.xml import document as documents
-from libvirt_vepa.xml import domain, translate
 
 DONE, FAILED = 0, 1
 
@@ -169,7 +169,7 @@ def _list(_options: argparse.Namespace) -> int:
 
 
 def _dump(options: argparse.Namespace) -> int:
-    sys.stdout.write(definitions.write(definitions.load(options.name)).decode())
+    sys.stdout.write(definition.write(definitions.load(options.name)).decode())
     return DONE
 
 

@@ -10,9 +10,11 @@ process that becomes the client's user first.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.ipc.peer_credentials import Peer
@@ -21,6 +23,10 @@ from libvirt_vepa.proxy.event_loop import Pump
 from libvirt_vepa.proxy.handshake import open_daemon
 
 DONE, FAILED = 0, 1
+# How root has devices made: libvirt-vepad's work in a process of its own, for the one connection on its standard input.
+# Isolated like every program of ours; the package's folder comes last, as it holds other packages too.
+PROGRAM = "import sys; sys.path.append(sys.argv[1]); from libvirt_vepa.helper import serve_here; sys.exit(serve_here())"
+HELPER = (sys.executable, "-I", "-c", PROGRAM, os.fspath(Path(__file__).resolve().parents[1]))
 ABOUT = "Serve a client of libvirt on standard input and output, or all clients that connect to a socket."
 
 
@@ -40,7 +46,7 @@ def _told(serve: Callable[[], int]) -> int:
 
 
 def _serve_standard() -> int:
-    with open_daemon(0, 1) as (daemon, relay):
+    with open_daemon(0, 1, HELPER) as (daemon, relay):
         Pump(Side(0, 1), Side(daemon.fileno(), daemon.fileno()), relay).run()
     return DONE
 
@@ -51,12 +57,12 @@ def _listen() -> int:
     from libvirt_vepa.ipc.server import listen
 
     path = socket_path("libvirt-vepa-connect", ABOUT, sys.argv[1:], required=False)
-    return listen(path, lambda client, peer: _told(lambda: _serve_peer(client, peer)))
+    return listen(path, lambda client, peer: _told(lambda: _serve_peer(client, peer)), "libvirt-vepa-connect")
 
 
 def _serve_peer(client: socket.socket, peer: Peer) -> int:
     peer.become()
-    with open_daemon(client.fileno(), client.fileno()) as (daemon, relay):
+    with open_daemon(client.fileno(), client.fileno(), HELPER) as (daemon, relay):
         sides = LocalSide(client), LocalSide(daemon)
         sides[0].join(sides[1])
         Pump(*sides, relay).run()

@@ -23,8 +23,8 @@ from libvirt_vepa.host.context import Host
 from libvirt_vepa.ipc.peer_credentials import Peer
 from libvirt_vepa.ipc.server import listen
 from libvirt_vepa.libvirtd import client as libvirt_client
+from libvirt_vepa.libvirtd.sockets import WHO, system_socket
 from libvirt_vepa.lifecycle import guest as guests
-from libvirt_vepa.proxy.handshake import WHO, system_socket
 from libvirt_vepa.store.store import Store
 from libvirt_vepa.xml import document as documents
 from libvirt_vepa.xml import domain, metadata
@@ -44,7 +44,7 @@ Outcome = dict[str, str]
 def run() -> int:
     """Serve those who connect to the end; return the exit status. What goes wrong is one line on stderr."""
     try:
-        return listen(socket_path("libvirt-vepad", ABOUT, sys.argv[1:], required=True), _serve_peer)
+        return listen(socket_path("libvirt-vepad", ABOUT, sys.argv[1:], required=True), _serve_peer, "libvirt-vepad")
     except HostError as error:
         sys.stderr.write(f"libvirt-vepad: {error}\n")
         return FAILED

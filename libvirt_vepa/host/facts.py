@@ -16,8 +16,8 @@ from libvirt_vepa.host.sriov_inventory import Card
 from libvirt_vepa.kernel import pci, sysfs
 from libvirt_vepa.kernel.rtnetlink import Link, Netlink
 from libvirt_vepa.model.interface import Guest, HostInterface, HostType
+from libvirt_vepa.store import definitions as definitions_module
 from libvirt_vepa.store.store import Lease, Store
-from libvirt_vepa.xml import definition as definitions_module
 
 NO_CARD = Card("")
 

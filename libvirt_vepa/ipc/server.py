@@ -27,9 +27,10 @@ FAILED = 1
 Serve = Callable[[socket.socket, Peer], int]
 
 
-def listen(path: Path | None, serve: Serve) -> int:
+def listen(path: Path | None, serve: Serve, program: str) -> int:
     """Have every connection served: on this path, or where there is none on the socket that systemd passes on.
 
+    `program` names this one on stderr where a connection cannot be served.
     Each has a process of its own, but for the only one that there is where systemd passes on a connection
     (Accept=yes). Return an exit status, after SIGTERM or SIGINT 0; connections go on then.
     Raises HostError where there is no socket to be had.
@@ -39,11 +40,11 @@ def listen(path: Path | None, serve: Serve) -> int:
         if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return serve(found, peer_of(found))
         with _signals() as wake:
-            _accept_all(found, wake, serve)
+            _accept_all(found, wake, serve, program)
     else:
         # As soon as there is a path it will be removed.
         with _signals() as wake, _bound(path) as found:
-            _accept_all(found, wake, serve)
+            _accept_all(found, wake, serve, program)
     return 0
 
 
@@ -117,7 +118,7 @@ def _remove(path: Path, ours: os.stat_result) -> None:
 # -- the connections
 
 
-def _accept_all(listener: socket.socket, wake: socket.socket, serve: Serve) -> None:
+def _accept_all(listener: socket.socket, wake: socket.socket, serve: Serve, program: str) -> None:
     """Give each connection a process, until a signal ends this one."""
     children: set[int] = set()
     listener.setblocking(False)
@@ -128,7 +129,7 @@ def _accept_all(listener: socket.socket, wake: socket.socket, serve: Serve) -> N
             return
         children -= {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]}
         if listener in ready:
-            children |= _accept(listener, serve)
+            children |= _accept(listener, serve, program)
 
 
 @contextmanager
@@ -151,7 +152,7 @@ def _note(_kind: int, _frame: object) -> None:
     """Have the signal's number written, and nothing else done."""
 
 
-def _accept(listener: socket.socket, serve: Serve) -> set[int]:
+def _accept(listener: socket.socket, serve: Serve, program: str) -> set[int]:
     """Begin to serve one more; return the process that does."""
     try:
         connection, _ = listener.accept()
@@ -161,14 +162,14 @@ def _accept(listener: socket.socket, serve: Serve) -> set[int]:
         try:
             pid = os.fork()
         except OSError as error:
-            _say(f"{error.strerror}; stop others")
+            _say(program, f"{error.strerror}; stop others")
             return set()
         if pid == 0:
-            _in_child(connection, listener, serve)
+            _in_child(connection, listener, serve, program)
     return {pid}
 
 
-def _in_child(connection: socket.socket, listener: socket.socket, serve: Serve) -> None:
+def _in_child(connection: socket.socket, listener: socket.socket, serve: Serve, program: str) -> None:
     status = FAILED
     try:
         listener.close()
@@ -178,10 +179,10 @@ def _in_child(connection: socket.socket, listener: socket.socket, serve: Serve) 
         connection.setblocking(True)
         status = serve(connection, peer_of(connection))
     except Exception as error:
-        _say(str(error) if isinstance(error, HostError) else f"{error!r:.300}; report this")
+        _say(program, str(error) if isinstance(error, HostError) else f"{error!r:.300}; report this")
     finally:
         os._exit(status)
 
 
-def _say(why: str) -> None:
-    sys.stderr.write(f"{Path(sys.argv[0]).name}: cannot serve a connection: {why}\n")
+def _say(program: str, why: str) -> None:
+    sys.stderr.write(f"{program}: cannot serve a connection: {why}\n")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from libvirt_vepa.errors import VepaError
-from libvirt_vepa.proxy.handshake import authentications, system_socket
+from libvirt_vepa.libvirtd.sockets import authentications, system_socket
 from libvirt_vepa.rpc import procedures
 
 # What a distribution's rules of polkit, or the socket's mode, let use libvirt.

@@ -23,9 +23,9 @@ from libvirt_vepa.model.interface import Guest, HostInterface
 from libvirt_vepa.operations.device import Operation
 from libvirt_vepa.operations.source_filter import know_siblings
 from libvirt_vepa.planning import planner
+from libvirt_vepa.store import definitions
 from libvirt_vepa.store.journal import Journal
 from libvirt_vepa.store.store import Store
-from libvirt_vepa.xml import definition as definitions
 
 
 @contextmanager

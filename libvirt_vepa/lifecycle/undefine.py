@@ -15,9 +15,9 @@ from libvirt_vepa.kernel.rtnetlink import Netlink
 from libvirt_vepa.model.address import PciAddress
 from libvirt_vepa.model.interface import HostType
 from libvirt_vepa.operations.nic import VFS, MakeVfs
+from libvirt_vepa.store import definitions
 from libvirt_vepa.store.shared_settings import Sharing
 from libvirt_vepa.store.store import Store
-from libvirt_vepa.xml import definition as definitions
 
 
 def undefine(name: str, store: Store, directory: Path | None = None) -> None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from libvirt_vepa.errors import HostError, WireError
 from libvirt_vepa.libvirtd import session
+from libvirt_vepa.libvirtd.sockets import SYSTEM, WHO, ask, authentications, in_use, read_message
 from libvirt_vepa.proxy.helper_client import no_hand, open_hand
 from libvirt_vepa.proxy.relay import Relay
 from libvirt_vepa.proxy.translation import error_reply
@@ -24,16 +26,16 @@ from libvirt_vepa.rpc import message as messages
 from libvirt_vepa.rpc import procedures, xdr
 from libvirt_vepa.rpc.message import Message
 
-SYSTEM = Path("/run/libvirt")
-WHO = "try again as root, or as a member of the group libvirt"
 REMEDIES = {errno.EACCES: WHO}
 # VIR_ERR_SYSTEM_ERROR of libvirt/virterror.h, with libvirt's words.
 SYSTEM_ERROR = (38, "%s")
 
 
 @contextmanager
-def open_daemon(source: int, sink: int) -> Iterator[tuple[socket.socket, Relay]]:
+def open_daemon(source: int, sink: int, helper: Sequence[str]) -> Iterator[tuple[socket.socket, Relay]]:
     """Give the connection to the daemon that the client means, with the client's call to open it sent, and its relay.
+
+    `helper` is the command that serves one connection as libvirt-vepad does, on its standard input.
 
     Raises HostError where the daemon cannot be had, which the client is told as well, WireError for
     what is not libvirt's protocol, ConnectionError where a side has ended.
@@ -46,16 +48,16 @@ def open_daemon(source: int, sink: int) -> Iterator[tuple[socket.socket, Relay]]
         raise
     with daemon:
         for call in features:
-            _ask(daemon, procedures.FEATURE, call.payload)
+            ask(daemon, procedures.FEATURE, call.payload)
         daemon.sendall(opening.encode())
-        yield daemon, Relay(no_hand if _is_session(opening) else open_hand, _is_read_only(opening))
+        yield daemon, Relay(no_hand if _is_session(opening) else partial(open_hand, helper), _is_read_only(opening))
 
 
 def _await_opening(source: int, sink: int) -> list[Message]:
     """Answer the client until it opens the connection; return what the daemon must hear too: that call is the last."""
     heard = []
     while True:
-        call = _read(lambda size: os.read(source, size))
+        call = read_message(lambda size: os.read(source, size))
         # To be asked for keepalive is what a daemon begins its own with (remoteDispatchConnectSupportsFeature).
         if call.header.procedure in (procedures.FEATURE, procedures.OPEN):
             heard.append(call)
@@ -72,28 +74,6 @@ def _answer(procedure: int) -> bytes:
         # Only keepalive is asked for that early, and every daemon has it.
         return xdr.WORD.pack(1)
     raise WireError(f"procedure {procedure} is called before the connection is open", xdr.ANEW)
-
-
-def _read(receive: Callable[[int], bytes]) -> Message:
-    """Read one whole message, and nothing of what follows it."""
-    frames = messages.Frames(lambda _header: True)
-    missing = messages.FRAME.size
-    head = _exactly(receive, missing)
-    length = xdr.word_at(head, 0)
-    for piece in frames.feed(head + _exactly(receive, max(0, min(length, messages.MESSAGE_MAX) - missing))):
-        if isinstance(piece, Message):
-            return piece
-    raise WireError("a message has ended too early", xdr.ANEW)
-
-
-def _exactly(receive: Callable[[int], bytes], size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        piece = receive(size - len(data))
-        if not piece:
-            raise ConnectionError
-        data += piece
-    return data
 
 
 def _connect(opening: Message) -> socket.socket:
@@ -119,17 +99,7 @@ def _socket_of(opening: Message) -> Path:
         folder, kind = session.sockets(), "sock"
     else:
         folder, kind = SYSTEM, "sock-ro" if _is_read_only(opening) else "sock"
-    return _in_use(folder, kind)
-
-
-def system_socket() -> Path:
-    """Return the socket of the daemon that runs this host's system guests."""
-    return _in_use(SYSTEM, "sock")
-
-
-def _in_use(folder: Path, kind: str) -> Path:
-    modular = folder / f"virtqemud-{kind}"
-    return modular if modular.exists() else folder / f"libvirt-{kind}"
+    return in_use(folder, kind)
 
 
 def _is_session(opening: Message) -> bool:
@@ -143,12 +113,6 @@ def _is_read_only(opening: Message) -> bool:
     return bool(xdr.word_at(opening.payload, len(opening.payload) - xdr.WORD.size) & procedures.READ_ONLY)
 
 
-def authentications(daemon: socket.socket) -> list[int]:
-    """Ask a daemon by which ways it takes this user; only one that has just been connected to answers."""
-    reply = _ask(daemon, procedures.AUTH_LIST)
-    return [xdr.word_at(reply.payload, at) for at in range(xdr.WORD.size, len(reply.payload), xdr.WORD.size)]
-
-
 def _authenticate(daemon: socket.socket) -> None:
     """Pass the daemon's own check of who this is, as far as that needs no password."""
     ways = authentications(daemon)
@@ -156,14 +120,5 @@ def _authenticate(daemon: socket.socket) -> None:
         return
     if procedures.AUTHENTICATION_POLKIT not in ways:
         raise HostError("the daemon wants a password, which this connection cannot give", "use a URI without it")
-    if _ask(daemon, procedures.AUTH_POLKIT).header.status != messages.Status.OK:
+    if ask(daemon, procedures.AUTH_POLKIT).header.status != messages.Status.OK:
         raise HostError("the daemon refuses this user", WHO)
-
-
-def _ask(daemon: socket.socket, procedure: int, payload: bytes = b"") -> Message:
-    """Call a procedure; the client's own calls have not begun."""
-    header = messages.Header(
-        procedures.PROGRAM, procedures.VERSION, procedure, messages.Type.CALL, 0, messages.Status.OK
-    )
-    daemon.sendall(Message(header, payload).encode())
-    return _read(daemon.recv)

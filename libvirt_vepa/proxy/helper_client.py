@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from libvirt_vepa.errors import HostError
@@ -22,8 +22,6 @@ SOCKET = Path("/run/libvirt/libvirt-vepad-sock")
 SECONDS = 60.0
 CHUNK = 65536
 REMEDY = "see 'systemctl status libvirt-vepad.socket', or try again as root"
-# Isolated like every program of ours; the package's folder comes last, as it holds other packages too.
-PROGRAM = "import sys; sys.path.append(sys.argv[1]); from libvirt_vepa.helper import serve_here; sys.exit(serve_here())"
 
 
 class Hand:
@@ -73,9 +71,12 @@ def no_hand() -> Hand:
     raise HostError("a session's guest cannot have a NIC of the host", "run it at qemu:///system")
 
 
-def open_hand() -> Hand:
-    """Begin a conversation: root with a process of its own, others with the service. Raises HostError."""
-    return _own() if os.geteuid() == 0 else _service()
+def open_hand(command: Sequence[str]) -> Hand:
+    """Begin a conversation: root with a process of its own, which `command` starts, others with the service.
+
+    Raises HostError.
+    """
+    return _own(command) if os.geteuid() == 0 else _service()
 
 
 def _service() -> Hand:
@@ -88,16 +89,15 @@ def _service() -> Hand:
     return Hand(channel)
 
 
-def _own() -> Hand:
+def _own(command: Sequence[str]) -> Hand:
     """Start the hand as a child that outlives this process, as long as it still waits for a guest."""
     import subprocess
 
     mine, its = socket.socketpair()
-    library = Path(__file__).resolve().parents[2]
     with its:
         # Its own session: what ends the client must not end it in the middle.
         subprocess.Popen(
-            (sys.executable, "-I", "-c", PROGRAM, os.fspath(library)),
+            command,
             stdin=its.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

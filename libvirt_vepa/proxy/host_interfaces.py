@@ -20,8 +20,9 @@ from libvirt_vepa.rpc import procedures, xdr
 from libvirt_vepa.rpc.message import Message, Status
 from libvirt_vepa.rpc.procedures import Interface
 from libvirt_vepa.rpc.xdr import WORD
+from libvirt_vepa.store import definitions
 from libvirt_vepa.store.store import Store
-from libvirt_vepa.xml import definition as definitions
+from libvirt_vepa.xml import definition
 
 # VIR_FROM_INTERFACE of libvirt/virterror.h; VIR_ERR_NO_SUPPORT, VIR_ERR_SYSTEM_ERROR and VIR_FROM_RPC.
 DOMAIN = 26
@@ -221,7 +222,7 @@ def _refuse_state(call: Call, own: Nic) -> Message:
 
 def _define(call: Call) -> Job:
     document, flags = call.texts[0], call.words[0]
-    if MARK not in document or not definitions.is_physical(document, ORIGIN):
+    if MARK not in document or not definition.is_physical(document, ORIGIN):
         return (yield from _pass(call))
     if flags & ~VALIDATE:
         return call.refused(UNSUPPORTED, f"flags {flags:#x} mean nothing for a physical interface; leave them out")

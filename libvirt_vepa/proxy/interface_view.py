@@ -10,7 +10,7 @@ from libvirt_vepa.errors import not_installed, printable
 from libvirt_vepa.kernel import pci, sysfs
 from libvirt_vepa.model.interface import HostInterface
 from libvirt_vepa.rpc import procedures
-from libvirt_vepa.xml import definition as definitions
+from libvirt_vepa.store import definitions
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 
 from libvirt_vepa.errors import HostError, VepaError, WireError
 from libvirt_vepa.proxy import translation
@@ -238,22 +239,33 @@ def _is_wanted_call(header: Header) -> bool:
 
 @dataclass(frozen=True)
 class Begin:
-    """Which function begins the job of a call, if one of these is in it; it may find that the call only passes."""
+    """What begins the job of a call, if one of these marks is in it; it may find that the call only passes."""
 
-    module: str
-    function: str
+    job: Callable[[Message], Job | None]
     marks: tuple[bytes, ...]
+
+
+def _hotplug() -> ModuleType:
+    with translation.loading():
+        from libvirt_vepa.proxy import hotplug
+    return hotplug
+
+
+def _host_interfaces() -> ModuleType:
+    with translation.loading():
+        from libvirt_vepa.proxy import host_interfaces
+    return host_interfaces
 
 
 # By procedure; the marks of a detach take in what is stored, without a word of ours.
 JOBS: Mapping[int, Begin] = {
-    procedures_module.ATTACH: Begin("proxy.hotplug", "attach", (MARK,)),
-    procedures_module.ATTACH_FLAGS: Begin("proxy.hotplug", "attach", (MARK,)),
-    procedures_module.DETACH: Begin("proxy.hotplug", "detach", (MARK, b"<interface")),
-    procedures_module.DETACH_FLAGS: Begin("proxy.hotplug", "detach", (MARK, b"<interface")),
-    procedures_module.UPDATE: Begin("proxy.hotplug", "update", (MARK,)),
-    procedures_module.DETACH_ALIAS: Begin("proxy.hotplug", "detach_alias", (b"",)),
-    **dict.fromkeys(procedures_module.Interface, Begin("proxy.host_interfaces", "begin", (b"",))),
+    procedures_module.ATTACH: Begin(lambda call: _hotplug().attach(call), (MARK,)),
+    procedures_module.ATTACH_FLAGS: Begin(lambda call: _hotplug().attach(call), (MARK,)),
+    procedures_module.DETACH: Begin(lambda call: _hotplug().detach(call), (MARK, b"<interface")),
+    procedures_module.DETACH_FLAGS: Begin(lambda call: _hotplug().detach(call), (MARK, b"<interface")),
+    procedures_module.UPDATE: Begin(lambda call: _hotplug().update(call), (MARK,)),
+    procedures_module.DETACH_ALIAS: Begin(lambda call: _hotplug().detach_alias(call), (b"",)),
+    **dict.fromkeys(procedures_module.Interface, Begin(lambda call: _host_interfaces().begin(call), (b"",))),
 }
 
 
@@ -263,8 +275,7 @@ def _job(call: Message) -> Job | None:
     if begin is None or call.header.with_descriptors or not any(mark in call.payload for mark in begin.marks):
         return None
     try:
-        job: Job | None = getattr(translation.loaded(begin.module), begin.function)(call)
+        return begin.job(call)
     except WireError:
         # Whoever gets it may understand it, or say what is wrong.
         return None
-    return job

@@ -7,10 +7,9 @@ What holds nothing of ours stays as it came.
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from types import ModuleType
 
 from libvirt_vepa.errors import VepaError, WireError, XmlError, not_installed
 from libvirt_vepa.rpc import procedures, xdr
@@ -77,19 +76,25 @@ def _translated(message: Message, parts: tuple[procedures.Part, ...], into: Call
 
 
 def _to_stored(document: bytes, origin: str) -> bytes:
-    text: bytes = loaded("xml.translate").to_stored(document, origin)
-    return text
+    with loading():
+        from libvirt_vepa.xml import translate
+    return translate.to_stored(document, origin)
 
 
 def _to_proposed(document: bytes, origin: str) -> bytes:
-    text: bytes = loaded("xml.translate").to_proposed(document, origin)
-    return text
+    with loading():
+        from libvirt_vepa.xml import translate
+    return translate.to_proposed(document, origin)
 
 
-def loaded(name: str) -> ModuleType:
-    """Load what needs lxml, for the first document that needs it. Raises HostError where that is not installed."""
+@contextmanager
+def loading() -> Iterator[None]:
+    """Import in this block what needs lxml, for the first document that needs it.
+
+    Raises HostError where that is not installed.
+    """
     try:
-        return importlib.import_module(f"libvirt_vepa.{name}")
+        yield
     except (ImportError, SyntaxError) as error:
         raise not_installed(error) from error
 

@@ -1,29 +1,21 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What this host's NICs are called: /etc/libvirt/vepa/NAME.xml, one file a name.
+"""The definition of a NIC as a document.
 
 The grammar is in xslt/host.rng; what people get wrong most is told here, in words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 from lxml import etree
 
-from libvirt_vepa.errors import HostError, VepaError, XmlError
+from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.interface import HostInterface, HostType, Mode, check_definition_name, check_device_name
-from libvirt_vepa.store import atomic_file
 from libvirt_vepa.xml import definition_source
 from libvirt_vepa.xml import document as documents
 from libvirt_vepa.xml.elements import at, attribute, only, optional, word
 
-DIRECTORY = Path("/etc/libvirt/vepa")
 SCHEMA = "host.rng"
-
-# -- the documents
 
 
 def read(data: bytes, origin: str) -> HostInterface:
@@ -128,86 +120,3 @@ def write(host: HostInterface) -> bytes:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("&", "&amp;").replace("<", "&lt;").replace("'", "&apos;") + "'"
-
-
-# -- the files; where `directory` is left out, it is DIRECTORY
-
-
-def define(data: bytes, origin: str, directory: Path | None = None) -> HostInterface:
-    """Read a definition and keep it, in the place of an earlier one of that name.
-
-    Raises XmlError where it cannot be read and HostError where it cannot be kept; the earlier
-    one stays then.
-    """
-    host = read(data, origin)
-    path = _path(host.name, directory)
-    with atomic_file.told(f"write {path}"):
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        atomic_file.replace(path, write(host))
-    return host
-
-
-def load(name: str, directory: Path | None = None) -> HostInterface:
-    """Return the definition of that name; HostError where there is none, XmlError where its file is damaged."""
-    path = _path(name, directory)
-    with atomic_file.told(f"read {path}"), _known(name), open(path, "rb") as file:
-        data = file.read(documents.LIMIT + 1)
-    host = read(data, str(path))
-    if host.name != name:
-        raise XmlError(f"the file defines '{host.name}'", f"rename one of the two, or define '{name}' anew", str(path))
-    return host
-
-
-def load_all(directory: Path | None = None) -> tuple[tuple[str, HostInterface | VepaError], ...]:
-    """Return every name that has a file, in order, with its definition or with what is wrong with it."""
-    folder = directory or DIRECTORY
-    return tuple((name, load_or_error(name, folder)) for name in names(folder))
-
-
-def names(directory: Path | None = None) -> tuple[str, ...]:
-    """Return every name that has a file, in order. Raises HostError where the folder cannot be read.
-
-    Hidden files and what does not end in `.xml` (an editor's backups) are nobody's definitions.
-    """
-    folder = directory or DIRECTORY
-    with atomic_file.told(f"read {folder}"):
-        try:
-            found = sorted(path.name for path in folder.iterdir() if path.is_file())
-        except FileNotFoundError:
-            return ()
-    return tuple(name.removesuffix(".xml") for name in found if name.endswith(".xml") and not name.startswith("."))
-
-
-def load_or_error(name: str, directory: Path | None = None) -> HostInterface | VepaError:
-    """Return the definition of that name, or what is wrong with it."""
-    try:
-        return load(name, directory)
-    except VepaError as error:
-        return error
-
-
-def dump(name: str, directory: Path | None = None) -> bytes:
-    """Return the definition of that name as a canonical document; raises as `load` does."""
-    return write(load(name, directory))
-
-
-def undefine(name: str, directory: Path | None = None) -> None:
-    """Forget a definition, damaged or not; HostError where there is none or it cannot be removed."""
-    path = _path(name, directory)
-    with atomic_file.told(f"remove {path}"), _known(name):
-        path.unlink()
-
-
-def _path(name: str, directory: Path | None) -> Path:
-    return (directory or DIRECTORY) / f"{check_definition_name(name)}.xml"
-
-
-@contextmanager
-def _known(name: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise HostError(
-            f"no physical interface '{name}' is defined on this host",
-            "see 'libvirt-vepa iface-list', and define it with 'libvirt-vepa iface-define'",
-        ) from None

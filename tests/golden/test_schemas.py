@@ -13,7 +13,7 @@ from lxml import etree
 from libvirt_vepa.model.address import MacAddress, PciAddress
 from libvirt_vepa.model.interface import HostInterface, HostType, Mode
 from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
-from libvirt_vepa.xml import definition as definitions
+from libvirt_vepa.xml import definition
 from libvirt_vepa.xml import document as documents
 from tests.golden.cases import BARE, HOSTS, NAMES, SHEETS, document, requests, source, xmllint
 
@@ -42,7 +42,7 @@ BY_MAC = HostInterface("mac", "", HostType.SRIOV, mac=MacAddress.parse("0:1b:21:
 BY_ADDRESS = HostInterface("address", "", HostType.SRIOV, address=PciAddress(2**32 - 1, 0xFF, 0x1F, 7), vf_range=(9, 9))
 DEFINITIONS = [
     *map(
-        definitions.write,
+        definition.write,
         (
             *HOSTS,
             FULL,

@@ -25,8 +25,8 @@ from libvirt_vepa.lifecycle import undefine as undefine_module
 from libvirt_vepa.model.address import MacAddress, PciAddress
 from libvirt_vepa.model.interface import Guest, GuestType, Mode, Request, derived_alias, derived_device
 from libvirt_vepa.operations.registry import KNOWN
+from libvirt_vepa.store import definitions
 from libvirt_vepa.store.store import Store
-from libvirt_vepa.xml import definition as definitions
 from tests.lab.network import Nic
 from tests.lab.shell import ip_json, link, run
 from tests.sriov.lent import OFFLOAD, features, hwmode

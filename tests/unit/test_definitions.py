@@ -8,7 +8,7 @@ import pytest
 
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.interface import HostInterface, HostType, Mode
-from libvirt_vepa.xml import definition as definitions
+from libvirt_vepa.xml import definition
 from tests.unit.refusals import refusal
 
 VEPA, PEPA, BRIDGE = Mode.VEPA, Mode.PEPA, Mode.BRIDGE
@@ -30,7 +30,7 @@ def lan(content: str = "", name: str = "name='lan'", source: str = "dev='eth0'",
 
 
 def read(text: str) -> HostInterface:
-    return definitions.read(text.encode(), "f.xml")
+    return definition.read(text.encode(), "f.xml")
 
 
 def refused(text: str) -> str:
@@ -168,11 +168,11 @@ def test_a_definition_that_is_half_written_is_refused_wherever_it_ends(length):
     ],
 )
 def test_what_is_written_is_read_again(host):
-    assert definitions.read(definitions.write(host), "f.xml") == host
+    assert definition.read(definition.write(host), "f.xml") == host
 
 
 def test_what_is_written_is_canonical():
-    assert definitions.write(read(PROPOSAL)).decode() == (
+    assert definition.write(read(PROPOSAL)).decode() == (
         "<interface type='physical' name='somename'>\n"
         "  <source dev='eth0'/>\n"
         "  <type>sr-iov</type>\n"

@@ -12,7 +12,8 @@ import pytest
 
 from libvirt_vepa.errors import HostError, XmlError
 from libvirt_vepa.model.interface import HostInterface, HostType, Mode
-from libvirt_vepa.xml import definition as definitions
+from libvirt_vepa.store import definitions
+from libvirt_vepa.xml import definition
 from tests.unit.refusals import refusal
 
 LAN = HostInterface("lan", "eth0", HostType.ETHERNET)
@@ -31,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def define(host: HostInterface, folder: Path) -> HostInterface:
-    return definitions.define(definitions.write(host), "f.xml", folder)
+    return definitions.define(definition.write(host), "f.xml", folder)
 
 
 def files(folder: Path) -> list[str]:
@@ -43,14 +44,14 @@ def test_what_is_defined_is_found_again(folder):
     define(LAN, folder)
     assert definitions.load("wan", folder) == WAN
     assert definitions.load_all(folder) == (("lan", LAN), ("wan", WAN))
-    assert definitions.dump("lan", folder) == definitions.write(LAN)
+    assert definitions.dump("lan", folder) == definition.write(LAN)
     assert files(folder) == ["lan.xml", "wan.xml"]
 
 
 def test_the_proposals_spelling_is_kept_in_the_canonical_one(folder):
     text = b"<interface type='physical' name='lan'/>\n<source dev='eth0'/>\n<type='ethernet'/> // yes\n</interface>"
     definitions.define(text, "f.xml", folder)
-    assert (folder / "lan.xml").read_bytes() == definitions.write(LAN)
+    assert (folder / "lan.xml").read_bytes() == definition.write(LAN)
 
 
 def test_a_definition_takes_the_place_of_the_earlier_one(folder):
@@ -62,7 +63,7 @@ def test_a_definition_takes_the_place_of_the_earlier_one(folder):
 
 def test_one_that_cannot_be_read_leaves_the_earlier_one(folder):
     define(LAN, folder)
-    text = definitions.write(LAN).replace(b"ethernet", b"odd")
+    text = definition.write(LAN).replace(b"ethernet", b"odd")
     assert "unknown type 'odd'" in refusal(definitions.define, text, "f.xml", folder, kind=XmlError)
     assert definitions.load("lan", folder) == LAN
     assert files(folder) == ["lan.xml"]
@@ -75,7 +76,7 @@ def test_one_that_cannot_be_kept_leaves_the_earlier_one_and_no_beginning(folder,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    text = definitions.write(HostInterface("lan", "eth7", HostType.ETHERNET))
+    text = definition.write(HostInterface("lan", "eth7", HostType.ETHERNET))
     assert refusal(definitions.define, text, "f.xml", folder, kind=HostError) == (
         f"cannot write {folder}/lan.xml: No space left on device; make room on the file system"
     )
@@ -109,7 +110,7 @@ def test_a_name_that_is_not_defined_is_told(call, folder):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_goes_nowhere(call, name, folder):
     folder.mkdir()
-    (folder.parent / "x.xml").write_bytes(definitions.write(LAN))
+    (folder.parent / "x.xml").write_bytes(definition.write(LAN))
     assert "cannot be the name of a physical interface" in refusal(call, name, folder, kind=XmlError)
     assert (folder.parent / "x.xml").exists()
 
@@ -129,7 +130,7 @@ def test_a_damaged_file_is_told_and_hides_no_other(folder):
 
 def test_one_name_in_two_files_is_told_of_the_file_that_is_not_called_so(folder):
     define(LAN, folder)
-    (folder / "copy.xml").write_bytes(definitions.write(LAN))
+    (folder / "copy.xml").write_bytes(definition.write(LAN))
     (name, error), other = definitions.load_all(folder)
     assert name == "copy" and other == ("lan", LAN)
     assert str(error) == (f"{folder}/copy.xml: the file defines 'lan'; rename one of the two, or define 'copy' anew")
@@ -137,7 +138,7 @@ def test_one_name_in_two_files_is_told_of_the_file_that_is_not_called_so(folder)
 
 def test_a_file_with_a_hostile_name_is_told(folder):
     folder.mkdir()
-    (folder / "a b\n.xml").write_bytes(definitions.write(LAN))
+    (folder / "a b\n.xml").write_bytes(definition.write(LAN))
     ((_, error),) = definitions.load_all(folder)
     assert str(error).startswith(r"'a b\n' cannot be the name of a physical interface; ")
 

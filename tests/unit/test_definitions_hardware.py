@@ -12,7 +12,7 @@ from libvirt_vepa.model.address import MacAddress, PciAddress
 from libvirt_vepa.model.interface import HostInterface, HostType
 from libvirt_vepa.model.vf_settings import UNSET, LinkState, VfSettings, VlanProtocol
 from libvirt_vepa.proxy import interface_view
-from libvirt_vepa.xml import definition as definitions
+from libvirt_vepa.xml import definition
 from tests.unit.refusals import refusal
 
 ETH0 = "<source dev='eth0'/>"
@@ -27,7 +27,7 @@ def lan(content: str = "", source: str = ETH0, kind: str = "sr-iov") -> str:
 
 
 def read(text: str) -> HostInterface:
-    return definitions.read(text.encode(), "f.xml")
+    return definition.read(text.encode(), "f.xml")
 
 
 def address(**words: str) -> str:
@@ -227,11 +227,11 @@ FULL = HostInterface(
     ],
 )
 def test_what_is_written_is_read_again(host):
-    assert definitions.read(definitions.write(host), "f.xml") == host
+    assert definition.read(definition.write(host), "f.xml") == host
 
 
 def test_what_is_written_is_canonical():
-    assert definitions.write(FULL).decode() == (
+    assert definition.write(FULL).decode() == (
         "<interface type='physical' name='lan'>\n"
         "  <source>\n"
         "    <address type='pci' domain='0x0000' bus='0x01' slot='0x10' function='0x3'/>\n"

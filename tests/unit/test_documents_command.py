@@ -23,8 +23,8 @@ RUN = """
 import sys
 from pathlib import Path
 from libvirt_vepa import cli
-from libvirt_vepa.xml import definition
-definition.DIRECTORY = Path(sys.argv[1])
+from libvirt_vepa.store import definitions
+definitions.DIRECTORY = Path(sys.argv[1])
 sys.exit(cli.main(sys.argv[2:]))
 """
 COMMANDS = {

@@ -13,9 +13,9 @@ import pytest
 from libvirt_vepa.kernel import sysfs
 from libvirt_vepa.proxy import host_interfaces
 from libvirt_vepa.proxy.relay import Relay
+from libvirt_vepa.store import definitions
 from libvirt_vepa.store.journal import Journal, Use
 from libvirt_vepa.store.store import Store
-from libvirt_vepa.xml import definition as definitions
 from tests.unit import remote
 
 UUID = "00000000-0000-0000-0000-000000000001"
