@@ -9,9 +9,8 @@ import socket
 import struct
 
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.kernel.attributes import pack, unpack
 from libvirt_vepa.kernel.link import IFINFOMSG, RTEXT_FILTER_VF, RTM_GETLINK, Link, header, mask, told
-from libvirt_vepa.kernel.netlink_socket import NETLINK_ROUTE, RefusedError, dump, generic, talk
+from libvirt_vepa.kernel.netlink_socket import NETLINK_ROUTE, RefusedError, dump, generic, pack, talk, unpack
 from libvirt_vepa.kernel.vf import patiently
 from libvirt_vepa.model.address import MacAddress, PciAddress
 

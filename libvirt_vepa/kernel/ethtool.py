@@ -9,9 +9,8 @@ import struct
 from dataclasses import dataclass
 
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.kernel.attributes import pack, text, unpack
 from libvirt_vepa.kernel.link import Link, told
-from libvirt_vepa.kernel.netlink_socket import RefusedError, generic
+from libvirt_vepa.kernel.netlink_socket import RefusedError, generic, pack, text, unpack
 
 FAMILY = "ethtool"
 FEATURES_GET, FEATURES_SET = 11, 12

@@ -16,8 +16,7 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError
 
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.kernel.attributes import pack, unpack
-from libvirt_vepa.kernel.netlink_socket import NETLINK_ROUTE, dump
+from libvirt_vepa.kernel.netlink_socket import NETLINK_ROUTE, dump, pack, unpack
 from libvirt_vepa.model.address import MacAddress
 
 # linux/if.h and linux/if_arp.h

@@ -15,8 +15,6 @@ import struct
 from collections.abc import Iterator
 from typing import NoReturn
 
-from libvirt_vepa.kernel.attributes import pack, text, unpack
-
 # linux/netlink.h and linux/genetlink.h
 NETLINK_ROUTE, NETLINK_GENERIC = 0, 16
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
@@ -27,6 +25,9 @@ NLMSGERR_ATTR_MSG = 1
 HEADER = struct.Struct("=IHHII")
 GENERIC_HEADER = struct.Struct("=BBH")
 GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME = 16, 3, 1, 2
+# An attribute is a length, a type and a value, which may be attributes again.
+ATTRIBUTE = struct.Struct("=HH")
+NLA_TYPE_MASK = 0x3FFF
 # More than any message that the kernel makes.
 ROOM = 1 << 20
 # A list that changed while it was read is read again, but not for ever.
@@ -107,3 +108,25 @@ def _refuse(answer: bytes, flags: int) -> NoReturn:
     said = text(told.get(NLMSGERR_ATTR_MSG, b""))
     code = _code(answer)
     raise RefusedError(code, os.strerror(code) + (f" ({said})" if said else ""))
+
+
+# -- attributes
+
+
+def pack(kind: int, *values: bytes) -> bytes:
+    """Return an attribute of that type, padded, whose value is `values` one after the other."""
+    value = b"".join(values)
+    return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + b"\0" * (-len(value) % 4)
+
+
+def unpack(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield type, without its flags, and value of the attributes in `data`."""
+    while len(data) >= ATTRIBUTE.size:
+        length, kind = ATTRIBUTE.unpack_from(data)
+        yield kind & NLA_TYPE_MASK, data[ATTRIBUTE.size : length]
+        data = data[max(ATTRIBUTE.size, (length + 3) & ~3) :]
+
+
+def text(value: bytes) -> str:
+    """Return the text that an attribute holds."""
+    return value.rstrip(b"\0").decode("ascii", "replace")

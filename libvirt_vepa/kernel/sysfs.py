@@ -9,30 +9,20 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import select
 import stat
-import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from libvirt_vepa.errors import KernelError, TakenError
+from libvirt_vepa.errors import KernelError
 
 NET = Path("/sys/class/net")
 DEV = Path("/dev")
 IPV6 = Path("/proc/sys/net/ipv6/conf")
 # IN_CREATE, IN_MOVED_TO and IN_ATTRIB of linux/inotify.h: udev makes, renames or relabels a node.
 NODE_EVENTS = 0x100 | 0x80 | 0x4
-TUN = DEV / "net/tun"
-# linux/if_tun.h and asm/ioctl.h, where a few architectures write a request's direction otherwise.
-WRITE = 0x80000000 if os.uname().machine.startswith(("ppc", "mips", "sparc", "alpha")) else 0x40000000
-TUNSETIFF, TUNSETPERSIST = WRITE | 0x454CA, WRITE | 0x454CB
-# struct ifreq is a name, flags and room for what other requests need.
-IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TUN_EXCL = 0x0002, 0x0100, 0x1000, 0x8000
-IFREQ = struct.Struct("16sH22x")
 
 
 def read(path: Path) -> str | None:
@@ -70,36 +60,6 @@ def address(device: str) -> str:
 def is_running(device: str) -> bool:
     """Tell whether a device is there, up, and has a carrier."""
     return read(NET / device / "operstate") == "up"
-
-
-@contextmanager
-def new_tap(device: str, multi_queue: bool) -> Iterator[None]:
-    """Create a tap that stays if the block ends well; after an error, or a kill, the kernel removes it by itself.
-
-    Raises TakenError where a device of that name exists, and KernelError.
-    """
-    flags = IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL | (IFF_MULTI_QUEUE if multi_queue else 0)
-    try:
-        handle = os.open(TUN, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        remedy = "load the kernel's module tun, and run as root"
-        raise KernelError(f"cannot create tap {device}: {TUN}: {error.strerror}", remedy) from error
-    try:
-        _tap_ioctl(device, handle, TUNSETIFF, IFREQ.pack(device.encode(), flags))
-        yield
-        _tap_ioctl(device, handle, TUNSETPERSIST, 1)
-    finally:
-        os.close(handle)
-
-
-def _tap_ioctl(device: str, handle: int, request: int, argument: bytes | int) -> None:
-    try:
-        fcntl.ioctl(handle, request, argument)
-    except OSError as error:
-        if error.errno == errno.EBUSY:
-            remedy = f"remove it ('ip link delete {device}'), or choose another name in <target dev=…/>"
-            raise TakenError(f"device {device} exists", remedy) from error
-        raise KernelError(f"cannot create tap {device}: {error.strerror}", "run as root with CAP_NET_ADMIN") from error
 
 
 def ipv6_enabled(device: str) -> bool:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.kernel.attributes import pack, unpack
 from libvirt_vepa.kernel.link import (
     IFINFOMSG,
     RTEXT_FILTER_SKIP_STATS,
@@ -25,7 +24,7 @@ from libvirt_vepa.kernel.link import (
     mask,
     told,
 )
-from libvirt_vepa.kernel.netlink_socket import NETLINK_ROUTE, talk
+from libvirt_vepa.kernel.netlink_socket import NETLINK_ROUTE, pack, talk, unpack
 from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
 

@@ -198,13 +198,13 @@ def _keep(file: Path, text: bytes | None) -> str:
         if _read(saved) is not None:
             _remove(saved)
         return f"{file} is new"
-    with atomic_file.told_owner(f"write {saved}"):
+    with atomic_file.owner_errors(f"write {saved}"):
         atomic_file.replace(saved, text, file.stat())
     return f"{file} as it was is kept as {saved}"
 
 
 def _read(file: Path) -> bytes | None:
-    with atomic_file.told_owner(f"read {file}"):
+    with atomic_file.owner_errors(f"read {file}"):
         try:
             return file.read_bytes()
         except FileNotFoundError:
@@ -212,12 +212,12 @@ def _read(file: Path) -> bytes | None:
 
 
 def _write(file: Path, text: bytes) -> None:
-    with atomic_file.told_owner(f"write {file}"):
+    with atomic_file.owner_errors(f"write {file}"):
         place = file.resolve()  # who keeps the file elsewhere, and a link to it here, goes on doing so
         place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         atomic_file.replace(place, text, place.stat() if place.exists() else None)
 
 
 def _remove(file: Path) -> None:
-    with atomic_file.told_owner(f"remove {file}"):
+    with atomic_file.owner_errors(f"remove {file}"):
         file.unlink()

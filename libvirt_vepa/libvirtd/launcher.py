@@ -49,7 +49,7 @@ def beside(file: Path) -> Path:
 
 def is_ours(path: Path) -> bool:
     """Tell whether there is a launcher that `write` has written. Raises HostError where it cannot be read."""
-    with atomic_file.told_owner(f"read {path}"):
+    with atomic_file.owner_errors(f"read {path}"):
         try:
             with path.open("rb") as file:
                 return file.read(len(MARK)) == MARK
@@ -64,7 +64,7 @@ def write(path: Path, program: Path, kind: bytes) -> bool:
     it cannot be written, or somebody else's file has its name.
     """
     text = os.fsencode(TEXT.format(program=shlex.quote(os.fspath(program)), kind=kind.decode()))
-    with atomic_file.told_owner(f"write {path}"):
+    with atomic_file.owner_errors(f"write {path}"):
         if os.path.lexists(path) and not is_ours(path):
             raise HostError(f"{path} is not from libvirt-vepa", "give it another name")
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from libvirt_vepa.errors import TakenError
 from libvirt_vepa.host.context import Host
-from libvirt_vepa.kernel import sysfs
+from libvirt_vepa.kernel import sysfs, tuntap
 from libvirt_vepa.kernel.rtnetlink import Link
 from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.store.journal import Record
@@ -170,7 +170,7 @@ class CreateTap(Operation):
 
     def apply(self, host: Host) -> None:
         # The ioctl that makes a tap knows only its name; the rest follows before the tap is one that stays.
-        with sysfs.new_tap(self.device, self.multi_queue):
+        with tuntap.new_tap(self.device, self.multi_queue):
             host.netlink.set_address(host.netlink.need(self.device), MacAddress.parse(self.mac), self.mtu)
 
     def drifts(self, host: Host) -> Iterator[str]:

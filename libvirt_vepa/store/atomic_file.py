@@ -1,6 +1,10 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Files that a person may read and change too: written whole or not at all, and what goes wrong told in one line."""
+"""Files that are written whole or not at all, and what goes wrong told in one line.
+
+Those that a person may read and change too (HostError), and those below /run that hold what is known while
+guests run (StateError).
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,29 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from libvirt_vepa.errors import HostError, remedy_for
+from libvirt_vepa.errors import HostError, StateError, VepaError, remedy_for
+
+TEMPORARY = ".new"
+
+
+# -- a person's files
 
 
 def replace(path: Path, data: bytes, like: os.stat_result | None = None, mode: int | None = None) -> None:
-    """Write a file whole or not at all, with mode and owner of `like`, or with `mode`; its beginning is hidden."""
+    """Write a file in the place of an earlier one, with mode and owner of `like`, or with `mode`. Raises OSError."""
     beginning = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    _write(beginning, data, like, mode)
     try:
-        with open(beginning, "wb") as file:
+        beginning.replace(path)
+    except BaseException:
+        beginning.unlink(missing_ok=True)
+        raise
+
+
+def _write(path: Path, data: bytes, like: os.stat_result | None = None, mode: int | None = None) -> None:
+    """Write a file that is on disk before this returns; nothing stays of one that does not fit."""
+    try:
+        with open(path, "wb") as file:
             if like:
                 _dress(file.fileno(), like)
             if mode is not None:
@@ -24,9 +43,8 @@ def replace(path: Path, data: bytes, like: os.stat_result | None = None, mode: i
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        beginning.replace(path)
     except BaseException:
-        beginning.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         raise
 
 
@@ -37,17 +55,66 @@ def _dress(descriptor: int, like: os.stat_result) -> None:
     os.fchmod(descriptor, like.st_mode & 0o7777)
 
 
+# -- files below /run; each of these raises StateError
+
+
+def create(path: Path, text: str) -> None:
+    """Write a file, and the folder that it is in."""
+    with state_errors(f"write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, text.encode())
+
+
+def save(path: Path, text: str) -> None:
+    """Write a file in the place of an earlier one; the caller's lock makes it the only writer."""
+    beginning = path.with_name(path.name + TEMPORARY)
+    create(beginning, text)
+    with state_errors(f"write {path}"):
+        beginning.replace(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, and what an interrupted `save` left of one."""
+    with state_errors(f"remove {path}"):
+        path.with_name(path.name + TEMPORARY).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+def entries(folder: Path) -> list[Path]:
+    """Return what is in a folder, nothing where there is none."""
+    with state_errors(f"read {folder}"):
+        try:
+            return list(folder.iterdir())
+        except FileNotFoundError:
+            return []
+
+
+# -- errors
+
+
 @contextmanager
-def told(doing: str, denied: str = "") -> Iterator[None]:
-    """Say in a HostError what could not be done to a file; `denied` is the remedy where rights are missing."""
+def os_errors(action: str, kind: type[VepaError], otherwise: str, denied: str = "") -> Iterator[None]:
+    """Raise an error of that kind for an OSError of this block.
+
+    `denied` is the remedy where rights are missing, `otherwise` where nothing better is known.
+    """
     try:
         yield
     except OSError as error:
-        otherwise = "see that the path is right and the file system is in order"
         remedy = denied if denied and isinstance(error, PermissionError) else remedy_for(error, otherwise)
-        raise HostError(f"cannot {doing}: {error.strerror}", remedy) from error
+        raise kind(f"cannot {action}: {error.strerror}", remedy) from error
 
 
-def told_owner(doing: str) -> AbstractContextManager[None]:
-    """Say the same of a file that is to be this user's own; root's rights would not help, root has another one."""
-    return told(doing, "make it and its folder your own" if os.geteuid() else "")
+def host_errors(action: str, denied: str = "") -> AbstractContextManager[None]:
+    """Raise HostError for a person's file."""
+    return os_errors(action, HostError, "see that the path is right and the file system is in order", denied)
+
+
+def owner_errors(action: str) -> AbstractContextManager[None]:
+    """Raise HostError for a file that is to be this user's own; root's rights would not help, root has another one."""
+    return host_errors(action, "make it and its folder your own" if os.geteuid() else "")
+
+
+def state_errors(action: str) -> AbstractContextManager[None]:
+    """Raise StateError for a file below /run."""
+    return os_errors(action, StateError, "see that /run is writable and not full")

@@ -28,7 +28,7 @@ def define(data: bytes, origin: str, directory: Path | None = None) -> HostInter
     """
     host = definition.read(data, origin)
     path = _path(host.name, directory)
-    with atomic_file.told(f"write {path}"):
+    with atomic_file.host_errors(f"write {path}"):
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         atomic_file.replace(path, definition.write(host))
     return host
@@ -37,7 +37,7 @@ def define(data: bytes, origin: str, directory: Path | None = None) -> HostInter
 def load(name: str, directory: Path | None = None) -> HostInterface:
     """Return the definition of that name; HostError where there is none, XmlError where its file is damaged."""
     path = _path(name, directory)
-    with atomic_file.told(f"read {path}"), _known(name), open(path, "rb") as file:
+    with atomic_file.host_errors(f"read {path}"), _known(name), open(path, "rb") as file:
         data = file.read(documents.LIMIT + 1)
     host = definition.read(data, str(path))
     if host.name != name:
@@ -57,7 +57,7 @@ def names(directory: Path | None = None) -> tuple[str, ...]:
     Hidden files and what does not end in `.xml` (an editor's backups) are nobody's definitions.
     """
     folder = directory or DIRECTORY
-    with atomic_file.told(f"read {folder}"):
+    with atomic_file.host_errors(f"read {folder}"):
         try:
             found = sorted(path.name for path in folder.iterdir() if path.is_file())
         except FileNotFoundError:
@@ -81,7 +81,7 @@ def dump(name: str, directory: Path | None = None) -> bytes:
 def undefine(name: str, directory: Path | None = None) -> None:
     """Forget a definition, damaged or not; HostError where there is none or it cannot be removed."""
     path = _path(name, directory)
-    with atomic_file.told(f"remove {path}"), _known(name):
+    with atomic_file.host_errors(f"remove {path}"), _known(name):
         path.unlink()
 
 

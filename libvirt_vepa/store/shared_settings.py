@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from libvirt_vepa.errors import StateError
-from libvirt_vepa.store import state_file
+from libvirt_vepa.store import atomic_file
 
 ENDING = ".json"
 # What guests share of a NIC: its embedded switch, and whether it forwards to macvtaps by itself.
@@ -56,7 +56,7 @@ class Sharings:
     def find(self, kind: str, card: str) -> Sharing | None:
         """Return the record, or None where nothing of that kind is shared."""
         path = self._path(kind, card)
-        with state_file.told(f"read {path}"):
+        with atomic_file.state_errors(f"read {path}"):
             try:
                 return Sharing(**json.loads(path.read_text(encoding="utf-8")))
             except FileNotFoundError:
@@ -67,18 +67,18 @@ class Sharings:
 
     def of(self, kind: str) -> tuple[Sharing, ...]:
         """Return all records of a kind."""
-        names = sorted(path.name for path in state_file.entries(self._folder))
+        names = sorted(path.name for path in atomic_file.entries(self._folder))
         cards = [name.removeprefix(f"{kind}-").removesuffix(ENDING) for name in names if name.startswith(f"{kind}-")]
         found = (self.find(kind, card) for card in cards)
         return tuple(sharing for sharing in found if sharing)
 
     def keep(self, sharing: Sharing) -> None:
         """Write a record, whole and durable."""
-        state_file.replace(self._path(sharing.kind, sharing.card), json.dumps(asdict(sharing), indent=1) + "\n")
+        atomic_file.save(self._path(sharing.kind, sharing.card), json.dumps(asdict(sharing), indent=1) + "\n")
 
     def forget(self, kind: str, card: str) -> None:
         """Remove a record, and what an interrupted `keep` left of one."""
-        state_file.remove(self._path(kind, card))
+        atomic_file.remove(self._path(kind, card))
 
     def _path(self, kind: str, card: str) -> Path:
         return self._folder / f"{kind}-{card}{ENDING}"

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from libvirt_vepa.errors import HostError, NewerStateError, StateError, TakenError
-from libvirt_vepa.store import locks, state_file
+from libvirt_vepa.store import atomic_file, locks
 from libvirt_vepa.store.journal import Journal, Use
 from libvirt_vepa.store.shared_settings import Sharings
 
@@ -88,13 +88,13 @@ class Store:
             "uses": [vars(use) for use in written.uses],
             "operations": [dict(operation) for operation in written.operations],
         }
-        state_file.replace(self._journal(written.uuid), json.dumps(record, indent=1) + "\n")
+        atomic_file.save(self._journal(written.uuid), json.dumps(record, indent=1) + "\n")
         return written
 
     def load(self, uuid: str) -> Journal | None:
         """Return a guest's journal, or None where there is none; StateError where it cannot be understood."""
         path = self._journal(uuid)
-        with state_file.told(f"read {path}"):
+        with atomic_file.state_errors(f"read {path}"):
             try:
                 text = path.read_text(encoding="utf-8")
             except FileNotFoundError:
@@ -105,11 +105,11 @@ class Store:
 
     def forget(self, uuid: str) -> None:
         """Remove a guest's journal and what an interrupted `save` left of it."""
-        state_file.remove(self._journal(uuid))
+        atomic_file.remove(self._journal(uuid))
 
     def guests(self) -> tuple[str, ...]:
         """Return the UUIDs of all guests that have a journal, or the beginning of one."""
-        found = {path.name.partition(".")[0] for path in state_file.entries(self._guests)}
+        found = {path.name.partition(".")[0] for path in atomic_file.entries(self._guests)}
         return tuple(sorted(uuid for uuid in found if UUID_PATTERN.fullmatch(uuid)))
 
     def must_be_unused(self, name: str) -> None:
@@ -127,7 +127,7 @@ class Store:
     def holder(self, kind: str, key: str) -> Lease | None:
         """Return who holds something, or None where it is free."""
         path = self._leases / f"{kind}-{key}"
-        with state_file.told(f"read {path}"):
+        with atomic_file.state_errors(f"read {path}"):
             try:
                 return Lease(**json.loads(path.read_text(encoding="utf-8")))
             except FileNotFoundError:
@@ -143,7 +143,7 @@ class Store:
         """
         path = self._leases / lease.file
         temporary = self._unlinked(lease)
-        state_file.write(temporary, json.dumps(vars(lease)) + "\n")
+        atomic_file.create(temporary, json.dumps(vars(lease)) + "\n")
         try:
             # Who held it may give it back between the two looks.
             for _ in range(ATTEMPTS):
@@ -158,7 +158,7 @@ class Store:
 
     def _link(self, temporary: Path, path: Path) -> bool:
         """Give a file its place, unless that is taken."""
-        with state_file.told(f"write {path}"):
+        with atomic_file.state_errors(f"write {path}"):
             try:
                 os.link(temporary, path)
             except FileExistsError:
@@ -169,14 +169,16 @@ class Store:
         """Give a lease back; one that another guest holds by now is left alone."""
         holder = self.holder(lease.kind, lease.key)
         path = self._leases / lease.file
-        with state_file.told(f"remove {path}"):
+        with atomic_file.state_errors(f"remove {path}"):
             self._unlinked(lease).unlink(missing_ok=True)
             if holder is not None and holder.uuid == lease.uuid:
                 path.unlink(missing_ok=True)
 
     def leases(self) -> tuple[Lease, ...]:
         """Return all leases that are held; one that is damaged tells of nobody."""
-        names = sorted(path.name for path in state_file.entries(self._leases) if state_file.TEMPORARY not in path.name)
+        names = sorted(
+            path.name for path in atomic_file.entries(self._leases) if atomic_file.TEMPORARY not in path.name
+        )
         found = (self._readable(*name.split("-", 1)) for name in names if "-" in name)
         return tuple(lease for lease in found if lease is not None)
 
@@ -194,7 +196,7 @@ class Store:
 
     def _unlinked(self, lease: Lease) -> Path:
         """Where a lease is written before it is taken: a file for each guest that tries."""
-        return self._leases / f"{lease.file}{state_file.TEMPORARY}-{lease.uuid}"
+        return self._leases / f"{lease.file}{atomic_file.TEMPORARY}-{lease.uuid}"
 
 
 def _checked(uuid: str) -> str:

@@ -13,7 +13,7 @@ from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.interface import HostInterface, HostType, Mode, check_definition_name, check_device_name
 from libvirt_vepa.xml import definition_source
 from libvirt_vepa.xml import document as documents
-from libvirt_vepa.xml.elements import at, attribute, only, optional, word
+from libvirt_vepa.xml.document import error_at, optional_child, required_attribute, required_child, text_of
 
 SCHEMA = "host.rng"
 
@@ -25,7 +25,7 @@ def read(data: bytes, origin: str) -> HostInterface:
     """
     tree = documents.parse(data, origin)
     root = tree.getroot()
-    with at(root, origin):
+    with error_at(root, origin):
         if not _is_physical(root):
             raise XmlError(
                 "this is not the definition of a physical interface", "begin with <interface type='physical'>"
@@ -33,12 +33,12 @@ def read(data: bytes, origin: str) -> HostInterface:
     _clear_text(root, origin)
     _split_modes(root, origin)
     device, mac, address = definition_source.source(root, origin)
-    kind = word(only(root, "type", origin), origin, _host_type)
+    kind = text_of(required_child(root, "type", origin), origin, _host_type)
     host = HostInterface(
-        name=attribute(root, "name", origin, check_definition_name),
+        name=required_attribute(root, "name", origin, check_definition_name),
         device=device,
         type=kind,
-        modes=tuple(word(element, origin, Mode.parse) for element in root.iterchildren("mode")),
+        modes=tuple(text_of(element, origin, Mode.parse) for element in root.iterchildren("mode")),
         bridge=_bridge(root, origin),
         mac=mac,
         address=address,
@@ -65,7 +65,7 @@ def _clear_text(root: etree._Element, origin: str) -> None:
         text = (node.text if node is root else node.tail) or ""
         stray = [piece.strip() for piece in text.splitlines() if piece.strip() and not piece.strip().startswith("//")]
         if stray:
-            with at(node, origin):
+            with error_at(node, origin):
                 raise XmlError(f"text '{stray[0]}' is not expected here", "remove it, or make it a comment")
         if node is root:
             node.text = None
@@ -77,8 +77,8 @@ def _split_modes(root: etree._Element, origin: str) -> None:
     """Rewrite every <mode> as canonical ones: `a|b` as two, a synonym as what it means, an empty one as none."""
     seen: set[Mode] = set()
     for element in root.findall("mode"):
-        words = word(element, origin, str)
-        with at(element, origin):
+        words = text_of(element, origin, str)
+        with error_at(element, origin):
             modes = [Mode.parse(word.strip()) for word in words.split("|")] if words else []
             for index, mode in enumerate(modes):
                 if mode in seen or mode in modes[:index]:
@@ -93,8 +93,8 @@ def _split_modes(root: etree._Element, origin: str) -> None:
 
 
 def _bridge(root: etree._Element, origin: str) -> str | None:
-    element = optional(root, "bridge", origin)
-    return None if element is None else attribute(element, "name", origin, check_device_name)
+    element = optional_child(root, "bridge", origin)
+    return None if element is None else required_attribute(element, "name", origin, check_device_name)
 
 
 def _host_type(text: str) -> HostType:

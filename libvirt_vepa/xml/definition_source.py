@@ -12,7 +12,7 @@ from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.address import MacAddress, PciAddress
 from libvirt_vepa.model.interface import HostInterface, HostType, check_nic_name
 from libvirt_vepa.model.vf_settings import VfSettings, number
-from libvirt_vepa.xml.elements import at, attribute, only, optional
+from libvirt_vepa.xml.document import error_at, optional_child, required_attribute, required_child
 
 # As libvirt reads it (virXMLPropUInt with base 0), but nothing that would be octal: 010 may be meant as 10 or 0x10.
 ADDRESS_NUMBER = re.compile(r"0x[0-9A-Fa-f]{1,8}|0*[0-7]|[1-9][0-9]{0,9}")
@@ -26,25 +26,25 @@ read_count = number("count", 1, VFS_MOST)
 
 def source(root: Any, origin: str) -> tuple[str, MacAddress | None, PciAddress | None]:
     """Return the NIC's name, its MAC or its PCI address: one of them. Raises XmlError."""
-    element = only(root, "source", origin)
-    address = optional(element, "address", origin)
+    element = required_child(root, "source", origin)
+    address = optional_child(element, "address", origin)
     mac = element.get("mac")
     if (element.get("dev") is not None) + (mac is not None) + (address is not None) > 1:
-        with at(element, origin):
+        with error_at(element, origin):
             raise XmlError("<source> names the NIC twice", "keep one of dev, mac and <address>")
     if mac is not None:
-        return "", attribute(element, "mac", origin, MacAddress.of_station), None
+        return "", required_attribute(element, "mac", origin, MacAddress.of_station), None
     if address is not None:
         return "", None, _address(address, origin)
-    return attribute(element, "dev", origin, check_nic_name), None, None
+    return required_attribute(element, "dev", origin, check_nic_name), None, None
 
 
 def _address(element: Any, origin: str) -> PciAddress:
-    attribute(element, "type", origin, _is_pci)
+    required_attribute(element, "type", origin, _is_pci)
     parts = {}
     for name, most in ADDRESS_PARTS.items():
         if name != "domain" or element.get(name) is not None:
-            parts[name] = attribute(element, name, origin, _part(name, most))
+            parts[name] = required_attribute(element, name, origin, _part(name, most))
     return PciAddress(**{"domain": 0, **parts})
 
 
@@ -70,18 +70,20 @@ def settings(root: Any, kind: HostType, origin: str) -> VfSettings:
     vf, vlan = _of_vfs(root, "vf", kind, origin), _of_vfs(root, "vlan", kind, origin)
     found = VfSettings()
     if vf is not None:
-        with at(vf, origin):
+        with error_at(vf, origin):
             found = VfSettings.parse({name: text for name, text in vf.items() if name not in ("range", "count")})
         _holds_no_more(vf, origin, attributes=vf.attrib)
     if vlan is not None:
-        found = attribute(_tag(vlan, origin), "id", origin, lambda text: VfSettings.parse({}, text)).over(found)
+        found = required_attribute(_tag(vlan, origin), "id", origin, lambda text: VfSettings.parse({}, text)).over(
+            found
+        )
     return found
 
 
 def _of_vfs(root: Any, tag: str, kind: HostType, origin: str) -> Any | None:
-    element = optional(root, tag, origin)
+    element = optional_child(root, tag, origin)
     if element is not None and kind is not HostType.SRIOV:
-        with at(element, origin):
+        with error_at(element, origin):
             raise XmlError(f"<{tag}> is about VFs, and type {kind.value} has none", "remove it, or use type sr-iov")
     return element
 
@@ -89,7 +91,7 @@ def _of_vfs(root: Any, tag: str, kind: HostType, origin: str) -> Any | None:
 def _tag(vlan: Any, origin: str) -> Any:
     """Return the tag of a VLAN in libvirt's form, of which a VF can have one that the guest does not see."""
     tags = vlan.findall("tag")
-    with at(vlan, origin):
+    with error_at(vlan, origin):
         if len(tags) != 1:
             raise XmlError("a VF is in one VLAN", "write one <tag id='…'/> in it")
         if vlan.get("trunk") is not None or tags[0].get("nativeMode") is not None:
@@ -101,14 +103,14 @@ def _tag(vlan: Any, origin: str) -> Any:
 
 def _holds_no_more(element: Any, origin: str, attributes: Collection[str] = (), children: Collection[str] = ()) -> None:
     """Refuse what an element has beside these, which libxml2 would report as the element itself."""
-    with at(element, origin):
+    with error_at(element, origin):
         for name in element.attrib:
             if name not in attributes:
                 raise XmlError(f"<{element.tag}> has no attribute '{name}'", "remove it")
         if "".join(element.xpath("text()")).strip():
             raise XmlError(f"text is not expected in <{element.tag}>", "remove it, or make it a comment")
     for child in element.iterchildren("*"):
-        with at(child, origin):
+        with error_at(child, origin):
             if child.tag not in children:
                 raise XmlError(f"<{child.tag}> is not expected in <{element.tag}>", "remove it")
 
@@ -116,13 +118,13 @@ def _holds_no_more(element: Any, origin: str, attributes: Collection[str] = (), 
 def vf_range(root: Any, origin: str) -> tuple[int, int] | None:
     """Return the first and the last VF that guests may have, None where it is any. Raises XmlError."""
     vf = root.find("vf[@range]")
-    return None if vf is None else attribute(vf, "range", origin, _range)
+    return None if vf is None else required_attribute(vf, "range", origin, _range)
 
 
 def vf_count(root: Any, origin: str) -> int | None:
     """Return how many VFs are made where there are none. Raises XmlError."""
     vf = root.find("vf[@count]")
-    return None if vf is None else attribute(vf, "count", origin, read_count)
+    return None if vf is None else required_attribute(vf, "count", origin, read_count)
 
 
 def _range(text: str) -> tuple[int, int]:

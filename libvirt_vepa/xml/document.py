@@ -8,10 +8,11 @@ UTF-8 only, no entities, no file and no network behind a document, and a bound o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 from lxml import etree
 
@@ -42,6 +43,17 @@ READABLE = (
     (r"Expecting element (\S+), got (\S+)", "<{1}> stands where <{0}> should"),
     (r"Value element (\S+) has child elements", "<{0}> has elements inside"),
 )
+# What messages show of an element that is missing, or of an attribute of it.
+EXAMPLES = {
+    "source": "<source dev='eth0'/>",
+    "address": "<address type='pci' domain='0x0000' bus='0x01' slot='0x00' function='0x0'/>",
+    "type": "<type>ethernet</type>",
+    "bridge": "<bridge name='br0'/>",
+    "vlan": "<vlan><tag id='42'/></vlan>",
+    "tag": "<tag id='42'/>",
+}
+
+Value = TypeVar("Value")
 
 
 def parse(data: bytes, origin: str) -> etree._ElementTree:
@@ -79,7 +91,7 @@ def line(origin: str, number: int) -> str:
 
 
 @contextmanager
-def at(places: tuple[str, ...]) -> Iterator[None]:
+def error_within(places: tuple[str, ...]) -> Iterator[None]:
     """Say of an XmlError that comes out of this block that it is about this place, outermost first."""
     try:
         yield
@@ -177,3 +189,51 @@ def data_file(name: str) -> Path:
     if not path.is_file():
         raise HostError(f"{path} is missing", "install libvirt-vepa again")
     return path
+
+
+# -- elements
+
+
+@contextmanager
+def error_at(element: Any, origin: str) -> Iterator[None]:
+    """Say of an error that it is about this element's line."""
+    try:
+        yield
+    except XmlError as error:
+        raise error.within(line(origin, element.sourceline)) from None
+
+
+def required_child(parent: Any, tag: str, origin: str) -> Any:
+    """Return the one child of that name."""
+    found = optional_child(parent, tag, origin)
+    with error_at(parent, origin):
+        if found is None:
+            raise XmlError(f"<{tag}> is missing", f"write {EXAMPLES[tag]}")
+    return found
+
+
+def optional_child(parent: Any, tag: str, origin: str) -> Any | None:
+    """Return the one child of that name, None where there is none."""
+    found = parent.findall(tag)
+    if len(found) > 1:
+        with error_at(found[1], origin):
+            raise XmlError(f"<{tag}> stands there twice", "keep one of them")
+    return found[0] if found else None
+
+
+def required_attribute(element: Any, name: str, origin: str, read_value: Callable[[str], Value]) -> Value:
+    """Read an attribute that must be there."""
+    with error_at(element, origin):
+        text = element.get(name)
+        if text is None:
+            example = EXAMPLES.get(element.tag, "<interface type='physical' name='lan'>")
+            raise XmlError(f"<{element.tag}> has no '{name}'", f"write {example}")
+        return read_value(text)
+
+
+def text_of(element: Any, origin: str, read_value: Callable[[str], Value]) -> Value:
+    """Read the text of an element, comments left out."""
+    with error_at(element, origin):
+        if element.find("*") is not None:
+            raise XmlError(f"<{element.tag}> has elements inside", "write only its value")
+        return read_value("".join(element.xpath("text()")).strip())

@@ -26,7 +26,7 @@ from libvirt_vepa.model.interface import (
 )
 from libvirt_vepa.model.vf_settings import UNSET
 from libvirt_vepa.xml import document as documents
-from libvirt_vepa.xml import stored
+from libvirt_vepa.xml import metadata
 
 ORIGIN = "the guest's XML"
 FAMILY = re.compile(r"\{urn:libvirt-vepa:physical:([^}]*)\}interfaces")
@@ -50,7 +50,7 @@ def read_guest(data: bytes, *, draft: bool = False) -> Guest:
     if root.tag != "domain":
         raise XmlError("this is not the XML of a domain", "give what 'virsh dumpxml' prints", ORIGIN)
     uuid, name = _identity(root)
-    with documents.at((f"guest '{name}'",)):
+    with documents.error_within((f"guest '{name}'",)):
         found = tuple(_found(root))
         if found and not uuid and not draft:
             raise XmlError("<uuid> is missing", "give the domain's XML as libvirt writes it")
@@ -71,7 +71,7 @@ def _found(root: Any) -> Iterator[Request]:
     requests = _requests(root)
     taken: dict[str, int] = {}
     for interface in root.iterfind("devices/interface"):
-        with documents.at((f"interface on line {interface.sourceline}",)):
+        with documents.error_within((f"interface on line {interface.sourceline}",)):
             request = _request(interface, requests)
             for claim in (f"MAC {request.mac}", f"device {request.device}") if request else ():
                 if claim in taken:
@@ -91,15 +91,15 @@ def _requests(root: Any) -> dict[str, Any]:
         family = FAMILY.fullmatch(wrapper.tag)
         if family and family[1] != VERSION:
             raise XmlError(f"the requests are of version '{family[1]}', which is not known here", NEWER)
-        for request in wrapper.iterfind(stored.INTERFACE) if family else ():
-            with documents.at((f"request on line {request.sourceline}",)):
+        for request in wrapper.iterfind(metadata.REQUEST) if family else ():
+            with documents.error_within((f"request on line {request.sourceline}",)):
                 _check(request, requests)
             requests[request.get("alias", "")] = request
     return requests
 
 
 def _check(request: Any, others: dict[str, Any]) -> None:
-    more = stored.unknown(request)
+    more = metadata.unknown_part(request)
     if more:
         raise XmlError(f"it says '{more}', which is not known here", NEWER)
     if request.get("alias", "") in others:
@@ -121,7 +121,7 @@ def _request(interface: Any, requests: dict[str, Any]) -> Request | None:
     device = _given(interface, "target", "dev")
     if device is None or _given(interface, "target", "managed") != "no":
         raise XmlError("it has lost <target dev='…' managed='no'/>", AGAIN)
-    kind, vf = GuestType.parse(request.get("type", "")), stored.settings(request)
+    kind, vf = GuestType.parse(request.get("type", "")), metadata.vf_settings(request)
     if kind is GuestType.TAP and vf != UNSET:
         raise XmlError("it asks for a tap, which is not on a VF, and for what a VF is set to", NO_VF)
     mode, queues = request.get("mode"), _number(interface, "driver", "queues")

@@ -8,12 +8,14 @@ libvirt takes the namespace off what it gives and puts it on what it takes, as i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from lxml import etree
 
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.interface import NAMESPACE
+from libvirt_vepa.model.vf_settings import READERS, VfSettings
 from libvirt_vepa.xml import document as documents
 
 ORIGIN = "the guest's metadata"
@@ -21,6 +23,14 @@ INTERFACE = "the interface"
 # The prefix that the sheets use too.
 KEY = "physical"
 WRAPPER = "interfaces"
+# A request's elements, and the attributes and children that each may have, each of them once.
+REQUEST, VLAN, TAG, VF = (f"{{{NAMESPACE}}}{name}" for name in ("interface", "vlan", "tag", "vf"))
+KNOWN = {
+    REQUEST: ({"alias", "name", "type", "mode"}, {VLAN, VF}),
+    VLAN: (set(), {TAG}),
+    TAG: ({"id"}, set()),
+    VF: (set(READERS), set()),
+}
 
 
 def read(wrapper: bytes | None) -> dict[str, bytes]:
@@ -90,3 +100,34 @@ def with_interface(domain: bytes, interface: bytes) -> bytes:
 def _attribute(interface: Any, child: str, attribute: str) -> str:
     element = interface.find(child)
     return "" if element is None else str(element.get(attribute, ""))
+
+
+# -- what one request says
+
+
+def unknown_part(request: Any) -> str | None:
+    """Return the first thing that a request says and that is not known here, None where there is none.
+
+    A request that says more is never half understood: the rest may be what keeps the guest, or others, safe.
+    """
+    return next(_unknown(request), None)
+
+
+def _unknown(element: Any) -> Iterator[str]:
+    attributes, children = KNOWN[element.tag]
+    yield from sorted(set(element.attrib) - attributes)
+    seen: set[str] = set()
+    for child in element.iterchildren("*"):
+        if child.tag not in children - seen:
+            yield child.tag
+            return
+        seen.add(child.tag)
+        yield from _unknown(child)
+
+
+def vf_settings(request: Any) -> VfSettings:
+    """Return what a request that is known asks of a VF, its VLAN too. Raises XmlError for what nobody can mean."""
+    vlan, vf = request.find(VLAN), request.find(VF)
+    tag = None if vlan is None else vlan.find(TAG)
+    number = None if vlan is None else "" if tag is None else tag.get("id", "")
+    return VfSettings.parse({} if vf is None else vf.attrib, number)

@@ -33,14 +33,14 @@ from libvirt_vepa.model.interface import (
 )
 from libvirt_vepa.model.vf_settings import VfSettings, read_vlan
 from libvirt_vepa.xml import document as documents
-from libvirt_vepa.xml import stored
+from libvirt_vepa.xml import metadata
 
 SCHEMA = "guest.rng"
 WORDS = "{urn:libvirt-vepa:words}wrong"
 # Other programs may keep a whole domain in the metadata; that is theirs.
 DOMAINS = "(//domain | //inactiveDomain)[not(ancestor::metadata)]"
 WRAPPER = f"metadata/{{{NAMESPACE}}}interfaces"
-REQUESTS = f"{WRAPPER}/{stored.INTERFACE}"
+REQUESTS = f"{WRAPPER}/{metadata.REQUEST}"
 NEWER = f"metadata/*[starts-with(namespace-uri(), 'urn:libvirt-vepa:physical:') and namespace-uri() != '{NAMESPACE}']"
 # More than any document has that means something. They bound what one can cost: how deep the sheets
 # recurse, and their time, which grows with the square of what stands side by side.
@@ -85,7 +85,7 @@ def find(tree: Any, origin: str) -> list[Any] | None:
 
 def _newer(domain: Any) -> Iterator[Any]:
     yield from domain.xpath(NEWER)
-    yield from filter(stored.unknown, domain.iterfind(REQUESTS))
+    yield from filter(metadata.unknown_part, domain.iterfind(REQUESTS))
 
 
 def is_physical(interface: Any) -> bool:
@@ -161,10 +161,10 @@ def _check_request(interface: Any, origin: str) -> None:
     for path, check_value in VALUES:
         for found in interface.xpath(path):
             element, _ = _shown(found)
-            with documents.at((documents.line(origin, element.sourceline),)):
+            with documents.error_within((documents.line(origin, element.sourceline),)):
                 check_value(str(element.xpath("normalize-space()") if element is found else found))
     for vf in interface.iterfind("vf"):
-        with documents.at((documents.line(origin, vf.sourceline),)):
+        with documents.error_within((documents.line(origin, vf.sourceline),)):
             VfSettings.parse(vf.attrib)
     documents.validate(etree.ElementTree(interface), SCHEMA, origin)
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from libvirt_vepa.kernel import sysfs
+from libvirt_vepa.kernel import tuntap
 from tests.lab.shell import run
 
 # linux/rtnetlink.h, linux/if_link.h and linux/if_ether.h
@@ -88,6 +88,6 @@ def wire(device: str) -> Capture:
 
 def guest_side(tap: str) -> Capture:
     """Capture what comes out of a tap, as QEMU would read it; the tap has a carrier then."""
-    handle = os.open(sysfs.TUN, os.O_RDWR)
-    fcntl.ioctl(handle, sysfs.TUNSETIFF, sysfs.IFREQ.pack(tap.encode(), sysfs.IFF_TAP | sysfs.IFF_NO_PI))
+    handle = os.open(tuntap.TUN, os.O_RDWR)
+    fcntl.ioctl(handle, tuntap.TUNSETIFF, tuntap.IFREQ.pack(tap.encode(), tuntap.IFF_TAP | tuntap.IFF_NO_PI))
     return Capture(handle)

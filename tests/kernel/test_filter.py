@@ -19,7 +19,7 @@ import pytest
 
 from libvirt_vepa.errors import HostError, KernelError
 from libvirt_vepa.kernel import nftables as frames
-from libvirt_vepa.kernel import sysfs
+from libvirt_vepa.kernel import tuntap
 from libvirt_vepa.model.address import MacAddress
 from tests.conftest import CHECKOUT
 from tests.kernel.events import Capture
@@ -77,7 +77,7 @@ def vf(device: str) -> Iterator[Vf]:
             run("ip", "link", "set", each, "up")
         handle = os.open(node(tap), os.O_RDWR)
         guest = stack.enter_context(Capture(handle))
-        fcntl.ioctl(handle, sysfs.TUNSETIFF, sysfs.IFREQ.pack(b"", sysfs.IFF_TAP | sysfs.IFF_NO_PI))
+        fcntl.ioctl(handle, tuntap.TUNSETIFF, tuntap.IFREQ.pack(b"", tuntap.IFF_TAP | tuntap.IFF_NO_PI))
         wire = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
         wire.bind((far, 0))
         yield Vf(device, wire, guest)

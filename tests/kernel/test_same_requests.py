@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.kernel.attributes import unpack
+from libvirt_vepa.kernel.netlink_socket import unpack
 from libvirt_vepa.kernel.rtnetlink import Link, Netlink
 from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol

@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from libvirt_vepa.errors import KernelError, TakenError
-from libvirt_vepa.kernel import sysfs
+from libvirt_vepa.kernel import tuntap
 from libvirt_vepa.operations.device import CreateTap
 from tests.kernel.events import Capture, guest_side
 from tests.kernel.world import PROCESS, SECONDS, World, ask, device, guest, links
@@ -82,20 +82,20 @@ def guest_side_of(control: CreateTap, world: World) -> Capture:
 def test_a_device_of_the_name_that_comes_in_between_is_left_alone(world: World) -> None:
     run("ip", "tuntap", "add", "other", "mode", "tap")
     before = links()
-    with pytest.raises(TakenError, match="device other exists; remove it"), sysfs.new_tap("other", multi_queue=False):
+    with pytest.raises(TakenError, match="device other exists; remove it"), tuntap.new_tap("other", multi_queue=False):
         pytest.fail("another's tap was opened")
     assert links() == before
 
 
 def test_an_error_before_it_is_complete_leaves_nothing(world: World) -> None:
-    with pytest.raises(KernelError, match="MTU 10 of x: Invalid argument"), sysfs.new_tap("x", multi_queue=True):
+    with pytest.raises(KernelError, match="MTU 10 of x: Invalid argument"), tuntap.new_tap("x", multi_queue=True):
         assert "x" in links()
         world.host.netlink.set_address(world.host.netlink.need("x"), TAP.mac, 10)
     assert "x" not in links()
 
 
 def half_made(pipe) -> None:
-    with sysfs.new_tap("x", multi_queue=False):
+    with tuntap.new_tap("x", multi_queue=False):
         pipe.send("made")
         signal.pause()
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from libvirt_vepa.kernel import sysfs
+from libvirt_vepa.kernel import tuntap
 
 # "Local Experimental EtherType 1", IEEE 802; nobody else uses it here.
 ETHERTYPE = 0x88B5
@@ -72,7 +72,7 @@ class GuestSide(Station):
     def __init__(self, device: str) -> None:
         index = Path(f"/sys/class/net/{device}/ifindex").read_text(encoding="ascii").strip()
         self._handle = os.open(f"/dev/tap{index}", os.O_RDWR)
-        fcntl.ioctl(self._handle, sysfs.TUNSETIFF, sysfs.IFREQ.pack(b"", sysfs.IFF_TAP | sysfs.IFF_NO_PI))
+        fcntl.ioctl(self._handle, tuntap.TUNSETIFF, tuntap.IFREQ.pack(b"", tuntap.IFF_TAP | tuntap.IFF_NO_PI))
 
     def __exit__(self, *_: object) -> None:
         os.close(self._handle)

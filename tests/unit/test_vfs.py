@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import struct
 
-from libvirt_vepa.kernel.attributes import pack, unpack
+from libvirt_vepa.kernel.netlink_socket import pack, unpack
 from libvirt_vepa.kernel.vf import Vf, parse
 from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol

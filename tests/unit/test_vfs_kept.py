@@ -13,9 +13,8 @@ import pytest
 
 from libvirt_vepa.errors import KernelError
 from libvirt_vepa.kernel import vf as vfs
-from libvirt_vepa.kernel.attributes import pack
 from libvirt_vepa.kernel.link import RTM_GETLINK, Link
-from libvirt_vepa.kernel.netlink_socket import RefusedError
+from libvirt_vepa.kernel.netlink_socket import RefusedError, pack
 from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.model.vf_settings import VfSettings
 from tests.unit.test_vfs import MAC, listed
