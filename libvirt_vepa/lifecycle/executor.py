@@ -15,7 +15,7 @@ from dataclasses import replace
 from libvirt_vepa.errors import KernelError, StateError, VepaError, said_of
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.model.interface import Guest
-from libvirt_vepa.operations.device import Operation
+from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.registry import from_record
 from libvirt_vepa.planning.planner import Plan
 from libvirt_vepa.store.journal import INTERFACES, Journal, bare
@@ -29,33 +29,85 @@ def run(guest: Guest, plan: Plan, host: Host, before: Journal | None = None) -> 
     """
     made = Journal(guest.uuid, guest.name, plan.uses, plan.records())
     host.store.save(before.joined(made) if before else made)
-    # What its other interfaces need too, as a card's embedded switch.
+    # What its other interfaces need too, as a card's embedded switch, is not undone.
     needed = set(map(bare, before.operations)) if before else set()
+    places = _places(guest, plan)
     done: list[Operation] = []
     try:
-        for operation in plan.operations:
-            perform(operation, guest, plan, host)
-            if bare(operation.record()) not in needed:
-                done.append(operation)
-        must_hold({operation: _where(guest, plan.interfaces.get(operation, ())) for operation in plan.operations}, host)
+        for operation, where in places.items():
+            _apply(operation, where, host, [] if bare(operation.record()) in needed else done)
+        must_hold(places, host)
     except VepaError:
-        # A step that failed has done nothing: what is in its way may be another's. Nor does what
-        # cannot be undone, or written down, hide why it had to be; the journal still tells of it.
+        # Errors of the rollback are in the journal; the original one is raised.
         with suppress(StateError):
             _undo(made, tuple(done), host, before)
         raise
 
 
-def perform(operation: Operation, guest: Guest, plan: Plan, host: Host) -> None:
-    """Apply one step of a plan. Raises what it raises, with the interface named that needs it."""
-    where = _where(guest, plan.interfaces.get(operation, ()))
-    with said_of(where) if where else nullcontext():
-        operation.apply(host)
+def prepare(guest: Guest, plan: Plan, host: Host) -> None:
+    """Apply what must be there before the rest of a plan can be made; it stays, for no guest alone needs it.
+
+    Raises what the failing step raised. The caller has locked the guest and its NICs.
+    """
+    places = _places(guest, plan)
+    for operation in plan.made_first:
+        _apply(operation, places[operation], host, [])
+
+
+def perform(operation: Operation, host: Host) -> None:
+    """Apply a step that belongs to no guest. The caller has locked its NIC."""
+    _apply(operation, "", host, [])
+
+
+def _apply(operation: Operation, where: str, host: Host, done: list[Operation]) -> None:
+    """Apply one step and put it into `done`, also one that fails and could not be put back."""
+    try:
+        with said_of(where) if where else nullcontext():
+            operation.apply(host)
+    except VepaError:
+        if _stays(operation, host):
+            done.append(operation)
+        raise
+    done.append(operation)
+
+
+def _stays(operation: Operation, host: Host) -> bool:
+    """Put back what a failed step has done; tell whether it holds nevertheless, because that failed too."""
+    try:
+        operation.undo_failed(host)
+    except VepaError:
+        return not any(operation.drifts(host))
+    return False
+
+
+def _places(guest: Guest, plan: Plan) -> dict[Operation, str]:
+    """Name for each step of a plan the interface that needs it."""
+    return {operation: _where(guest, plan.interfaces.get(operation, ())) for operation in plan.operations}
 
 
 def _where(guest: Guest, aliases: Iterable[str]) -> str:
     """Name the first of a guest's interfaces that need a step; "" for what the whole guest needs."""
     return next((request.where for request in guest.requests if request.alias in aliases), "")
+
+
+def repair(operations: tuple[Operation, ...], host: Host) -> tuple[str, ...]:
+    """Apply steps again that have drifted, those that a running guest does not notice; return what failed.
+
+    One that fails does not keep the others from being repaired.
+    """
+    failed = []
+    for operation in operations:
+        try:
+            if operation.mendable and any(operation.drifts(host)):
+                operation.apply(host)
+        except VepaError as error:
+            failed.append(str(error))
+    return tuple(failed)
+
+
+def put_back(operations: tuple[Operation, ...], host: Host) -> tuple[VepaError, ...]:
+    """Undo steps that no guest's journal holds, in reverse; return what failed. The caller has locked their NICs."""
+    return tuple(error for _, error in _undo_all(operations, host))
 
 
 def steps(journal: Journal) -> tuple[Operation, ...]:

@@ -20,8 +20,7 @@ from libvirt_vepa.kernel.rtnetlink import Netlink
 from libvirt_vepa.lifecycle import executor
 from libvirt_vepa.model.address import PciAddress
 from libvirt_vepa.model.interface import Guest, HostInterface
-from libvirt_vepa.operations.device import Operation
-from libvirt_vepa.operations.source_filter import know_siblings
+from libvirt_vepa.operations.source_filter import KnowSiblings
 from libvirt_vepa.planning import planner
 from libvirt_vepa.store import definitions
 from libvirt_vepa.store.journal import Journal
@@ -70,8 +69,7 @@ def _whole(guest: Guest, named: dict[str, HostInterface], host: Host, *, running
     made = _plan(guest, named, host, running=running)
     if not made.made_first:
         return made
-    for operation in made.made_first:
-        executor.perform(operation, guest, made, host)
+    executor.prepare(guest, made, host)
     return _plan(guest, named, host, running=running)
 
 
@@ -116,17 +114,8 @@ def mend(guest: Guest, host: Host) -> tuple[str, ...]:
     with host.store.lock_guest(guest.uuid, f"a look at {guest.where}"):
         steps = executor.steps(_journal(guest, host))
         drifts = executor.verify(steps, host)
-        failed = [failure for step in steps if step.mendable for failure in _mend(step, host)]
+        failed = executor.repair(steps, host)
     return (*drifts, *failed)
-
-
-def _mend(step: Operation, host: Host) -> Iterator[str]:
-    """Apply a step again where that is needed; one that fails must not keep the others from being mended."""
-    try:
-        if any(step.drifts(host)):
-            step.apply(host)
-    except VepaError as error:
-        yield str(error)
 
 
 def renew(host: Host) -> None:
@@ -137,7 +126,8 @@ def renew(host: Host) -> None:
     physical = {pci.physical_of(PciAddress.parse(lease.key)) for lease in host.store.leases() if lease.kind == VF}
     for card in sorted(str(address) for address in physical if address):
         with host.store.lock_cards((card,), "a look at its VFs"):
-            know_siblings(host, host.find(card), card)
+            link = host.find(card)
+            executor.perform(KnowSiblings(link.name if link else card, card, ""), host)
 
 
 def end(uuid: str, host: Host, holder: str) -> tuple[VepaError, ...]:

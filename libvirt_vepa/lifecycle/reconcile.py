@@ -15,25 +15,14 @@ from dataclasses import dataclass
 
 from libvirt_vepa.errors import NewerStateError, StateError, VepaError
 from libvirt_vepa.host.context import Host
-from libvirt_vepa.host.sriov_inventory import VF
-from libvirt_vepa.kernel import pci
 from libvirt_vepa.lifecycle import executor
 from libvirt_vepa.lifecycle import guest as guests
-from libvirt_vepa.model.address import MacAddress, PciAddress
-from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
-from libvirt_vepa.operations.device import CreateMacvtap, CreateTap, Operation, TakeLease
-from libvirt_vepa.operations.nic import Share
-from libvirt_vepa.operations.source_filter import HearNoSiblings, KnowSiblings
-from libvirt_vepa.operations.vf import ZEROS, SetVfMac
-from libvirt_vepa.planning import sriov
+from libvirt_vepa.operations.base import Operation
+from libvirt_vepa.operations.device import lease_records
 from libvirt_vepa.store.journal import Journal
-from libvirt_vepa.store.shared_settings import OFFLOAD, SWITCH
-from libvirt_vepa.store.store import Lease
 from libvirt_vepa.xml import metadata
 
 HOLDER = "'libvirt-vepa reconcile'"
-# A VF as drivers make it.
-NEW = VfSettings(0, 0, VlanProtocol.DOT1Q, True, False, LinkState.AUTO, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -99,56 +88,18 @@ def _read(uuid: str, host: Host) -> Leftover:
         return Leftover(uuid, "unknown", None, (), newer)
     except StateError as damaged:
         error = damaged
+    return _leased(uuid, host, error)
+
+
+def _leased(uuid: str, host: Host, error: StateError | None) -> Leftover:
+    """Return what the leases of a guest without a journal tell of."""
     leases = tuple(lease for lease in host.store.leases() if lease.uuid == uuid)
     guest = leases[0].guest if leases else "unknown"
-    return Leftover(uuid, guest, None, tuple(_leased(leases, host)), error)
-
-
-def _leased(leases: tuple[Lease, ...], host: Host) -> Iterator[Operation]:
-    """Yield the steps that a guest's leases tell of: themselves, its VFs, the devices with its name and its MAC."""
-    macs = {MacAddress.parse(lease.key) for lease in leases if lease.kind == "mac"}
-    for lease in leases:
-        yield TakeLease(lease.kind, lease.key, lease.uuid, lease.guest)
-        yield from _shared(lease, host)
-    for lease in leases:
-        if lease.kind == VF:
-            yield from _virtual(PciAddress.parse(lease.key), macs, host)
-    for lease in leases:
-        link = host.netlink.find(lease.key) if lease.kind == "device" else None
-        if link and link.kind == "macvtap" and link.mac in macs:
-            below = host.netlink.at(link.lower)
-            yield CreateMacvtap(link.name, below.name if below else "?", str(link.mac), link.mode, None)
-        elif link and link.kind == "tun" and link.mac in {mac.for_tap for mac in macs}:
-            yield CreateTap(link.name, str(link.mac), link.multi_queue, link.mtu)
-
-
-def _shared(lease: Lease, host: Host) -> Iterator[Operation]:
-    """Yield what a guest shares of NICs."""
-    for sharing in (*host.store.shared.of(SWITCH), *host.store.shared.of(OFFLOAD)):
-        if lease.uuid in sharing.users:
-            link = host.find(sharing.card)
-            nic = link.name if link else sharing.card
-            yield Share(sharing.kind, nic, sharing.card, sharing.value, lease.uuid, lease.guest)
-
-
-def _virtual(address: PciAddress, macs: set[MacAddress], host: Host) -> Iterator[Operation]:
-    """Yield what was done to a VF, as far as it still has one of the guest's MACs.
-
-    What it was before is lost, so what a driver gives a new one stands for that.
-    """
-    physical = pci.physical_of(address)
-    nic = pci.device_of(physical) if physical else None
-    link = host.find(nic) if nic else None
-    if physical is None or link is None:
-        return
-    numbers = {virtual.number for virtual in pci.vfs_of(physical) if virtual.address == address}
-    for said in host.netlink.vfs(link):
-        if said.number in numbers and said.mac in macs:
-            which = link.name, said.number, str(address)
-            yield SetVfMac(*which, str(said.mac), str(ZEROS), 0)
-            yield from sriov.settings(which, said.settings, NEW)
-            yield HearNoSiblings(link.name, str(physical), str(address), str(said.mac), True)
-            yield KnowSiblings(link.name, str(physical), str(said.mac))
+    lost = Journal(uuid, guest, (), lease_records(leases))
+    try:
+        return Leftover(uuid, guest, None, executor.steps(lost), error)
+    except NewerStateError as newer:
+        return Leftover(uuid, guest, None, (), newer)
 
 
 def put_back(leftover: Leftover, host: Host, running: Callable[[], Mapping[str, bytes]]) -> tuple[VepaError, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.lifecycle import executor
-from libvirt_vepa.operations.vf import SetVfMac
+from libvirt_vepa.operations.base import VfPlace
 from libvirt_vepa.store.journal import Use
 
 # A NIC's name as it is now, and its embedded switch's mode.
@@ -22,7 +22,7 @@ class InterfaceStatus:
     """One interface of a guest: where it stands, and what is no longer as it was made.
 
     `nic` is the NIC's name as it is now, `switch` the mode of its embedded switch ('veb' or 'vepa'), None where it has
-    none that tells; `vf` is the step that has set up the guest's VF, if it is on one.
+    none that tells; `vf` is the guest's VF, if it is on one.
     """
 
     guest: str
@@ -30,7 +30,7 @@ class InterfaceStatus:
     use: Use
     nic: str
     switch: str | None
-    vf: SetVfMac | None
+    vf: VfPlace | None
     drifts: tuple[str, ...]
 
     @property
@@ -45,7 +45,7 @@ class InterfaceStatus:
 
     def record(self) -> dict[str, Any]:
         """Return it for JSON."""
-        vf = self.vf and {"number": self.vf.number, "address": self.vf.address}
+        vf = self.vf and vars(self.vf)
         here = {"nic": self.nic, "switch": self.switch, "vf": vf, "drifts": list(self.drifts)}
         return {"guest": self.guest, "uuid": self.uuid, **vars(self.use), **here}
 
@@ -75,7 +75,7 @@ def _guest(uuid: str, host: Host, nics: dict[str, Nic]) -> list[InterfaceStatus]
     for use in journal.uses:
         # A journal's parts leave out what its interfaces share, such as a NIC that is put up.
         steps = executor.steps(journal.parted(use.alias)[1])
-        vf = next((step for step in steps if isinstance(step, SetVfMac)), None)
+        vf = next((step.vf for step in steps if step.vf), None)
         if use.card not in nics:
             nics[use.card] = _nic(use, host)
         rows.append(InterfaceStatus(journal.guest, uuid, use, *nics[use.card], vf, executor.verify(steps, host)))

@@ -12,6 +12,7 @@ from libvirt_vepa.host.context import Host
 from libvirt_vepa.host.sriov_inventory import Function
 from libvirt_vepa.kernel import pci
 from libvirt_vepa.kernel.rtnetlink import Netlink
+from libvirt_vepa.lifecycle import executor
 from libvirt_vepa.model.address import PciAddress
 from libvirt_vepa.model.interface import HostType
 from libvirt_vepa.operations.nic import VFS, MakeVfs
@@ -36,9 +37,8 @@ def undefine(name: str, store: Store, directory: Path | None = None) -> None:
             host = Host(netlink, store)
             for sharing in made:
                 _must_be_free(name, sharing, host)
-            for sharing in made:
-                nic = pci.device_of(PciAddress.parse(sharing.card)) or sharing.card
-                MakeVfs(nic, sharing.card, int(sharing.value), name).undo(host)
+            for failure in executor.put_back(tuple(MakeVfs.recorded(sharing, name) for sharing in made), host):
+                raise failure
     definitions.undefine(name, directory)
 
 

@@ -1,55 +1,22 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The small steps that a plan is made of; each can describe, apply, verify and undo itself.
-
-An operation is a frozen dataclass of plain values, so that the journal can hold it. Settings
-may be applied again; what has gone need not be undone.
-"""
+"""The operations on a guest's devices: leases, macvtaps, taps, and what is set of any device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import ClassVar
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from libvirt_vepa.errors import TakenError
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel import sysfs, tuntap
 from libvirt_vepa.kernel.rtnetlink import Link
 from libvirt_vepa.model.address import MacAddress
-from libvirt_vepa.store.journal import Record
+from libvirt_vepa.operations.base import Operation
+from libvirt_vepa.store.journal import INTERFACES, Journal, Record, bare
 from libvirt_vepa.store.store import Lease
 
 NODE_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Operation:
-    """A step of a plan.
-
-    `mendable` says that a running guest does not notice when the step is applied again.
-    """
-
-    mendable: ClassVar[bool] = False
-
-    def describe(self) -> str:
-        """Return one line that says what `apply` does."""
-        raise NotImplementedError
-
-    def apply(self, host: Host) -> None:
-        """Do it. Raises KernelError, TakenError or StateError, and has then changed nothing that `undo` misses."""
-        raise NotImplementedError
-
-    def drifts(self, host: Host) -> Iterator[str]:
-        """Yield what is not, or no longer, as `apply` left it: one short text each."""
-        raise NotImplementedError
-
-    def undo(self, host: Host) -> None:
-        """Put back what `apply` did, all of it or nothing of it. The default is for what goes with its device."""
-
-    def record(self) -> Record:
-        """Return the operation as the journal and `plan --json` hold it."""
-        return {"operation": type(self).__name__, **asdict(self)}
 
 
 @dataclass(frozen=True)
@@ -65,11 +32,20 @@ class TakeLease(Operation):
     def _lease(self) -> Lease:
         return Lease(self.kind, self.key, self.uuid, self.guest)
 
+    def _undo_records(self, journal: Journal | None) -> tuple[Record, ...]:
+        """Return the records of what is to be undone of the guest's interface if its journal is lost, this first."""
+        mine, records = self.record(), journal.operations if journal else ()
+        aliases = next((set(each.get(INTERFACES, ())) for each in records if bare(each) == bare(mine)), None)
+        if aliases is None:
+            return (mine,)
+        return (mine, *(each for each in records if _is_undone(each) and aliases & set(each.get(INTERFACES, ()))))
+
     def describe(self) -> str:
         return f"reserve {self.kind} {self.key} for guest '{self.guest}'"
 
     def apply(self, host: Host) -> None:
-        holder = host.store.take(self._lease)
+        records = self._undo_records(host.store.load(self.uuid))
+        holder = host.store.take(replace(self._lease, records=records))
         if holder.uuid != self.uuid:
             raise taken(holder)
 
@@ -80,6 +56,19 @@ class TakeLease(Operation):
 
     def undo(self, host: Host) -> None:
         host.store.drop(self._lease)
+
+
+def _is_undone(record: Record) -> bool:
+    """Tell whether something is to be undone of an operation, other than a lease: each lease tells of itself."""
+    kind = Operation.kinds.get(str(record.get("operation")))
+    return kind not in (None, TakeLease) and kind.undo is not Operation.undo
+
+
+def lease_records(leases: Iterable[Lease]) -> tuple[Record, ...]:
+    """Return the records of all that leases of one guest tell of, the leases first; an old one tells of itself only."""
+    told = [lease.records or (TakeLease(lease.kind, lease.key, lease.uuid, lease.guest).record(),) for lease in leases]
+    records = (*(own for own, *_ in told), *(each for _, *rest in told for each in rest))
+    return tuple({bare(record): record for record in records}.values())
 
 
 def taken(holder: Lease) -> TakenError:

@@ -13,7 +13,7 @@ from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel import pci
 from libvirt_vepa.kernel.rtnetlink import Link
 from libvirt_vepa.model.address import MacAddress, PciAddress
-from libvirt_vepa.operations.device import Operation
+from libvirt_vepa.operations.base import Operation, SharedSetting
 from libvirt_vepa.store.shared_settings import OFFLOAD, SWITCH, Sharing
 
 # A record of VFs that a definition has made.
@@ -31,6 +31,13 @@ class MakeVfs(Operation):
     address: str
     count: int
     name: str
+    makes_vfs = True
+
+    @classmethod
+    def recorded(cls, sharing: Sharing, name: str) -> MakeVfs:
+        """Return what has made the VFs that a record tells of, for the definition of that name."""
+        nic = pci.device_of(PciAddress.parse(sharing.card)) or sharing.card
+        return cls(nic, sharing.card, int(sharing.value), name)
 
     def describe(self) -> str:
         return f"make {self.count} VFs of {self.nic}"
@@ -39,15 +46,9 @@ class MakeVfs(Operation):
         address = PciAddress.parse(self.address)
         # Whoever is killed in here leaves a record, and the definition's end puts back what there is.
         host.store.shared.keep(Sharing(VFS, self.address, "0", str(self.count), {self.name: self.name}))
-        try:
-            # Some drivers make none while the NIC is down (bnxt_sriov_configure).
-            host.netlink.set_up(host.need_nic(self.nic, self.address))
-            pci.set_count(address, self.count)
-        except KernelError:
-            # Those that others make there later are not the definition's.
-            if not pci.counts(address)[1]:
-                host.store.shared.forget(VFS, self.address)
-            raise
+        # Some drivers make none while the NIC is down (bnxt_sriov_configure).
+        host.netlink.set_up(host.need_nic(self.nic, self.address))
+        pci.set_count(address, self.count)
         pci.await_devices(tuple(vf.address for vf in pci.vfs_of(address)), pci.SECONDS)
 
     def drifts(self, host: Host) -> Iterator[str]:
@@ -63,6 +64,11 @@ class MakeVfs(Operation):
         if pci.counts(address)[1] == self.count:
             pci.set_count(address, 0)
         host.store.shared.forget(VFS, self.address)
+
+    def undo_failed(self, host: Host) -> None:
+        # VFs that are there stay the definition's. Those that others make later are not.
+        if not pci.counts(PciAddress.parse(self.address))[1]:
+            host.store.shared.forget(VFS, self.address)
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,10 @@ class Share(Operation):
     uuid: str
     guest: str
 
+    @property
+    def shared_setting(self) -> SharedSetting:
+        return SharedSetting(self.kind, self.nic, self.value)
+
     def describe(self) -> str:
         if self.kind == SWITCH:
             return f"have the embedded switch of {self.nic}, if in use, in {self.value} while a guest needs it"
@@ -95,13 +105,8 @@ class Share(Operation):
         sharing = sharing or Sharing(self.kind, self.card, found, self.value, {})
         sharing = replace(sharing, original=sharing.original or found, value=self.value)
         host.store.shared.keep(sharing.joined(self.uuid, self.guest))
-        try:
-            if found not in ("", self.value):
-                self._set(host, link, self.value)
-        except KernelError:
-            # Nobody undoes a step that failed, and the record has its user already.
-            self.undo(host)
-            raise
+        if found not in ("", self.value):
+            self._set(host, link, self.value)
 
     def drifts(self, host: Host) -> Iterator[str]:
         link = host.find_nic(self.nic, self.card)
@@ -127,6 +132,8 @@ class Share(Operation):
                 return
             self._set(host, link, sharing.original)
         host.store.shared.forget(self.kind, self.card)
+
+    undo_failed = undo
 
     def _must_stay(self, host: Host, link: Link) -> bool:
         """Tell whether to put it back is for a later last user, because others would lose the network meanwhile."""
@@ -190,6 +197,7 @@ class AwaitStation(Operation):
     device: str
     nic: str
     mac: str
+    starts_switch = True
 
     def describe(self) -> str:
         return f"see that {self.nic} forwards to {self.device} in hardware"

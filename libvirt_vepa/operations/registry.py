@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Every kind of operation by its name, so that a journal can be read again."""
+"""Every kind of operation by its name, so that a journal can be read again. To import a kind is to know it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,12 @@ from dataclasses import fields
 from typing import Any
 
 from libvirt_vepa.errors import NewerStateError
-from libvirt_vepa.operations.device import (
-    AwaitNode,
-    CreateMacvtap,
-    CreateTap,
-    DisableIpv6,
-    JoinBridge,
-    Operation,
-    ReceiveAllMulticast,
-    SetUp,
-    TakeLease,
-)
-from libvirt_vepa.operations.nic import AwaitStation, MakeVfs, Share
-from libvirt_vepa.operations.source_filter import HearNoSiblings, KnowSiblings
-from libvirt_vepa.operations.vf import SetVf, SetVfMac, SetVfMtu, SetVfVlan
+from libvirt_vepa.operations import device, nic, source_filter, vf
+from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.store.journal import INTERFACES
 
-DEVICES = (TakeLease, SetUp, CreateMacvtap, CreateTap, DisableIpv6, ReceiveAllMulticast, JoinBridge, AwaitNode)
-CARDS = (MakeVfs, Share, SetVfMac, SetVfMtu, SetVfVlan, SetVf, AwaitStation, KnowSiblings, HearNoSiblings)
-KNOWN: dict[str, type[Operation]] = {kind.__name__: kind for kind in (*DEVICES, *CARDS)}
+MODULES = (device, nic, vf, source_filter)
+KNOWN: Mapping[str, type[Operation]] = dict(Operation.kinds)
 
 
 def from_record(record: Mapping[str, Any]) -> Operation:

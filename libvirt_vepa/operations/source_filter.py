@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel import nftables as frames
 from libvirt_vepa.kernel import pci, sysfs
-from libvirt_vepa.kernel.rtnetlink import Link
 from libvirt_vepa.model.address import MacAddress, PciAddress
-from libvirt_vepa.operations.device import Operation
+from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.vf import NOBODY, ZEROS
 
 
@@ -50,7 +49,8 @@ class HearNoSiblings(Operation):
 class KnowSiblings(Operation):
     """Have the filters of a NIC know the MACs of all its VFs, whoever uses them, this guest's too.
 
-    There are none to be told where no guest is to hear no siblings.
+    `mac` is that of a guest that comes or goes, "" where none of ours does. If no guest on this NIC needs source
+    filtering, there are no filters, and this does nothing.
     """
 
     nic: str
@@ -62,23 +62,27 @@ class KnowSiblings(Operation):
         return f"have the filters of {self.nic} know {self.mac}, and the MACs of all other VFs"
 
     def apply(self, host: Host) -> None:
-        know_siblings(host, host.find_nic(self.nic, self.card), self.card, also=MacAddress.parse(self.mac))
+        self._write(self._found(host) | self._own)
 
     def drifts(self, host: Host) -> Iterator[str]:
         known = frames.known(self.card)
-        if known is not None and MacAddress.parse(self.mac) not in known:
+        if known is not None and not self._own <= known:
             yield f"the filters of {self.nic} do not know {self.mac}"
 
     def undo(self, host: Host) -> None:
-        know_siblings(host, host.find_nic(self.nic, self.card), self.card, but=MacAddress.parse(self.mac))
+        self._write(self._found(host) - self._own)
 
+    @property
+    def _own(self) -> set[MacAddress]:
+        return {MacAddress.parse(self.mac)} if self.mac else set()
 
-def know_siblings(
-    host: Host, link: Link | None, card: str, *, also: MacAddress | None = None, but: MacAddress | None = None
-) -> None:
-    """Tell the filters of a card, if any, what MACs its VFs have now, by their PF and their netdevs here."""
-    macs = {vf.mac for vf in host.netlink.vfs(link)} if link else set()
-    # Some drivers say only what an administrator has set.
-    netdevs = (sysfs.address(vf.device) for vf in pci.vfs_of(PciAddress.parse(card)) if vf.device)
-    macs.update(MacAddress.parse(mac) for mac in netdevs if mac)
-    frames.know(card, (macs | ({also} if also else set())) - {ZEROS, NOBODY, but})
+    def _found(self, host: Host) -> set[MacAddress]:
+        """Return the MACs that the VFs have now, by their PF and by their netdevs here."""
+        link = host.find_nic(self.nic, self.card)
+        macs = {vf.mac for vf in host.netlink.vfs(link)} if link else set()
+        # Some drivers say only what an administrator has set.
+        netdevs = (sysfs.address(vf.device) for vf in pci.vfs_of(PciAddress.parse(self.card)) if vf.device)
+        return macs | {MacAddress.parse(mac) for mac in netdevs if mac}
+
+    def _write(self, macs: set[MacAddress]) -> None:
+        frames.know(self.card, macs - {ZEROS, NOBODY})

@@ -8,8 +8,7 @@ names of netdevs may change at any time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,24 +18,13 @@ from libvirt_vepa.kernel import pci
 from libvirt_vepa.kernel.rtnetlink import Link, Vf
 from libvirt_vepa.model.address import MacAddress, PciAddress
 from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
-from libvirt_vepa.operations.device import Operation
+from libvirt_vepa.operations.base import Operation, VfPlace
 
 # A VF that no guest has: some drivers refuse an address of zeros, and this one belongs to nobody.
 NOBODY, ZEROS = MacAddress((2, 0, 0, 0, 0, 0)), MacAddress((0, 0, 0, 0, 0, 0))
 RATES = ("max_tx_rate", "min_tx_rate")
 # How long a NIC may take to have its carrier.
 CARRIER_SECONDS = 10.0
-
-
-@contextmanager
-def _or_back(back: Callable[[], None]) -> Iterator[None]:
-    """Go back where this block fails: nobody undoes a step that failed, and a driver may have done half of it."""
-    try:
-        yield
-    except KernelError:
-        with suppress(KernelError):
-            back()
-        raise
 
 
 @dataclass(frozen=True)
@@ -54,13 +42,16 @@ class SetVfMac(Operation):
     before: str
     mtu: int
 
+    @property
+    def vf(self) -> VfPlace:
+        return VfPlace(self.number, self.address)
+
     def describe(self) -> str:
         return f"set VF {self.number} of {self.nic} ({self.address}) to MAC {self.mac}"
 
     def apply(self, host: Host) -> None:
-        with _or_back(lambda: self.undo(host)):
-            host.netlink.set_vf_mac(_need(host, self.nic, self.address), self.number, MacAddress.parse(self.mac))
-            self._adopt(host)
+        host.netlink.set_vf_mac(_need(host, self.nic, self.address), self.number, MacAddress.parse(self.mac))
+        self._adopt(host)
 
     def _adopt(self, host: Host) -> None:
         link = host.find(self.address)
@@ -100,6 +91,8 @@ class SetVfMac(Operation):
         elif not driver:
             # It had one when the guest began: whoever took it away was killed before giving it back.
             pci.probe(PciAddress.parse(self.address))
+
+    undo_failed = undo
 
     def _put_back(self, host: Host, link: Link) -> None:
         before = MacAddress.parse(self.before)
@@ -155,9 +148,7 @@ class SetVfVlan(Operation):
         return f"set VF {self.number} of {self.nic} to vlan {self.vlan} qos {self.qos} proto {self.proto}"
 
     def apply(self, host: Host) -> None:
-        link = _need(host, self.nic, self.address)
-        with _or_back(lambda: self._set(host, link, self.before_vlan, self.before_qos, self.before_proto)):
-            self._set(host, link, self.vlan, self.qos, self.proto)
+        self._set(host, _need(host, self.nic, self.address), self.vlan, self.qos, self.proto)
 
     def drifts(self, host: Host) -> Iterator[str]:
         seen = _seen(host, self)
@@ -171,6 +162,11 @@ class SetVfVlan(Operation):
         seen = _seen(host, self)
         if seen and self._holds(seen[1]):
             self._set(host, seen[0], self.before_vlan, self.before_qos, self.before_proto)
+
+    def undo_failed(self, host: Host) -> None:
+        # A driver may have done half of it, which `undo` would take for another's.
+        link = _need(host, self.nic, self.address)
+        self._set(host, link, self.before_vlan, self.before_qos, self.before_proto)
 
     def _holds(self, vf: Vf) -> bool:
         now = vf.settings
@@ -195,9 +191,7 @@ class SetVf(Operation):
         return f"set VF {self.number} of {self.nic} to {self.setting} {_word(self.value)}"
 
     def apply(self, host: Host) -> None:
-        link = _need(host, self.nic, self.address)
-        with _or_back(lambda: self._set(host, link, self.before)):
-            self._set(host, link, self.value)
+        self._set(host, _need(host, self.nic, self.address), self.value)
 
     def drifts(self, host: Host) -> Iterator[str]:
         seen = _seen(host, self)
@@ -209,6 +203,9 @@ class SetVf(Operation):
         seen = _seen(host, self)
         if seen and plain(seen[1].settings, self.setting) == self.value:
             self._set(host, seen[0], self.before)
+
+    def undo_failed(self, host: Host) -> None:
+        self._set(host, _need(host, self.nic, self.address), self.before)
 
     def _set(self, host: Host, link: Link, value: bool | int | str) -> None:
         wanted: dict[str, Any] = {self.setting: LinkState.parse(value) if isinstance(value, str) else value}

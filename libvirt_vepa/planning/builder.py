@@ -5,52 +5,46 @@
 from __future__ import annotations
 
 from libvirt_vepa.errors import HostError
-from libvirt_vepa.host.facts import Facts, Nic
-from libvirt_vepa.host.sriov_inventory import VF
+from libvirt_vepa.host.facts import Facts
 from libvirt_vepa.model.interface import Guest
-from libvirt_vepa.operations.device import Operation, TakeLease
-from libvirt_vepa.operations.nic import AwaitStation, MakeVfs, Share
+from libvirt_vepa.operations.base import Operation, SharedSetting
+from libvirt_vepa.operations.nic import MakeVfs
 from libvirt_vepa.store.journal import Use
 
 
 class Draft:
     """The steps, each with the aliases of the interfaces that need it, and what else a plan says.
 
-    `shares` are all that was asked for of a NIC, also what is no step yet; `promised` are the numbers of VFs that are
-    to be made first, by the NIC's key.
+    `shared` are all settings that were asked for of a NIC, also what is no step yet. By the NIC's key: `made` is what
+    makes VFs first, `promised` are the numbers of those that interfaces will get. `leased` are the addresses of the
+    VFs that interfaces get now.
     """
 
     def __init__(self, guest: Guest, facts: Facts) -> None:
         self.guest, self.facts = guest, facts
         self.steps: dict[Operation, tuple[str, ...]] = {}
         self.uses: list[Use] = []
-        self.shares: list[Share] = []
+        self.shared: list[SharedSetting] = []
+        self.made: dict[str, MakeVfs] = {}
+        self.leased: set[str] = set()
         self.promised: dict[str, list[int]] = {}
         self.remarks: list[str] = []
-
-    @property
-    def leased(self) -> set[str]:
-        """The VFs that the interfaces before this one get."""
-        return {step.key for step in self.steps if isinstance(step, TakeLease) and step.kind == VF}
 
     def add(self, operation: Operation, alias: str) -> None:
         """Take a step once, whoever needs it; raises HostError where two interfaces of the guest need it otherwise."""
         before = self.steps.get(operation, ())
-        if isinstance(operation, Share):
-            self.agree(operation)
-            if isinstance(next(reversed(self.steps), None), AwaitStation):
+        if operation.shared_setting:
+            self.agree(operation.shared_setting)
+            last = next(reversed(self.steps), None)
+            if last and last.starts_switch:
                 # What was set of a switch before there was one is set now.
                 self.steps.pop(operation, None)
         self.steps[operation] = tuple(dict.fromkeys((*before, alias)))
 
-    def agree(self, wanted: Share) -> None:
+    def agree(self, wanted: SharedSetting) -> None:
         """Raise HostError where another interface of the guest needs otherwise what this one will share of a NIC."""
-        for other in self.shares:
+        for other in self.shared:
             if (other.kind, other.nic) == (wanted.kind, wanted.nic) and other.value != wanted.value:
                 what = f"another interface of this guest needs {other.kind} {other.value} of NIC {other.nic}"
                 raise HostError(f"{what}, and this one {wanted.value}", "ask for modes that fit")
-        self.shares.append(wanted)
-
-    def made(self, nic: Nic) -> MakeVfs | None:
-        """Return what makes VFs of that NIC already."""
-        return next((step for step in self.steps if isinstance(step, MakeVfs) and step.address == nic.key), None)
+        self.shared.append(wanted)

@@ -16,19 +16,18 @@ from libvirt_vepa.host.facts import Facts, Nic
 from libvirt_vepa.kernel.rtnetlink import Link
 from libvirt_vepa.model.interface import Guest, GuestType, HostInterface, HostType, Mode, Request
 from libvirt_vepa.model.vf_settings import VfSettings
+from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.device import (
     AwaitNode,
     CreateMacvtap,
     CreateTap,
     DisableIpv6,
     JoinBridge,
-    Operation,
     ReceiveAllMulticast,
     SetUp,
     TakeLease,
     taken,
 )
-from libvirt_vepa.operations.nic import MakeVfs
 from libvirt_vepa.planning import sriov
 from libvirt_vepa.planning.builder import Draft
 from libvirt_vepa.store.journal import INTERFACES, Record, Use
@@ -53,9 +52,9 @@ class Plan:
     remarks: tuple[str, ...] = ()
 
     @property
-    def made_first(self) -> tuple[MakeVfs, ...]:
+    def made_first(self) -> tuple[Operation, ...]:
         """What must be there before the rest can be planned; a plan with any of it is not whole."""
-        return tuple(operation for operation in self.operations if isinstance(operation, MakeVfs))
+        return tuple(operation for operation in self.operations if operation.makes_vfs)
 
     def records(self) -> tuple[Record, ...]:
         """Return the operations as the journal holds them."""
@@ -134,15 +133,17 @@ def _on_nic(guest: Guest, request: Request, host: HostInterface, nic: Nic, mode:
 
 def _on_vf(request: Request, host: HostInterface, nic: Nic, mode: Mode, draft: Draft) -> Iterator[Operation]:
     switch = sriov.switch(draft.guest, nic, sriov.switch_for(mode))
-    first = sriov.missing(host, nic, draft.made(nic))
+    first = sriov.missing(host, nic, draft.made.get(nic.key))
     if first:
+        draft.made[nic.key] = first
         for share in switch:
-            draft.agree(share)
+            draft.agree(share.shared_setting)
         promised = draft.promised.setdefault(nic.key, [])
         promised.append(sriov.promise(request, host, first, promised))
         yield first
         return
     function = sriov.pick(host, nic, draft.leased)
+    draft.leased.add(str(function.address))
     draft.remarks += sriov.remarks(request, host, nic, mode, function)
     yield from switch
     yield from sriov.virtual(draft.guest, request, host, nic, function)

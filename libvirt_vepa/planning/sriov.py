@@ -11,7 +11,8 @@ from libvirt_vepa.host.facts import Nic
 from libvirt_vepa.host.sriov_inventory import VF, Function
 from libvirt_vepa.model.interface import Guest, HostInterface, Mode, Request
 from libvirt_vepa.model.vf_settings import UNSET, VfSettings, VlanProtocol
-from libvirt_vepa.operations.device import Operation, SetUp, TakeLease
+from libvirt_vepa.operations.base import Operation
+from libvirt_vepa.operations.device import SetUp, TakeLease
 from libvirt_vepa.operations.nic import ON, RESETTING, AwaitStation, MakeVfs, Share, disagree
 from libvirt_vepa.operations.source_filter import HearNoSiblings, KnowSiblings
 from libvirt_vepa.operations.vf import RATES, SetVf, SetVfMac, SetVfMtu, SetVfVlan, plain

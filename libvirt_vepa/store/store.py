@@ -18,12 +18,13 @@ import re
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from libvirt_vepa.errors import HostError, NewerStateError, StateError, TakenError
 from libvirt_vepa.store import atomic_file, locks
-from libvirt_vepa.store.journal import Journal, Use
+from libvirt_vepa.store.journal import Journal, Record, Use
 from libvirt_vepa.store.shared_settings import Sharings
 
 ROOT = Path("/run/libvirt/vepa")
@@ -35,12 +36,16 @@ UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 @dataclass(frozen=True)
 class Lease:
-    """Something that belongs to one guest at a time, and to which."""
+    """Something that belongs to one guest at a time, and to which.
+
+    `records` are of operations: what is to be undone with it where the guest's journal is lost.
+    """
 
     kind: str
     key: str
     uuid: str
     guest: str
+    records: tuple[Record, ...] = field(default=(), compare=False)
 
     @property
     def file(self) -> str:
@@ -129,10 +134,10 @@ class Store:
         path = self._leases / f"{kind}-{key}"
         with atomic_file.state_errors(f"read {path}"):
             try:
-                return Lease(**json.loads(path.read_text(encoding="utf-8")))
+                return _lease(json.loads(path.read_text(encoding="utf-8")))
             except FileNotFoundError:
                 return None
-            except (ValueError, TypeError, RecursionError) as error:
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 remedy = "see with 'libvirt-vepa status' that no guest has it, then remove the file"
                 raise StateError(f"{path} is damaged", remedy) from error
 
@@ -204,6 +209,11 @@ def _checked(uuid: str) -> str:
     if not UUID_PATTERN.fullmatch(uuid):
         raise HostError(f"'{uuid}' is not the UUID of a guest", "give the domain's XML as libvirt writes it")
     return uuid
+
+
+def _lease(values: dict[str, Any]) -> Lease:
+    """Read a lease; an old one has no records."""
+    return Lease(**{**values, "records": tuple(values.get("records", ()))})
 
 
 def _journal(text: str, path: Path) -> Journal:

@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 
 from libvirt_vepa.errors import KernelError, TakenError, VepaError
+from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.device import (
     AwaitNode,
     CreateMacvtap,
     CreateTap,
     DisableIpv6,
     JoinBridge,
-    Operation,
     ReceiveAllMulticast,
     SetUp,
     TakeLease,

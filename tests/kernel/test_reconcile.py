@@ -186,6 +186,17 @@ def test_what_a_guest_holds_whose_journal_somebody_removed_is_put_back(world: Wo
     assert device(1) not in links() and not world.files()
 
 
+def test_a_lease_of_an_earlier_version_tells_of_itself(world: World) -> None:
+    world.begin(guest(1))
+    (world.root / "guests" / f"{uuid(1)}.json").unlink()
+    for path in (world.root / "leases").iterdir():
+        values = json.loads(path.read_text())
+        assert [record["operation"] for record in values.pop("records")] == ["TakeLease", "CreateMacvtap"]
+        path.write_text(json.dumps(values))
+    assert put_back(world) == [] and not world.files()
+    run("ip", "link", "delete", device(1))
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"kind": "mac", "key": "x", "uuid": "../x", "guest": "y"}'])
 def test_a_lease_that_tells_of_nobody_does_not_keep_the_others(world: World, text: str) -> None:
     for number in (1, 2):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from libvirt_vepa.host.context import Host
 from libvirt_vepa.lifecycle import executor
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.model.interface import Guest
-from libvirt_vepa.operations.device import CreateMacvtap, Operation, TakeLease
+from libvirt_vepa.operations.base import Operation
+from libvirt_vepa.operations.device import CreateMacvtap, TakeLease
 from libvirt_vepa.planning.planner import Plan
 from tests.kernel.world import World, ask, device, guest, line, links, mac, uuid
 from tests.lab.network import Nic
@@ -110,6 +112,44 @@ def test_what_was_never_done_is_not_undone_later(world: World) -> None:
     path.unlink()
     assert world.end(one) == ()
     assert links() == before and not world.files()
+
+
+@dataclass(frozen=True)
+class Half(Operation):
+    """A step that fails when it has done half of its work, the file `path`."""
+
+    path: str
+
+    def apply(self, host: Host) -> None:
+        Path(self.path).write_text("half", encoding="ascii")
+        raise KernelError("it failed", "nothing helps")
+
+    def drifts(self, host: Host) -> Iterator[str]:
+        if not Path(self.path).exists():
+            yield "it is not there"
+
+    def undo(self, host: Host) -> None:
+        Path(self.path).unlink(missing_ok=True)
+
+    undo_failed = undo
+
+
+class Stuck(Half):
+    """The same, but nobody can put it back."""
+
+    def undo(self, host: Host) -> None:
+        raise KernelError("it stays", "nothing helps")
+
+    undo_failed = undo
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(Half, False), (Stuck, True)])
+def test_a_failed_step_is_put_back_or_remembered(world: World, tmp_path: Path, kind: type[Half], kept: bool) -> None:
+    path = tmp_path / "half"
+    with pytest.raises(KernelError, match="it failed; nothing helps"):
+        executor.run(guest(1), Plan((kind(str(path)),), ()), world.host)
+    assert path.exists() == kept
+    assert world.kept(guest(1)) == [kind.__name__] * kept
 
 
 def test_an_undo_that_fails_keeps_only_what_failed(world: World) -> None:

@@ -10,13 +10,15 @@ import pytest
 
 from libvirt_vepa.errors import KernelError, NewerStateError
 from libvirt_vepa.host.context import Host
+from libvirt_vepa.lifecycle import executor
+from libvirt_vepa.model.interface import Guest
+from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.device import (
     AwaitNode,
     CreateMacvtap,
     CreateTap,
     DisableIpv6,
     JoinBridge,
-    Operation,
     ReceiveAllMulticast,
     SetUp,
     TakeLease,
@@ -25,6 +27,7 @@ from libvirt_vepa.operations.nic import AwaitStation, MakeVfs, Share
 from libvirt_vepa.operations.registry import KNOWN, from_record
 from libvirt_vepa.operations.source_filter import HearNoSiblings, KnowSiblings
 from libvirt_vepa.operations.vf import SetVf, SetVfMac, SetVfMtu, SetVfVlan
+from libvirt_vepa.planning.planner import Plan
 from libvirt_vepa.store.shared_settings import Sharing
 from libvirt_vepa.store.store import Store
 
@@ -140,7 +143,8 @@ def test_a_guest_that_could_not_share_is_no_user(tmp_path, others):
     store.shared.keep(Sharing("l2-fwd-offload", "stubborn", "off", "on", {UUID: "web"}))
     if others:
         store.shared.keep(Sharing("hwmode", "stubborn", "veb", "vepa", others))
+    share = Share("hwmode", "stubborn", "stubborn", "vepa", UUID, "web")
     with pytest.raises(KernelError, match="busy"):
-        Share("hwmode", "stubborn", "stubborn", "vepa", UUID, "web").apply(Host(nic, store))
+        executor.run(Guest("web", UUID, ()), Plan((share,), ()), Host(nic, store))
     left = store.shared.find("hwmode", "stubborn")
     assert nic.refused == ["vepa"] and (left.users if left else {}) == others
