@@ -26,13 +26,14 @@ from libvirt_vepa.kernel.link import (
 )
 from libvirt_vepa.kernel.netlink_socket import NETLINK_ROUTE, pack, talk, unpack
 from libvirt_vepa.model.address import MacAddress
-from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
+from libvirt_vepa.model.vf_settings import ATTRIBUTES, LinkState, VfSettings, VlanProtocol
 
 # linux/rtnetlink.h and linux/if_link.h
 RTM_NEWLINK, IFLA_VFINFO_LIST = 16, 22
 IFLA_VF_INFO = 1
-VF_MAC, VF_VLAN, VF_SPOOFCHK, VF_LINK_STATE, VF_RATE, VF_TRUST, VF_VLAN_LIST = 1, 2, 4, 5, 6, 9, 12
-VF_VLAN_INFO = 1
+VF_MAC, VF_VLAN_INFO = 1, 1
+VF_VLAN, VF_VLAN_LIST, VF_RATE = (ATTRIBUTES[name].netlink for name in ("vlan", "proto", "max_tx_rate"))
+FLAGS = ("spoofchk", "trust")
 MAC = struct.Struct("=I32s")
 NUMBER = struct.Struct("=II")
 TWO_NUMBERS = struct.Struct("=III")
@@ -126,12 +127,11 @@ def _requests(number: int, asked: VfSettings) -> Iterator[tuple[str, bytes]]:
     """Yield for each setting what it is in words and as an attribute of a VF."""
     if asked.vlan is not None and asked.qos is not None and asked.proto is not None:
         yield _words(asked, "vlan", "qos", "proto"), _vlan(number, asked.vlan, asked.qos, asked.proto)
-    for name, kind in (("spoofchk", VF_SPOOFCHK), ("trust", VF_TRUST)):
-        on = getattr(asked, name)
-        if on is not None:
-            yield _words(asked, name), pack(kind, NUMBER.pack(number, on))
-    if asked.state is not None:
-        yield _words(asked, "state"), pack(VF_LINK_STATE, NUMBER.pack(number, LINK_STATES.index(asked.state)))
+    numbers = {name: getattr(asked, name) for name in FLAGS}
+    numbers["state"] = None if asked.state is None else LINK_STATES.index(asked.state)
+    for name, value in numbers.items():
+        if value is not None:
+            yield _words(asked, name), pack(ATTRIBUTES[name].netlink, NUMBER.pack(number, value))
     if asked.min_tx_rate is not None and asked.max_tx_rate is not None:
         rates = pack(VF_RATE, TWO_NUMBERS.pack(number, asked.min_tx_rate, asked.max_tx_rate))
         yield _words(asked, "min_tx_rate", "max_tx_rate"), rates
@@ -199,13 +199,13 @@ def _vf(told_of: dict[int, bytes]) -> Vf:
 def _settings(told_of: dict[int, bytes]) -> VfSettings:
     vlan = _numbers(told_of, VF_VLAN, 2)
     rates = _numbers(told_of, VF_RATE, 2)
-    (state,) = _numbers(told_of, VF_LINK_STATE, 1)
+    (state,) = _numbers(told_of, ATTRIBUTES["state"].netlink, 1)
+    flags = {name: _on(*_numbers(told_of, ATTRIBUTES[name].netlink, 1)) for name in FLAGS}
     return VfSettings(
         vlan=vlan[0],
         qos=vlan[1],
         proto=_protocol(told_of.get(VF_VLAN_LIST, b"")),
-        spoofchk=_on(*_numbers(told_of, VF_SPOOFCHK, 1)),
-        trust=_on(*_numbers(told_of, VF_TRUST, 1)),
+        **flags,
         state=LINK_STATES[state] if state is not None and state < len(LINK_STATES) else None,
         min_tx_rate=rates[0],
         max_tx_rate=rates[1],

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -74,34 +74,42 @@ class VlanProtocol(Enum):
         return one_of(cls, "VLAN protocol", text)
 
 
-# How documents write a VF's settings, in the order in which they are written; a VLAN is an element of its own.
-read_vlan = number("VLAN", 1, VLAN_MOST)
-READERS: Mapping[str, Callable[[str], Any]] = {
-    "spoofchk": _switch("spoofchk"),
-    "trust": _switch("trust"),
-    "state": LinkState.parse,
-    "min_tx_rate": number("min_tx_rate", 0, RATE_MOST),
-    "max_tx_rate": number("max_tx_rate", 0, RATE_MOST),
-    "qos": number("qos", 0, 7),
-    "proto": VlanProtocol.parse,
-}
+VLAN, RATE = "vlan", "rate"
+
+
+@dataclass(frozen=True)
+class VfAttribute:
+    """How one setting of a VF is read from a document, and its attribute in netlink (IFLA_VF_* of linux/if_link.h).
+
+    `group` names what is set in one with others, "" what is set by itself.
+    """
+
+    read: Callable[[str], Any]
+    netlink: int
+    group: str = ""
+
+
+def _row(read: Callable[[str], Any], netlink: int, group: str = "") -> dict[str, VfAttribute]:
+    return {"attribute": VfAttribute(read, netlink, group)}
 
 
 @dataclass(frozen=True)
 class VfSettings:
     """What a VF is set to beside its MAC, each as `ip link set NIC vf N` calls it; None is what is left as it is.
 
+    They are in the order in which they are set: Intel's cards need the spoof check right after the MAC.
+
     `vlan` 0 is none, `qos` its priority. Rates are in Mbit/s, 0 is no limit.
     """
 
-    vlan: int | None = None
-    qos: int | None = None
-    proto: VlanProtocol | None = None
-    spoofchk: bool | None = None
-    trust: bool | None = None
-    state: LinkState | None = None
-    min_tx_rate: int | None = None
-    max_tx_rate: int | None = None
+    vlan: int | None = field(default=None, metadata=_row(number("VLAN", 1, VLAN_MOST), 2, VLAN))
+    qos: int | None = field(default=None, metadata=_row(number("qos", 0, 7), 2, VLAN))
+    proto: VlanProtocol | None = field(default=None, metadata=_row(VlanProtocol.parse, 12, VLAN))
+    spoofchk: bool | None = field(default=None, metadata=_row(_switch("spoofchk"), 4))
+    trust: bool | None = field(default=None, metadata=_row(_switch("trust"), 9))
+    state: LinkState | None = field(default=None, metadata=_row(LinkState.parse, 5))
+    min_tx_rate: int | None = field(default=None, metadata=_row(number("min_tx_rate", 0, RATE_MOST), 6, RATE))
+    max_tx_rate: int | None = field(default=None, metadata=_row(number("max_tx_rate", 0, RATE_MOST), 6, RATE))
 
     @classmethod
     def parse(cls, words: Mapping[str, str], vlan: str | None = None) -> VfSettings:
@@ -110,7 +118,7 @@ class VfSettings:
         if unknown:
             raise XmlError(f"a VF has no setting '{unknown[0]}'", f"use {', '.join(READERS)}")
         values = {name: READERS[name](text) for name, text in words.items()}
-        return cls(vlan=None if vlan is None else read_vlan(vlan), **values).checked()
+        return cls(vlan=None if vlan is None else ATTRIBUTES[VLAN].read(vlan), **values).checked()
 
     def checked(self) -> VfSettings:
         """Return these where they go together; XmlError where they do not."""
@@ -139,3 +147,8 @@ def _word(value: Enum | bool | int) -> str:
 
 # What sets nothing.
 UNSET = VfSettings()
+ATTRIBUTES: Mapping[str, VfAttribute] = {each.name: each.metadata["attribute"] for each in fields(VfSettings)}
+# What documents write as attributes, in their order; a VLAN itself is an element of its own.
+READERS: Mapping[str, Callable[[str], Any]] = {
+    name: each.read for name, each in sorted(ATTRIBUTES.items(), key=lambda item: item[1].group == VLAN) if name != VLAN
+}

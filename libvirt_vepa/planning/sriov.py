@@ -10,7 +10,7 @@ from libvirt_vepa.errors import HostError, TakenError
 from libvirt_vepa.host.facts import Nic
 from libvirt_vepa.host.sriov_inventory import VF, Function
 from libvirt_vepa.model.interface import Guest, HostInterface, Mode, Request
-from libvirt_vepa.model.vf_settings import UNSET, VfSettings, VlanProtocol
+from libvirt_vepa.model.vf_settings import ATTRIBUTES, UNSET, VfSettings, VlanProtocol
 from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.device import SetUp, TakeLease
 from libvirt_vepa.operations.nic import ON, RESETTING, AwaitStation, MakeVfs, Share, disagree
@@ -21,8 +21,8 @@ from libvirt_vepa.store.shared_settings import OFFLOAD, SWITCH
 VEB, VEPA = "veb", "vepa"
 # As many holders as a message names.
 MOST_NAMED = 16
-# MAC, then spoof check, as Intel's cards need it.
-ORDER = ("spoofchk", "trust", "state")
+# What is set by itself.
+SINGLE = tuple(name for name, attribute in ATTRIBUTES.items() if not attribute.group)
 
 
 def switch_for(mode: Mode) -> str:
@@ -221,7 +221,7 @@ def settings(which: tuple[str, int, str], asked: VfSettings, now: VfSettings) ->
         had = now.vlan or 0, now.qos or 0, before.value
         if vlan != had:
             yield SetVfVlan(*which, *vlan, *had)
-    for setting in (*ORDER, *_rates(asked, now)):
+    for setting in (*SINGLE, *_rates(asked, now)):
         value, before_value = plain(asked, setting), plain(now, setting)
         if value is None or value == before_value:
             continue

@@ -31,7 +31,7 @@ from libvirt_vepa.model.interface import (
     derived_alias,
     derived_device,
 )
-from libvirt_vepa.model.vf_settings import VfSettings, read_vlan
+from libvirt_vepa.model.vf_settings import ATTRIBUTES, VLAN, VfSettings
 from libvirt_vepa.xml import document as documents
 from libvirt_vepa.xml import metadata
 
@@ -55,7 +55,7 @@ VALUES = (
     ("target/@mode", Mode.parse),
     ("target/@dev", check_device_name),
     ("mac/@address", MacAddress.of_station),
-    ("vlan/tag/@id", read_vlan),
+    ("vlan/tag/@id", ATTRIBUTES[VLAN].read),
 )
 
 
