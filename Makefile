@@ -24,7 +24,7 @@ PROGRAMS = $(BIN)/libvirt-vepa $(BIN)/libvirt-vepa-connect $(SBIN)/libvirt-vepad
 SERVICES = $(foreach service,libvirt-vepad libvirt-vepa-connect,$(UNITS)/$(service).socket $(UNITS)/$(service)@.service)
 PAGES = $(MAN)/libvirt-vepa.8 $(MAN)/libvirt-vepa-connect.8 $(MAN)/libvirt-vepad.8
 
-.PHONY: all install uninstall demo check lab bench lint clean
+.PHONY: all install uninstall demo check lab machine bench lint clean
 
 all:
 	@echo 'Nothing to build. See `make demo`, `make check`, `make install`.'
@@ -71,6 +71,10 @@ check:
 lab:
 	tests/lab/prepare lab
 	tests/lab/boot $(PYTHON) -m pytest -q tests/sriov
+
+machine:
+	tests/lab/prepare machine
+	tests/lab/machine shell $(or $(RELEASE),13)
 
 bench:
 	tests/lab/prepare demo
