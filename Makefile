@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # libvirt-vepa: `make demo` shows it, `make check` tests it, `make install` installs it.
 PREFIX  = /usr
 DESTDIR =
@@ -18,9 +20,9 @@ SHEBANG = -e '1s|/usr/bin/python3|$(PYTHON)|'
 ifneq ($(PREFIX) $(PYTHON),/usr /usr/bin/python3)
 WHERE = -e 's|^LIBRARY = None .*|LIBRARY = "$(LIBRARY)"|'
 endif
-FILLED = sed $(SHEBANG) $(WHERE) -e 's|=/usr/\(s\?bin\)/|=$(PREFIX)/\1/|'
+FILLED = sed $(SHEBANG) $(WHERE) -e 's|^PROGRAM = ".*"|PROGRAM = "$(BIN)/libvirt-vepa-hook"|' -e 's|=/usr/\(s\?bin\)/|=$(PREFIX)/\1/|'
 
-PROGRAMS = $(BIN)/libvirt-vepa $(BIN)/libvirt-vepa-connect $(SBIN)/libvirt-vepad
+PROGRAMS = $(BIN)/libvirt-vepa $(BIN)/libvirt-vepa-connect $(BIN)/libvirt-vepa-hook $(SBIN)/libvirt-vepad
 SERVICES = $(foreach service,libvirt-vepad libvirt-vepa-connect,$(UNITS)/$(service).socket $(UNITS)/$(service)@.service)
 PAGES = $(MAN)/libvirt-vepa.8 $(MAN)/libvirt-vepa-connect.8 $(MAN)/libvirt-vepad.8
 
@@ -53,8 +55,8 @@ endif
 
 uninstall:
 ifeq ($(DESTDIR),)
-	# Or virsh would go on looking for what is gone. Users must do that for themselves.
-	-@if [ -x $(BIN)/libvirt-vepa ]; then $(BIN)/libvirt-vepa disable; fi
+	# Or virsh would go on looking for what is gone. Users must do that for themselves, and are named.
+	-@if [ -x $(BIN)/libvirt-vepa ]; then $(BIN)/libvirt-vepa disable; $(BIN)/libvirt-vepa disable --report-users; fi
 	-@if [ -d /run/systemd/system ]; then systemctl -q disable --now libvirt-vepa-connect.socket libvirt-vepad.socket; fi
 endif
 	rm -rf $(DESTDIR)$(LIBRARY)/libvirt_vepa $(DESTDIR)$(DATA)

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The hook killed with SIGKILL at every system call that changes something: nothing stays that is not put back."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A host to start guests on: a state folder and definitions of its own, the lab's kernel, and what it shows."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Booted hosts: an image of tests/lab/machine under QEMU's software emulation, on a switch that can reflect.
 
 It takes the lab's namespaces (tests/lab/enter). What a machine writes is gone with it.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What is between the lab and an emulated machine: its serial port, and QEMU's monitor."""
 
 from __future__ import annotations

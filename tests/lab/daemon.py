@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The lab's own libvirtd, in the namespaces and on the overlays that `enter` made."""
 
 from __future__ import annotations

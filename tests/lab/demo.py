@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`make demo`: from the proposal's own text to guests that reach each other, or not, as the mode says.
 
 Runs inside the lab. Exit status 0 when every cell of the table is as expected.

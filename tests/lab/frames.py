@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Single Ethernet frames, sent and heard on a device: what a NIC and a switch do with them, without any protocol."""
 
 from __future__ import annotations

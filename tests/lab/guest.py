@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Small real guests: a Debian kernel and a busybox, software emulation, a shell on the serial port."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The installed hook and command, and the hook called exactly as libvirtd calls it.
 
 LIBVIRT_VEPA_PYTHON names a Python with other libraries than the system's; hook and command are then made to run
@@ -24,6 +26,7 @@ PACKAGES = Path(PREFIX, "lib/python3/dist-packages")
 PACKAGE = PACKAGES / "libvirt_vepa"
 COMMAND = f"{PREFIX}/bin/libvirt-vepa"
 HOOK = "/etc/libvirt/hooks/qemu.d/libvirt-vepa"
+PROGRAM = Path(f"{COMMAND}-hook")
 STATE = Path("/run/libvirt/vepa")
 # virCommandAddEnvPassCommon of libvirt's vircommand.c.
 ENVIRONMENT = {

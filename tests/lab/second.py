@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A second host inside the lab, to migrate to: its own libvirtd and hook, network, name, /etc/libvirt, /run and /var.
 
 Programs and the guests' files are the lab's; what the second host keeps lies below FOLDER.

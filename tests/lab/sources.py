@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Print the machine's apt sources as one-line entries of another kind: for sources, for another suite or release.
 
     sources.py deb|deb-src [SUITE]

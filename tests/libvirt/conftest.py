@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A libvirtd with the hook installed, one NIC called `lan`, and guests that are gone after each test."""
 
 from __future__ import annotations

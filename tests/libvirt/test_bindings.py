@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """libvirt's bindings for Python and Perl, the connection as their URI."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The connection's own process, spoken to in libvirt's bytes: what passes, what ends it, and what it costs."""
 
 from __future__ import annotations

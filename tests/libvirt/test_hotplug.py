@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Attach and detach a physical interface, live and in the configuration, with a real guest that goes on running."""
 
 from __future__ import annotations

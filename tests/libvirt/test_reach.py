@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Who reaches whom: real guests, a real switch, every mode."""
 
 from __future__ import annotations

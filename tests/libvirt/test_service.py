@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`libvirt-vepad`: who may use libvirt but is not root attaches and detaches, and gets no more than libvirt gives."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What is more than calls and replies, through the connection: consoles, volumes, pictures, events, keepalive."""
 
 from __future__ import annotations

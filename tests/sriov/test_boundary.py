@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The boundary to the kernel on a real driver: igb, which refuses some of what is asked, and says which."""
 
 from __future__ import annotations

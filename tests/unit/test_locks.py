@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Locks: bounded waits that name the holder, and nothing left behind."""
 
 from __future__ import annotations

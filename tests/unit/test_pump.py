@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The pump between two real sockets: backpressure, ends, and descriptors in their place."""
 
 from __future__ import annotations

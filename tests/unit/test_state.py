@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The state on disk: whole or not at all, exclusive, and never trusted."""
 
 from __future__ import annotations
