@@ -86,8 +86,8 @@ endif
 
 uninstall:
 ifeq ($(DESTDIR),)
-	# Or virsh would go on looking for what is gone. Users must do that for themselves.
-	-@if [ -x $(BIN)/libvirt-vepa ]; then $(BIN)/libvirt-vepa disable; fi
+	# Or virsh would go on looking for what is gone. Users must do that for themselves, and are named.
+	-@if [ -x $(BIN)/libvirt-vepa ]; then $(BIN)/libvirt-vepa disable; $(BIN)/libvirt-vepa disable --report-users; fi
 	-@if [ -d /run/systemd/system ]; then systemctl -q disable --now $(SOCKETS); fi
 endif
 	rm -rf $(addprefix $(DESTDIR),$(LIBRARY)/libvirt_vepa $(LIBRARY)/libvirt_vepa-*.dist-info $(DATA))

@@ -13,7 +13,17 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "libvirt_vepa"
 FLOORS = {
     0: {"errors", "version"},
-    1: {"arguments", "addresses", "settings", "model", "files", "journal", "kept", "attributes"},
+    1: {
+        "arguments",
+        "addresses",
+        "settings",
+        "model",
+        "files",
+        "journal",
+        "kept",
+        "attributes",
+        "default_uri",
+    },
     2: {
         "documents",
         "repair",
@@ -37,6 +47,7 @@ FLOORS = {
         "state",
         "sharing",
         "daemon",
+        "launcher",
         "metadata",
         "wire",
         "xdr",
@@ -57,9 +68,10 @@ FLOORS = {
         "hand",
         "nics",
         "session",
+        "users",
     },
     4: {"known", "retire", "placement", "draft", "plan", "messages", "hotplug"},
-    5: {"apply", "guests", "reconcile", "status", "relay", "interfaces", "opening", "pump", "enable"},
+    5: {"apply", "guests", "reconcile", "status", "relay", "interfaces", "opening", "pump", "access", "enable"},
     6: {"hook", "cli", "connection", "service", "__main__"},
 }
 # Inside one floor only these, so that there can be no circle.
@@ -97,6 +109,8 @@ NEIGHBOURS = {
     "hotplug": {"messages"},
     "listening": {"peer"},
     "opening": {"relay"},
+    "access": {"opening"},
+    "enable": {"access"},
     "pump": {"relay"},
     "__main__": {"cli"},
 }
