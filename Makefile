@@ -3,6 +3,9 @@
 # libvirt-vepa: `make demo` shows it, `make check` tests it, `make install` installs it.
 PREFIX  = /usr
 DESTDIR =
+# Where `make deb` and `make rpm` leave what they build.
+DEB     = build/deb
+RPM     = build/rpm
 PYTHON  = /usr/bin/python3
 
 INSTALLING = $(PYTHON) -I packaging/installing.py
@@ -48,7 +51,7 @@ place = for file in $(2); do \
 GUEST = <domain><devices><interface type="physical"><name>lan</name></interface></devices></domain>
 fails = { echo "make install: $(1) does not run: $$(echo "$$said" | tail -n 1)" >&2; exit 1; }
 
-.PHONY: all install uninstall demo check lab bench lint clean
+.PHONY: all install uninstall deb demo check lab bench lint clean
 
 all:
 	@echo 'Nothing to build. See `make demo`, `make check`, `make install`.'
@@ -96,6 +99,10 @@ endif
 ifeq ($(DESTDIR),)
 	-@if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 endif
+
+deb:
+	tests/lab/prepare package
+	packaging/make-deb $(DEB)
 
 demo:
 	tests/lab/prepare demo
