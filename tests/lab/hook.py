@@ -55,11 +55,12 @@ Done = subprocess.CompletedProcess[bytes]
 
 def install() -> None:
     """Install hook and command for the Python that is tested."""
-    run("make", "-C", str(TOP), "install", f"PREFIX={PREFIX}", f"PYTHON={PYTHON}")
     # Nobody publishes this one for virtual environments.
     for file in Path("/usr/lib/python3/dist-packages").glob("libvirt*") if OTHER else ():
         if file.is_file():
+            PACKAGES.mkdir(parents=True, exist_ok=True)
             (PACKAGES / file.name).symlink_to(file)
+    run("make", "-C", str(TOP), "install", f"PREFIX={PREFIX}", f"PYTHON={PYTHON}")
 
 
 def call(operation: str, document: bytes, *, name: str = "lab1", extra: str | None = None) -> Done:
