@@ -95,7 +95,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print it for programs")
     command = _command(commands, "reconcile", _reconcile, "put back what guests left behind that are gone")
     command.add_argument("--dry-run", action="store_true", help="only say what would be put back")
-    _command(commands, "enable", _enable, "have virsh speak of NICs by name: set your default URI")
+    command = _command(commands, "enable", _enable, "have virsh speak of NICs by name: set your default URI")
+    kinds = command.add_mutually_exclusive_group()
+    for kind, text in (
+        ("system", "the host's guests, as root and members of the group libvirt may"),
+        ("session", "your own"),
+    ):
+        kinds.add_argument(
+            f"--{kind}", dest="kind", action="store_const", const=kind.encode(), help=f"qemu:///{kind}: {text}"
+        )
     command = _command(commands, "disable", _disable, "take back what enable has set")
     command.add_argument(
         "--report-users", action="store_true", help="change nothing; name the users who still have what enable sets"
@@ -189,23 +197,24 @@ def _translate(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from libvirt_vepa import guests
+    from libvirt_vepa import enable, guests
 
     guest = _draft(*_input(options.file))
     with guests.open_host(Store()) as host:
         plan = guests.look(guest, host)
+    remarks = [*plan.remarks, *(enable.session_remarks() if guest.requests else ())]
     if options.json:
         found = {
             "guest": guest.name,
             "complete": not plan.made_first,
             "interfaces": [vars(use) for use in plan.uses],
             "operations": plan.records(),
-            "remarks": plan.remarks,
+            "remarks": remarks,
         }
         print(json.dumps(found, indent=2))
     else:
         lines = [operation.describe() for operation in plan.operations]
-        lines += [f"note: {remark}" for remark in plan.remarks]
+        lines += [f"note: {remark}" for remark in remarks]
         if plan.made_first:
             lines.append("note: the rest is decided when these VFs are there")
         print("\n".join(lines) or f"nothing: {guest.where} asks for no physical interface")
@@ -256,10 +265,10 @@ def _reconcile(options: argparse.Namespace) -> int:
 # -- the default URI
 
 
-def _enable(_options: argparse.Namespace) -> int:
+def _enable(options: argparse.Namespace) -> int:
     from libvirt_vepa import enable
 
-    return _say(enable.enable(sys.argv[0]))
+    return _say(enable.enable(sys.argv[0], options.kind))
 
 
 def _disable(options: argparse.Namespace) -> int:

@@ -108,7 +108,8 @@ def root(installed: None) -> Iterator[Person]:
     ROOTS.unlink()
     found = Person(0, "system", ROOTS)
     yield found
-    found.saved.unlink(missing_ok=True)
+    for left in (found.saved, found.launcher):
+        left.unlink(missing_ok=True)
     ROOTS.unlink(missing_ok=True)
     ROOTS.write_bytes(before)
 

@@ -7,7 +7,7 @@ import pytest
 from tests.lab.guest import Guest
 from tests.lab.hook import STATIONS, call, one_line, stored
 from tests.lab.network import Nic
-from tests.lab.person import USER
+from tests.lab.person import USER, Person
 from tests.lab.untouched import Untouched
 
 PHYSICAL = b"<domain><name>web</name><title>copy of a physical server</title></domain>"
@@ -48,3 +48,36 @@ def test_a_guest_that_asks_for_nothing_passes(wire: Nic, operation: str) -> None
     with Untouched():
         done = call(operation, PHYSICAL, user=USER)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_plan_says_where_it_holds(guest: Guest, user: Person) -> None:
+    note = (
+        "note: this is for qemu:///system, and your default URI reaches qemu:///session; "
+        "in a session no guest can have a physical interface"
+    )
+    file = user.file.with_name("guest.xml")
+    file.write_text(guest.xml)
+
+    def last(*variables: str) -> str:
+        done = user.run(f"plan {file}", *variables)
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout.decode().splitlines()[-1]
+
+    assert last() == note
+    user.said("enable --session")
+    assert last() == note
+    assert last("LIBVIRT_DEFAULT_URI=qemu:///system") != note
+    user.said("enable --system")
+    assert last() != note
+    assert last("LIBVIRT_DEFAULT_URI=qemu:///session") == note
+    user.has(b"uri_default = 1\n")
+    assert last() != note
+
+
+def test_plan_says_nothing_of_it_to_root(guest: Guest, root: Person) -> None:
+    file = root.file.with_name("guest.xml")
+    file.write_text(guest.xml)
+    try:
+        assert b"session" not in root.run(f"plan {file}").stdout
+    finally:
+        file.unlink()

@@ -13,8 +13,9 @@ import pytest
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import Guest
 from tests.lab.network import Nic
-from tests.lab.person import CONNECTION, USER, ours
+from tests.lab.person import CONNECTION, USER
 from tests.lab.shell import link, run
+from tests.lab.through import URI
 from tests.libvirt.conftest import Eventually
 from tests.unit import remote
 
@@ -51,7 +52,7 @@ def empty() -> None:
 
 @pytest.fixture
 def connection() -> Iterator[libvirt.virConnect]:
-    found = libvirt.open(ours("system"))
+    found = libvirt.open(URI)
     yield found
     found.close()
 
@@ -73,7 +74,7 @@ def open_to_all(libvirtd: Daemon) -> Iterator[None]:
 
 def through(*arguments: str, check: bool = True, user: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run virsh with the connection as its URI."""
-    return run(*user, "virsh", "-c", ours("system"), *arguments, check=check)
+    return run(*user, "virsh", "-c", URI, *arguments, check=check)
 
 
 def said(*arguments: str) -> str:
