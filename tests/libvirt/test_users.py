@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.daemon import Daemon, end
+from tests.lab.daemon import Daemon, end, virsh
 from tests.lab.guest import Guest
 from tests.lab.hook import PACKAGE
 from tests.lab.person import CONNECTION, USER
 from tests.lab.shell import run
 from tests.libvirt.conftest import as_user
 
+README = Path(__file__).resolve().parents[2] / "README.md"
 HOME = Path("/run/somebody")
 RUNTIME = Path(f"/run/user/{USER}")
 FILE, LAUNCHER = (HOME / ".config/libvirt" / name for name in ("libvirt.conf", "libvirt-vepa-connect"))
@@ -180,6 +182,21 @@ def test_a_home_with_blanks_and_signs(home: Path, grouped: int) -> None:
     assert run(*through, "virsh", "list").returncode == 0
     with gone(Path(CONNECTION)):
         assert run(*through, "virsh", "list").returncode == 0
+
+
+def test_the_readmes_way_out_leaves_a_guest_that_starts(asked: Guest, tmp_path: Path) -> None:
+    (way,) = re.findall(r"^ *(virsh dumpxml --inactive .*)\n *(virsh define .*)$", README.read_text(), re.MULTILINE)
+    plain = ("env", "-u", "LIBVIRT_DEFAULT_URI", "-C", str(tmp_path))
+    run("libvirt-vepa", "enable")
+    for line in way:
+        run(*plain, "sh", "-c", line.replace(" web ", f" {asked.name} "))
+    run("make", "uninstall")
+    try:
+        run(*plain, "virsh", "start", asked.name)
+        assert "<interface type='direct'>" in run(*plain, "virsh", "dumpxml", asked.name).stdout
+    finally:
+        virsh("destroy", asked.name, check=False)
+        run("make", "install")
 
 
 # -- a session
