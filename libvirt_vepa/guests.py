@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from libvirt_vepa import apply, definitions, facts, pci, plan
+from libvirt_vepa import apply, boot, definitions, facts, pci, plan
 from libvirt_vepa.addresses import PciAddress
 from libvirt_vepa.errors import StateError, VepaError, said_of
 from libvirt_vepa.host import Host
@@ -39,10 +39,13 @@ def begin(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> 
     """Make a guest's devices, all or none; return what an administrator should know of them.
 
     Raises VepaError, with the guest named, where that is refused or fails; what the guest left
-    behind at an earlier start is cleaned away first.
+    behind at an earlier start is cleaned away first. While the host boots, a NIC that is not there yet is
+    waited for.
     """
     holder = f"the start of {guest.where}"
     with said_of(guest.where):
+        # Nothing is locked meanwhile, and nothing observed yet.
+        boot.await_nics(guest, directory, host.netlink)
         named = facts.load_definitions(guest, directory, host.netlink)
         cards = [pci.card_of(definition.device) for definition in named.values()]
         with host.store.lock_guest(guest.uuid, holder):
