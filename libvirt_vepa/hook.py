@@ -111,7 +111,8 @@ def _start(document: bytes) -> int:
         from libvirt_vepa import guests
 
         with guests.open_host(Store()) as host:
-            guests.check(guest, host)
+            for repaired in guests.check(guest, host):
+                _tell(f"{guest.where}: {repaired}")
     return DONE
 
 
