@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Who reaches whom: each direction by itself, asked when nobody knows anybody's address.
 
 Whom a guest has spoken to it finds again without asking, and so it would seem to reach whom it does not: what was
