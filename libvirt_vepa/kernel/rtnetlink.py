@@ -15,6 +15,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from libvirt_vepa.errors import KernelError
 from libvirt_vepa.kernel import eswitch as eswitch_module
 from libvirt_vepa.kernel import ethtool, pci
 from libvirt_vepa.kernel import link as links
@@ -79,9 +80,16 @@ class Netlink:
         return frozenset(each["index"] for each in own)
 
     def set_up(self, link: Link) -> None:
-        """Put a device up."""
+        """Put a device up. A VLAN device can be up only while the NIC below it is."""
         with told(f"put {link.name} up"):
-            self._route.link("set", index=link.index, flags=IFF_UP, change=IFF_UP)
+            try:
+                self._route.link("set", index=link.index, flags=IFF_UP, change=IFF_UP)
+            except NetlinkError as error:
+                below = self.at(link.lower) if error.code == errno.ENETDOWN else None
+                if below is None:
+                    raise
+                what = f"cannot put {link.name} up: {below.name} below it is down"
+                raise KernelError(what, f"put {below.name} up: ip link set {below.name} up") from error
 
     def set_all_multicast(self, link: Link) -> None:
         """Let a device receive all multicast."""

@@ -8,7 +8,7 @@ this process, everything that was done can be found and undone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 
@@ -90,19 +90,25 @@ def _where(guest: Guest, aliases: Iterable[str]) -> str:
     return next((request.where for request in guest.requests if request.alias in aliases), "")
 
 
-def repair(operations: tuple[Operation, ...], host: Host) -> tuple[str, ...]:
-    """Apply steps again that have drifted, those that a running guest does not notice; return what failed.
+def repair(operations: Iterable[Operation], host: Host) -> tuple[str, ...]:
+    """Apply steps again that have drifted, those that a running guest does not notice.
 
-    One that fails does not keep the others from being repaired.
+    Returns what had drifted, once, and whether it was repaired. One that fails does not keep the others from it.
     """
-    failed = []
-    for operation in operations:
+    return tuple(dict.fromkeys(line for operation in operations for line in _repaired(operation, host)))
+
+
+def _repaired(operation: Operation, host: Host) -> Iterator[str]:
+    drifts = tuple(operation.drifts(host))
+    if drifts and operation.mendable:
         try:
-            if operation.mendable and any(operation.drifts(host)):
-                operation.apply(host)
+            operation.apply(host)
         except VepaError as error:
-            failed.append(str(error))
-    return tuple(failed)
+            yield str(error)
+        left = set(operation.drifts(host))
+        yield from (drift if drift in left else f"{drift}: repaired" for drift in drifts)
+    else:
+        yield from drifts
 
 
 def put_back(operations: tuple[Operation, ...], host: Host) -> tuple[VepaError, ...]:

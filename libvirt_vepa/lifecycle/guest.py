@@ -17,7 +17,7 @@ from libvirt_vepa.host.context import Host
 from libvirt_vepa.host.sriov_inventory import VF
 from libvirt_vepa.kernel import pci
 from libvirt_vepa.kernel.rtnetlink import Netlink
-from libvirt_vepa.lifecycle import executor
+from libvirt_vepa.lifecycle import boot, executor
 from libvirt_vepa.model.address import PciAddress
 from libvirt_vepa.model.interface import Guest, HostInterface
 from libvirt_vepa.operations.source_filter import KnowSiblings
@@ -44,10 +44,13 @@ def begin(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> 
     """Make a guest's devices, all or none; return what an administrator should know of them.
 
     Raises VepaError, with the guest named, where that is refused or fails; what the guest left
-    behind at an earlier start is cleaned away first.
+    behind at an earlier start is cleaned away first. While the host boots, a NIC that is not there yet is
+    waited for.
     """
     holder = f"the start of {guest.where}"
     with said_of(guest.where):
+        # Nothing is locked meanwhile, and nothing observed yet.
+        boot.await_nics(guest, directory, host.netlink)
         named = facts.load_definitions(guest, directory, host.netlink)
         cards = [pci.card_of(definition.device) for definition in named.values()]
         with host.store.lock_guest(guest.uuid, holder):
@@ -100,22 +103,25 @@ def detach(uuid: str, alias: str, host: Host) -> tuple[VepaError, ...]:
             return executor.undo(part, host, rest) if part.uses else ()
 
 
-def check(guest: Guest, host: Host) -> None:
-    """See that a guest's devices are as `begin` left them; raises KernelError or StateError where not."""
-    with said_of(guest.where):
-        executor.check(guest, _journal(guest, host), host)
+def check(guest: Guest, host: Host) -> tuple[str, ...]:
+    """See that a guest's devices are as `begin` left them, after what others have changed since was repaired.
+
+    Returns what was repaired. Raises KernelError for what cannot be, and StateError.
+    """
+    with said_of(guest.where), host.store.lock_guest(guest.uuid, f"a look at {guest.where}"):
+        journal = _journal(guest, host)
+        found = executor.repair((step for step in executor.steps(journal) if step.mendable), host)
+        executor.check(guest, journal, host)
+    return found
 
 
 def mend(guest: Guest, host: Host) -> tuple[str, ...]:
-    """Look at a running guest's devices again, mend what it does not notice.
+    """Look at a running guest's devices again, repair what it does not notice.
 
-    Returns all that had drifted, and what could not be mended.
+    Returns all that had drifted, and what could not be repaired.
     """
     with host.store.lock_guest(guest.uuid, f"a look at {guest.where}"):
-        steps = executor.steps(_journal(guest, host))
-        drifts = executor.verify(steps, host)
-        failed = executor.repair(steps, host)
-    return (*drifts, *failed)
+        return executor.repair(executor.steps(_journal(guest, host)), host)
 
 
 def renew(host: Host) -> None:

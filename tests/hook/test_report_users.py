@@ -57,10 +57,11 @@ def users(installed: None) -> Iterator[tuple[User, User]]:
 
 
 def reported(*through: str) -> list[str]:
+    """Return what is said of these users; the machine may have others."""
     with Untouched():
         done = command("disable", "--report-users", through=through)
     assert (done.returncode, done.stderr) == (0, b"")
-    return done.stdout.decode().splitlines()
+    return [line for line in done.stdout.decode().splitlines() if line.startswith(f"{HOMES}/")]
 
 
 def names(path: str | Path) -> str:

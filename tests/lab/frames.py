@@ -20,7 +20,7 @@ from libvirt_vepa.kernel import tuntap
 ETHERTYPE = 0x88B5
 ETH_P_ALL = 3  # linux/if_ether.h
 CLONE_NEWNET = 0x40000000  # linux/sched.h
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 
 def address(device: str) -> str:

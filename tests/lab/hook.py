@@ -55,15 +55,21 @@ Done = subprocess.CompletedProcess[bytes]
 
 def install() -> None:
     """Install hook and command for the Python that is tested."""
-    run("make", "-C", str(TOP), "install", f"PREFIX={PREFIX}", f"PYTHON={PYTHON}")
     # Nobody publishes this one for virtual environments.
     for file in Path("/usr/lib/python3/dist-packages").glob("libvirt*") if OTHER else ():
         if file.is_file():
+            PACKAGES.mkdir(parents=True, exist_ok=True)
             (PACKAGES / file.name).symlink_to(file)
+    run("make", "-C", str(TOP), "install", f"PREFIX={PREFIX}", f"PYTHON={PYTHON}")
 
 
-def call(operation: str, document: bytes, *, name: str = "lab1", extra: str | None = None) -> Done:
-    """Call the hook as libvirtd does and return what it said, once its output is closed by all who hold it."""
+def call(
+    operation: str, document: bytes, *, name: str = "lab1", extra: str | None = None, user: int | None = None
+) -> Done:
+    """Call the hook as libvirtd does and return what it said, once its output is closed by all who hold it.
+
+    `user` calls it as the daemon of that user's session does.
+    """
     sub, last = STATIONS.get(operation, ("begin", "-"))
     return subprocess.run(
         (HOOK, name, operation, sub, last if extra is None else extra),
@@ -74,6 +80,9 @@ def call(operation: str, document: bytes, *, name: str = "lab1", extra: str | No
         umask=0o022,
         timeout=SECONDS,
         check=False,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else (),
     )
 
 

@@ -24,7 +24,7 @@ from tests.libvirt.conftest import as_user, gone
 
 SOCKET = Path("/run/libvirt/libvirt-vepad-sock")
 LIBVIRTS = Path("/run/libvirt/libvirt-sock")
-SECONDS = 20
+SECONDS = 60
 
 
 def virsh_of_user(*arguments: str, group: int, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -12,8 +12,20 @@ import pytest
 TOP = Path(__file__).resolve().parents[2]
 OWNER = "SPDX-FileCopyrightText: the libvirt-vepa authors"
 LICENCE = "SPDX-License-Identifier: LGPL-2.1-or-later"
-# Documents that tests compare byte for byte, texts for people, and a kernel module that only tests load.
-WITHOUT = ("tests/golden/plan/", "tests/golden/translate/", "LICENSE", ".gitignore", "tests/lab/module/embedded.c")
+# Documents that tests compare byte for byte, texts for people, a kernel module that only tests load, and what
+# Debian's tools read, which know no remarks there; debian/copyright says it for all.
+WITHOUT = (
+    "tests/golden/plan/",
+    "tests/golden/translate/",
+    "LICENSE",
+    ".gitignore",
+    "tests/lab/module/embedded.c",
+    "packaging/debian/changelog",
+    "packaging/debian/copyright",
+    "packaging/debian/libvirt-vepa.docs",
+    "packaging/debian/po/",
+    "packaging/debian/source/",
+)
 # A script's first line or the XML declaration may stand before the two lines.
 FIRST_LINES = 4
 
