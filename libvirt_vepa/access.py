@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Who may use the system's daemon: its socket, the daemon and polkit are asked, and nobody for a password."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The command `libvirt-vepa`, with virsh's habits: definitions, translation, plan, status, reconcile, the default URI.
 
 Exit status 0 is done, 1 refused or failed (one line on stderr), 2 wrong usage.
@@ -11,12 +13,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TextIO
 
 from libvirt_vepa import definitions, documents, domain, translate
 from libvirt_vepa.errors import HostError, VepaError, printable
 from libvirt_vepa.model import Guest
 from libvirt_vepa.state import Store
+from libvirt_vepa.version import VERSION
 
 DONE, FAILED = 0, 1
 
@@ -72,9 +76,16 @@ def _parser() -> argparse.ArgumentParser:
         prog="libvirt-vepa",
         description="Name the NICs of this host, and see what guests that ask for them by name will get.",
     )
+    parser.add_argument("--version", action="version", version=f"libvirt-vepa {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     command = _command(commands, "iface-define", _define, "define a NIC, or redefine it, from an XML file")
     command.add_argument("file", help="XML of an <interface type='physical'>; - reads standard input")
+    command.add_argument(
+        "--print-drop-in",
+        action="store_true",
+        help="define nothing, but print what orders libvirt's daemon after the NIC, for systemd; "
+        "FILE may be the name of a NIC that is defined",
+    )
     _command(commands, "iface-list", _list, "list the NICs that are defined")
     command = _command(commands, "iface-dumpxml", _dump, "print the definition of a NIC")
     command.add_argument("name")
@@ -137,8 +148,21 @@ def _input(name: str) -> tuple[bytes, str]:
 
 
 def _define(options: argparse.Namespace) -> int:
+    if options.print_drop_in:
+        return _drop_in(options.file)
     host = definitions.define(*_input(options.file))
     print(f"Interface {host.name} defined from {printable(options.file)}\n")
+    return DONE
+
+
+def _drop_in(word: str) -> int:
+    from libvirt_vepa import dropin
+    from libvirt_vepa.netlink import Netlink
+
+    is_name = word in definitions.names() and not Path(word).exists()
+    host = definitions.load(word) if is_name else definitions.read(*_input(word))
+    with Netlink() as netlink:
+        sys.stdout.write(dropin.write(host, netlink))
     return DONE
 
 

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """libvirt's client configuration as text: the default URI that it sets, and whether that names our connection."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The stored form as the hook gets it: which of a domain's interfaces ask for a NIC, and what they ask.
 
 The interface element is the truth: a request whose interface is gone, or has become one of
@@ -131,7 +133,6 @@ def _request(interface: Any, requests: dict[str, Any]) -> Request | None:
         device=check_device_name(device),
         mtu=_number(interface, "mtu", "size"),
         queues=1 if queues is None else queues,
-        line=interface.sourceline,
         vf=vf,
         outbound=_number(interface, "bandwidth/outbound", "average"),
     )

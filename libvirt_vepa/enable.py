@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`enable` and `disable`: libvirt's default URI, of root or of one user, names our connection, or no longer does.
 
 The file is libvirt's own client configuration and its owner's: whatever else is in it stays byte for byte,

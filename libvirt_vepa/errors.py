@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What can go wrong, named by who must act.
 
 Every error a person can cause is one line: where, what, and what to do about it.

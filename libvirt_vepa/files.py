@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Files that a person may read and change too: written whole or not at all, and what goes wrong told in one line."""
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The qemu hook: what libvirtd calls at each station of a guest's life (docs/hooks.rst of libvirt).
 
-`hooks/qemu` has read stdin and seen that the document may be of interest. Each operation loads only
-what it needs, once it knows that it needs it: a library that is missing must not stop another's guest.
+`hooks/qemu` has read the document and seen that it is of interest; it hands it over to the program
+`libvirt-vepa-hook`, which is this module. Each operation loads only what it needs.
 """
 
 from __future__ import annotations
@@ -14,8 +16,25 @@ from collections.abc import Callable
 from libvirt_vepa.errors import HostError, VepaError, not_installed, printable, said_of
 from libvirt_vepa.state import Store
 
-# Exit status of a hook that wants the operation to go on, and of one that does not.
-DONE, FAILED = 0, 1
+# Exit status of a hook that wants the operation to go on, of one that does not, and of wrong usage.
+DONE, FAILED, WRONG = 0, 1, 2
+USAGE = "usage: libvirt-vepa-hook WORK NAME OPERATION SUB-OPERATION EXTRA (libvirt's hook runs it)"
+LEAST_ARGUMENTS = 6
+
+
+def run() -> int:
+    """Do the work that `hooks/qemu` names, with the document on standard input; return the hook's exit status.
+
+    The work is `guest` (what the operation needs), `filters` (see `renew`), or both with a comma between.
+    """
+    if len(sys.argv) < LEAST_ARGUMENTS:
+        sys.stderr.write(f"{USAGE}\n")
+        return WRONG
+    work, document = sys.argv[1].split(","), sys.stdin.buffer.read()
+    status = main(sys.argv[2:], document) if "guest" in work else DONE
+    if "filters" in work:
+        renew()
+    return status
 
 
 def main(arguments: list[str], document: bytes) -> int:
@@ -92,7 +111,8 @@ def _start(document: bytes) -> int:
         from libvirt_vepa import guests
 
         with guests.open_host(Store()) as host:
-            guests.check(guest, host)
+            for repaired in guests.check(guest, host):
+                _tell(f"{guest.where}: {repaired}")
     return DONE
 
 

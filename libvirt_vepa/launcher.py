@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The launcher: a small program of a person's own, which their default URI has libvirt run.
 
 libvirt passes no arguments to the command of an `ext` URI, and a command that is gone takes every virsh of

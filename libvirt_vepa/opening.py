@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What comes before a connection is open: which daemon the client means, and who it is there.
 
 The client says that only when it opens the connection, so what it asks before is answered here.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A user's own daemon: where its sockets are, and starting it where none runs, as libvirt's own client does.
 
 Facts: virnetsocket.c (virNetSocketNewConnectUNIX), remote_sockets.c (remoteGetURIDaemonInfo) and

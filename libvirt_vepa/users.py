@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Which users have the connection as their default URI: who takes libvirt-vepa away tells them, and changes nothing."""
 
 from __future__ import annotations

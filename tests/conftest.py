@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What all tests share: which tiers can run on this machine, and a closing word on what did not run.
 
 Four tiers change the host, so they run only inside the lab (tests/lab/enter), where the host is a private one; a

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The hook and the command installed in the lab, and NICs that definitions name."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`enable` and `disable`, as processes of root and of an ordinary user: what becomes of the file."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The command and what surrounds it: standard streams, interrupts, usage, rights, libraries. Never a traceback."""
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ SPEAKING = [
     "status",
     "status --json",
     "-h",
+    "--version",
 ]
 
 

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What `enable` and `disable` refuse, in one line, without a change."""
 
 from __future__ import annotations

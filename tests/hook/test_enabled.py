@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Plain virsh, once the command has named the connection: it takes and shows the proposed form."""
 
 from __future__ import annotations

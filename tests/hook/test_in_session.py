@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The hook as the daemon of a user's session calls it: no guest of ours starts there, and nothing else is stopped."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`disable --report-users`: who of the host's users still has the connection as default URI; nothing is changed."""
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What the installed hook does at each station of a guest's life, by the table in the design."""
 
 from __future__ import annotations
 
 import json
-import re
 import stat
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def test_one_interface_that_cannot_be_had_leaves_none_of_the_others(wire: Nic, g
         done = call("prepare", stored(guest))
     assert done.returncode == 1
     told = one_line(done)
-    assert told.startswith("guest 'lab1': interface 52:54:00:00:01:01 (line ")
+    assert told.startswith("guest 'lab1': interface 52:54:00:00:01:01: ")
     assert told.endswith(
         "MTU 9000 is more than the 1500 of NIC eth1; ask for 1500 at most, or raise it with 'ip link set eth1 mtu 9000'"
     )
@@ -138,12 +139,23 @@ def test_release_needs_neither_metadata_nor_alias(guest: Guest) -> None:
 def test_start_says_what_is_not_as_it_was_made(guest: Guest) -> None:
     document = stored(guest)
     said("prepare", document)
-    run("ip", "link", "set", guest.device, "down")
+    run("ip", "link", "set", "dev", guest.device, "type", "macvtap", "mode", "private")
     done = call("start", document)
     assert done.returncode == 1
-    before, text = one_line(done).split(f": {guest.device} ")
-    assert re.fullmatch(rf"guest 'lab1': interface {guest.mac} \(line \d+\)", before)
-    assert text == "is down; see that nothing else manages these devices, then start the guest again"
+    assert one_line(done) == (
+        f"guest 'lab1': interface {guest.mac}: {guest.device} has mode private instead of vepa; "
+        "see that nothing else manages these devices, then start the guest again"
+    )
+
+
+def test_start_repairs_what_a_network_manager_has_done(guest: Guest) -> None:
+    document = stored(guest)
+    said("prepare", document)
+    run("ip", "link", "set", guest.device, "down")
+    done = call("start", document)
+    assert done.returncode == 0
+    assert one_line(done) == f"guest 'lab1': {guest.device} is down: repaired"
+    assert "UP" in (link(guest.device) or {})["flags"]
 
 
 def test_start_without_prepare_is_refused(guest: Guest) -> None:
@@ -183,6 +195,6 @@ def test_the_journal_is_roots_alone_to_write(guest: Guest) -> None:
 @pytest.mark.parametrize("operation", ["prepare", "start", "release", "reconnect"])
 def test_what_is_no_xml_is_one_line(wire: Nic, operation: str) -> None:
     with Untouched():
-        done = call(operation, b"<domain><metadata>physical")
+        done = call(operation, b"<domain><alias name='ua-physical-1'/>")
     assert done.returncode == (0 if operation == "reconnect" else 1)
     assert one_line(done).startswith("the guest's XML, line 1: not well-formed XML: ")

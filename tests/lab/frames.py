@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Single Ethernet frames, sent and heard on a device: what a NIC and a switch do with them, without any protocol."""
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from libvirt_vepa import sysfs
 ETHERTYPE = 0x88B5
 ETH_P_ALL = 3  # linux/if_ether.h
 CLONE_NEWNET = 0x40000000  # linux/sched.h
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 
 def address(device: str) -> str:

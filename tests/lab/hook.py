@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The installed hook and command, and the hook called exactly as libvirtd calls it.
 
 LIBVIRT_VEPA_PYTHON names a Python with other libraries than the system's; hook and command are then made to run
@@ -24,6 +26,7 @@ PACKAGES = Path(PREFIX, "lib/python3/dist-packages")
 PACKAGE = PACKAGES / "libvirt_vepa"
 COMMAND = f"{PREFIX}/bin/libvirt-vepa"
 HOOK = "/etc/libvirt/hooks/qemu.d/libvirt-vepa"
+PROGRAM = Path(f"{COMMAND}-hook")
 STATE = Path("/run/libvirt/vepa")
 # virCommandAddEnvPassCommon of libvirt's vircommand.c.
 ENVIRONMENT = {
@@ -52,11 +55,12 @@ Done = subprocess.CompletedProcess[bytes]
 
 def install() -> None:
     """Install hook and command for the Python that is tested."""
-    run("make", "-C", str(TOP), "install", f"PREFIX={PREFIX}", f"PYTHON={PYTHON}")
     # Nobody publishes this one for virtual environments.
     for file in Path("/usr/lib/python3/dist-packages").glob("libvirt*") if OTHER else ():
         if file.is_file():
+            PACKAGES.mkdir(parents=True, exist_ok=True)
             (PACKAGES / file.name).symlink_to(file)
+    run("make", "-C", str(TOP), "install", f"PREFIX={PREFIX}", f"PYTHON={PYTHON}")
 
 
 def call(

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Kill a program with SIGKILL at one system call after another: strace counts the calls, and delivers the signal.
 
 A kill comes before its call is carried out. What a program has changed is the same between two calls that change

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Somebody who has the command change libvirt's client configuration: root, or an ordinary user."""
 
 from __future__ import annotations

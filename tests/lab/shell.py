@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Commands of the lab: run to their end, and loud when they fail."""
 
 from __future__ import annotations

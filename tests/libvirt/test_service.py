@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`libvirt-vepad`: who may use libvirt but is not root attaches and detaches, and gets no more than libvirt gives."""
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from tests.libvirt.conftest import as_user, gone
 
 SOCKET = Path("/run/libvirt/libvirt-vepad-sock")
 LIBVIRTS = Path("/run/libvirt/libvirt-sock")
-SECONDS = 20
+SECONDS = 60
 
 
 def virsh_of_user(*arguments: str, group: int, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A user's default URI with a real virsh: which daemon `enable` chooses, and virsh when the installation is gone."""
 
 from __future__ import annotations

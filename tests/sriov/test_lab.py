@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What the other tests here stand on: the emulated card, the switch at its wire's end, and what the module lends."""
 
 from __future__ import annotations

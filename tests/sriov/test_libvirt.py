@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """End to end: a real libvirtd starts a real guest on a VF, and what its boot ROM asks for is seen on the wire.
 
 While it runs it is given another VF, which is taken away again. In this machine every start of Python takes seconds,

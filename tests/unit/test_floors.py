@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The rooms of the house: imports go downward only, and each thing outside has one owner."""
 
 from __future__ import annotations
@@ -10,8 +12,18 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "libvirt_vepa"
 FLOORS = {
-    0: {"errors"},
-    1: {"addresses", "settings", "model", "files", "journal", "kept", "attributes", "default_uri"},
+    0: {"errors", "version"},
+    1: {
+        "arguments",
+        "addresses",
+        "settings",
+        "model",
+        "files",
+        "journal",
+        "kept",
+        "attributes",
+        "default_uri",
+    },
     2: {
         "documents",
         "repair",
@@ -31,6 +43,7 @@ FLOORS = {
         "embedded",
         "features",
         "pci",
+        "events",
         "locks",
         "state",
         "sharing",
@@ -58,7 +71,7 @@ FLOORS = {
         "session",
         "users",
     },
-    4: {"known", "retire", "placement", "draft", "plan", "messages", "hotplug"},
+    4: {"known", "retire", "placement", "draft", "plan", "messages", "hotplug", "boot", "dropin"},
     5: {"apply", "guests", "reconcile", "status", "relay", "interfaces", "opening", "pump", "access", "enable"},
     6: {"hook", "cli", "connection", "service", "__main__"},
 }
@@ -87,7 +100,7 @@ NEIGHBOURS = {
     "vfs": {"links", "exchange"},
     "embedded": {"links", "exchange", "vfs"},
     "features": {"links", "exchange"},
-    "pci": {"sysfs"},
+    "pci": {"sysfs", "events"},
     "guests": {"apply"},
     "reconcile": {"apply", "guests"},
     "status": {"apply"},
