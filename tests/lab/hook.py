@@ -13,7 +13,7 @@ from pathlib import Path
 
 from libvirt_vepa import translate
 from tests.lab.guest import Guest
-from tests.lab.shell import run
+from tests.lab.shell import BOUND_SECONDS, run
 
 TOP = Path(__file__).resolve().parents[2]
 OTHER = os.environ.get("LIBVIRT_VEPA_PYTHON", "")
@@ -45,7 +45,6 @@ STATIONS = {
     "restore": ("begin", "-"),
     "reconnect": ("begin", "-"),
 }
-SECONDS = 90
 
 Done = subprocess.CompletedProcess[bytes]
 
@@ -69,7 +68,7 @@ def call(operation: str, document: bytes, *, name: str = "lab1", extra: str | No
         env=ENVIRONMENT,
         cwd="/",
         umask=0o022,
-        timeout=SECONDS,
+        timeout=BOUND_SECONDS,
         check=False,
     )
 
@@ -97,7 +96,7 @@ def command(*arguments: str | bytes, stdin: bytes = b"", module: bool = False, t
         capture_output=True,
         env={**ENVIRONMENT, "PYTHONPATH": str(PACKAGES)} if module and OTHER else ENVIRONMENT,
         cwd="/",
-        timeout=SECONDS,
+        timeout=BOUND_SECONDS,
         check=False,
     )
 
