@@ -24,7 +24,7 @@ PROGRAMS = $(BIN)/libvirt-vepa $(BIN)/libvirt-vepa-connect $(SBIN)/libvirt-vepad
 SERVICES = $(foreach service,libvirt-vepad libvirt-vepa-connect,$(UNITS)/$(service).socket $(UNITS)/$(service)@.service)
 PAGES = $(MAN)/libvirt-vepa.8 $(MAN)/libvirt-vepa-connect.8 $(MAN)/libvirt-vepad.8
 
-.PHONY: all install uninstall demo check lab bench lint clean
+.PHONY: all install uninstall demo check quick lab bench lint clean
 
 all:
 	@echo 'Nothing to build. See `make demo`, `make check`, `make install`.'
@@ -67,6 +67,9 @@ demo:
 
 check:
 	tests/check
+
+quick:
+	tests/check quick
 
 lab:
 	tests/lab/prepare lab
