@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TextIO
 
 from libvirt_vepa import definitions, documents, domain, translate
@@ -79,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     command = _command(commands, "iface-define", _define, "define a NIC, or redefine it, from an XML file")
     command.add_argument("file", help="XML of an <interface type='physical'>; - reads standard input")
+    command.add_argument(
+        "--print-drop-in",
+        action="store_true",
+        help="define nothing, but print what orders libvirt's daemon after the NIC, for systemd; "
+        "FILE may be the name of a NIC that is defined",
+    )
     _command(commands, "iface-list", _list, "list the NICs that are defined")
     command = _command(commands, "iface-dumpxml", _dump, "print the definition of a NIC")
     command.add_argument("name")
@@ -141,8 +148,21 @@ def _input(name: str) -> tuple[bytes, str]:
 
 
 def _define(options: argparse.Namespace) -> int:
+    if options.print_drop_in:
+        return _drop_in(options.file)
     host = definitions.define(*_input(options.file))
     print(f"Interface {host.name} defined from {printable(options.file)}\n")
+    return DONE
+
+
+def _drop_in(word: str) -> int:
+    from libvirt_vepa import dropin
+    from libvirt_vepa.netlink import Netlink
+
+    is_name = word in definitions.names() and not Path(word).exists()
+    host = definitions.load(word) if is_name else definitions.read(*_input(word))
+    with Netlink() as netlink:
+        sys.stdout.write(dropin.write(host, netlink))
     return DONE
 
 

@@ -133,7 +133,6 @@ def _request(interface: Any, requests: dict[str, Any]) -> Request | None:
         device=check_device_name(device),
         mtu=_number(interface, "mtu", "size"),
         queues=1 if queues is None else queues,
-        line=interface.sourceline,
         vf=vf,
         outbound=_number(interface, "bandwidth/outbound", "average"),
     )

@@ -84,7 +84,7 @@ def _device(host: HostInterface, netlink: Netlink) -> str:
     if len(found) != 1:
         what = f"PCI address {host.address}" if host.address else f"MAC {host.mac}"
         number = f"{len(found)} NICs have" if found else "no NIC has"
-        remedy = "see 'ip -d link', and define it anew with 'libvirt-vepa iface-define'"
+        remedy = f"see 'ip -d link' and load its driver, or define '{host.name}' by another one"
         raise HostError(f"'{host.name}' is given by {what}, which {number} on this host", remedy)
     return found[0]
 

@@ -7,11 +7,11 @@ The hook calls these, and nothing else changes the host on a guest's behalf.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from libvirt_vepa import apply, definitions, facts, pci, plan
+from libvirt_vepa import apply, boot, definitions, facts, pci, plan
 from libvirt_vepa.addresses import PciAddress
 from libvirt_vepa.errors import StateError, VepaError, said_of
 from libvirt_vepa.host import Host
@@ -41,10 +41,13 @@ def begin(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> 
     """Make a guest's devices, all or none; return what an administrator should know of them.
 
     Raises VepaError, with the guest named, where that is refused or fails; what the guest left
-    behind at an earlier start is cleaned away first.
+    behind at an earlier start is cleaned away first. While the host boots, a NIC that is not there yet is
+    waited for.
     """
     holder = f"the start of {guest.where}"
     with said_of(guest.where):
+        # Nothing is locked meanwhile, and nothing observed yet.
+        boot.await_nics(guest, directory, host.netlink)
         named = facts.load_definitions(guest, directory, host.netlink)
         cards = [pci.card_of(definition.device) for definition in named.values()]
         with host.store.lock_guest(guest.uuid, holder):
@@ -98,31 +101,47 @@ def detach(uuid: str, alias: str, host: Host) -> tuple[VepaError, ...]:
             return apply.undo(part, host, rest) if part.uses else ()
 
 
-def check(guest: Guest, host: Host) -> None:
-    """See that a guest's devices are as `begin` left them; raises KernelError or StateError where not."""
-    with said_of(guest.where):
-        apply.check(guest, _journal(guest, host), host)
+def check(guest: Guest, host: Host) -> tuple[str, ...]:
+    """See that a guest's devices are as `begin` left them, after what others have changed since was repaired.
+
+    Returns what was repaired. Raises KernelError for what cannot be, and StateError.
+    """
+    with said_of(guest.where), host.store.lock_guest(guest.uuid, f"a look at {guest.where}"):
+        journal = _journal(guest, host)
+        found = _repair((step for step in apply.steps(journal) if step.mendable), host)
+        apply.check(guest, journal, host)
+    return found
 
 
 def mend(guest: Guest, host: Host) -> tuple[str, ...]:
-    """Look at a running guest's devices again, mend what it does not notice.
+    """Look at a running guest's devices again, repair what it does not notice.
 
-    Returns all that had drifted, and what could not be mended.
+    Returns all that had drifted, and what could not be repaired.
     """
     with host.store.lock_guest(guest.uuid, f"a look at {guest.where}"):
-        steps = apply.steps(_journal(guest, host))
-        drifts = apply.verify(steps, host)
-        failed = [failure for step in steps if step.mendable for failure in _mend(step, host)]
-    return (*drifts, *failed)
+        return _repair(apply.steps(_journal(guest, host)), host)
 
 
-def _mend(step: Operation, host: Host) -> Iterator[str]:
-    """Apply a step again where that is needed; one that fails must not keep the others from being mended."""
-    try:
-        if any(step.drifts(host)):
+def _repair(steps: Iterable[Operation], host: Host) -> tuple[str, ...]:
+    """Apply again, of these steps, those that have drifted and that a running guest does not notice.
+
+    Returns what had drifted, once, and whether it was repaired.
+    """
+    return tuple(dict.fromkeys(line for step in steps for line in _repaired(step, host)))
+
+
+def _repaired(step: Operation, host: Host) -> Iterator[str]:
+    drifts = tuple(step.drifts(host))
+    if drifts and step.mendable:
+        try:
             step.apply(host)
-    except VepaError as error:
-        yield str(error)
+        except VepaError as error:
+            # It must not keep the others from being repaired.
+            yield str(error)
+        left = set(step.drifts(host))
+        yield from (drift if drift in left else f"{drift}: repaired" for drift in drifts)
+    else:
+        yield from drifts
 
 
 def renew(host: Host) -> None:

@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import syslog
 from collections.abc import Callable
 
-from libvirt_vepa.errors import VepaError, not_installed, printable, said_of
+from libvirt_vepa.errors import HostError, VepaError, not_installed, printable, said_of
 from libvirt_vepa.state import Store
 
 # Exit status of a hook that wants the operation to go on, of one that does not, and of wrong usage.
@@ -43,7 +44,7 @@ def main(arguments: list[str], document: bytes) -> int:
     that are not in the table do nothing. Whatever goes wrong is one line on stderr.
     """
     operation = tuple(arguments[1:3])
-    action = ACTIONS.get(operation)
+    action = (SESSION if os.geteuid() else ACTIONS).get(operation)
     if action is None:
         return DONE
     try:
@@ -66,6 +67,8 @@ def _tell(text: str) -> None:
 
 def renew() -> None:
     """Have the filters know of a guest that got a VF by other means, or gave it back; that guest is none the worse."""
+    if os.geteuid():
+        return  # a session cannot set a VF's MAC, and may not write filters
     try:
         from libvirt_vepa import guests
 
@@ -88,6 +91,18 @@ def _prepare(document: bytes) -> int:
     return DONE
 
 
+def _refuse(document: bytes) -> int:
+    """Refuse a guest with requests in a user's session: its daemon has no right to make devices."""
+    from libvirt_vepa import domain
+
+    guest = domain.read_guest(document)
+    if guest.requests:
+        what = "a physical interface needs qemu:///system, and this is qemu:///session"
+        remedy = "run 'libvirt-vepa enable --system', and define the guest there"
+        raise HostError(what, remedy, guest.where)
+    return DONE
+
+
 def _start(document: bytes) -> int:
     from libvirt_vepa import domain
 
@@ -96,7 +111,8 @@ def _start(document: bytes) -> int:
         from libvirt_vepa import guests
 
         with guests.open_host(Store()) as host:
-            guests.check(guest, host)
+            for repaired in guests.check(guest, host):
+                _tell(f"{guest.where}: {repaired}")
     return DONE
 
 
@@ -148,4 +164,10 @@ ACTIONS: dict[tuple[str, ...], Callable[[bytes], int]] = {
     ("migrate", "begin"): _filter,
     ("restore", "begin"): _filter,
     RECONNECT: _reconnect,
+}
+# A user's own daemon runs the hook too, as that user.
+SESSION: dict[tuple[str, ...], Callable[[bytes], int]] = {
+    ("prepare", "begin"): _refuse,
+    ("migrate", "begin"): _filter,
+    ("restore", "begin"): _filter,
 }

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from libvirt_vepa.cards import AwaitStation, MakeVfs, Share
@@ -31,13 +31,21 @@ KNOWN: dict[str, type[Operation]] = {kind.__name__: kind for kind in (*DEVICES, 
 
 
 def from_record(record: Mapping[str, Any]) -> Operation:
-    """Return the operation that `record` made; NewerStateError where this version does not know it."""
+    """Return the operation that `record` made; NewerStateError where this version does not know it.
+
+    An older version may have written less, where that has a default.
+    """
     values = dict(record) if isinstance(record, dict) else {}
     values.pop(INTERFACES, None)
     kind = KNOWN.get(str(values.pop("operation", "")))
-    if kind is None or set(values) != {field.name for field in fields(kind)}:
+    if kind is None or not _fit(kind, set(values)):
         raise NewerStateError(
             f"the journal holds an operation that is not known here: {record}",
             "install the libvirt-vepa that wrote it again",
         )
     return kind(**values)
+
+
+def _fit(kind: type[Operation], names: set[str]) -> bool:
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    return needed <= names <= {field.name for field in fields(kind)}

@@ -17,6 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from libvirt_vepa import embedded, features, links, pci, vfs
 from libvirt_vepa.addresses import MacAddress, PciAddress
+from libvirt_vepa.errors import KernelError
 from libvirt_vepa.features import Feature
 from libvirt_vepa.links import IFF_ALLMULTI, IFF_UP, Link, refused, told
 from libvirt_vepa.model import DEVICE_NAME_BYTES
@@ -76,9 +77,16 @@ class Netlink:
         return frozenset(each["index"] for each in own)
 
     def set_up(self, link: Link) -> None:
-        """Put a device up."""
+        """Put a device up. A VLAN device can be up only while the NIC below it is."""
         with told(f"put {link.name} up"):
-            self._route.link("set", index=link.index, flags=IFF_UP, change=IFF_UP)
+            try:
+                self._route.link("set", index=link.index, flags=IFF_UP, change=IFF_UP)
+            except NetlinkError as error:
+                below = self.at(link.lower) if error.code == errno.ENETDOWN else None
+                if below is None:
+                    raise
+                what = f"cannot put {link.name} up: {below.name} below it is down"
+                raise KernelError(what, f"put {below.name} up: ip link set {below.name} up") from error
 
     def set_all_multicast(self, link: Link) -> None:
         """Let a device receive all multicast."""

@@ -227,10 +227,16 @@ class ReceiveAllMulticast(Operation):
 
 @dataclass(frozen=True)
 class JoinBridge(Operation):
-    """Make a tap a port of a bridge."""
+    """Make a tap a port of a bridge, which the NIC is a port of already.
+
+    A NIC that has left the bridge is told of and left alone: what holds its addresses now is the host's to know. `card`
+    is what it is known by (`pci.card_of`); both are "" in journals of versions that did not look.
+    """
 
     device: str
     bridge: str
+    nic: str = ""
+    card: str = ""
     mendable = True
 
     def describe(self) -> str:
@@ -243,6 +249,10 @@ class JoinBridge(Operation):
         link, bridge = host.netlink.find(self.device), host.netlink.find(self.bridge)
         if link is not None and (bridge is None or link.master != bridge.index):
             yield f"{self.device} is not a port of bridge {self.bridge}"
+        nic = host.find_nic(self.nic, self.card) if self.nic else None
+        if nic is not None and (bridge is None or nic.master != bridge.index):
+            back = f"'ip link set {nic.name} master {self.bridge}' puts it back"
+            yield f"{nic.name} is no longer a port of bridge {self.bridge} ({back})"
 
 
 @dataclass(frozen=True)

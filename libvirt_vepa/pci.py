@@ -8,33 +8,23 @@ function they belong to (linux/Documentation/PCI/pci-iov-howto.rst, Documentatio
 
 from __future__ import annotations
 
-import errno
 import os
-import select
-import socket
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from libvirt_vepa.addresses import PciAddress
 from libvirt_vepa.errors import KernelError, XmlError
+from libvirt_vepa.events import await_link, link_events
 from libvirt_vepa.sysfs import is_running, read
 
 # Where the tree is; a test may have another.
 ROOT = Path("/sys/")
-# linux/rtnetlink.h
-RTMGRP_LINK = 1
 VIRTUAL = "virtfn"
 # The driver of what a guest has for itself.
 GIVEN_AWAY = "vfio-pci"
 # How long the netdev of a VF may take.
 SECONDS = 15.0
 BY_HAND = "see the kernel's log, and bind the driver by hand"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -114,13 +104,13 @@ def rebind(address: PciAddress, seconds: float) -> str:
     """
     driver = driver_of(address)
     home = ROOT / "bus/pci/drivers" / driver
-    with _link_events() as events:
+    with link_events() as announced:
         if driver:
             _write(home / "unbind", str(address), f"take driver {driver} from {address}", BY_HAND)
             _write(home / "bind", str(address), f"give {address} driver {driver}", BY_HAND)
         else:
             probe(address)
-        found = _await(lambda: device_of(address), events, seconds)
+        found = await_link(lambda: device_of(address), announced, seconds)
     if found is None:
         raise _no_devices((address,), seconds)
     return found
@@ -133,15 +123,15 @@ def probe(address: PciAddress) -> None:
 
 def await_devices(addresses: tuple[PciAddress, ...], seconds: float) -> None:
     """Return once each of these functions has a netdev. Raises KernelError after `seconds`."""
-    with _link_events() as events:
-        if not _await(lambda: all(map(device_of, addresses)), events, seconds):
+    with link_events() as announced:
+        if not await_link(lambda: all(map(device_of, addresses)), announced, seconds):
             raise _no_devices(addresses, seconds)
 
 
 def await_running(device: str, seconds: float) -> bool:
     """Wait until a netdev is up and has a carrier; tell whether it has. Raises KernelError."""
-    with _link_events() as events:
-        return _await(lambda: is_running(device), events, seconds)
+    with link_events() as announced:
+        return await_link(lambda: is_running(device), announced, seconds)
 
 
 def _no_devices(addresses: tuple[PciAddress, ...], seconds: float) -> KernelError:
@@ -150,36 +140,6 @@ def _no_devices(addresses: tuple[PciAddress, ...], seconds: float) -> KernelErro
         f"no network device of {', '.join(missing)} appeared in {seconds:g} seconds",
         "see that the VF driver is loaded and bound to it, and that nothing moves it to another network namespace",
     )
-
-
-@contextmanager
-def _link_events() -> Iterator[socket.socket]:
-    """Listen to what the kernel tells of its netdevs: a new one is in /sys by the time it is announced."""
-    kinds = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-    with socket.socket(socket.AF_NETLINK, kinds, socket.NETLINK_ROUTE) as events:
-        events.bind((0, RTMGRP_LINK))
-        yield events
-
-
-def _await(look: Callable[[], T], events: socket.socket, seconds: float) -> T:
-    """Look, and again after each announcement, until something is found; return what was found last."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = look()
-        left = deadline - time.monotonic()
-        if found or left <= 0 or not select.select([events], [], [], left)[0]:
-            return found
-        _drain(events)
-
-
-def _drain(events: socket.socket) -> None:
-    try:
-        while events.recv(65536):
-            pass
-    except OSError as error:
-        # ENOBUFS: there were more than fit, so all the more reason to look.
-        if error.errno not in (errno.EAGAIN, errno.ENOBUFS):
-            raise KernelError(f"cannot hear of new network devices: {error.strerror}", "try again") from error
 
 
 def _function(address: PciAddress) -> Path:

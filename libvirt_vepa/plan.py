@@ -110,7 +110,7 @@ def _operations(request: Request, use: Use, draft: Draft) -> Iterator[Operation]
     yield SetUp(nic.link.name, nic.key)
     if request.type is GuestType.TAP:
         placement.untagged(host)
-        yield from _tap(request, _bridge(host, nic, facts))
+        yield from _tap(request, nic, _bridge(host, nic, facts))
     elif host.type is HostType.SRIOV:
         yield from _on_vf(request, host, nic, Mode(use.mode), draft)
     else:
@@ -156,7 +156,7 @@ def _nic(host: HostInterface, facts: Facts) -> Nic:
     if nic is None:
         raise HostError(
             f"'{host.name}' is NIC {host.device}, which does not exist on this host",
-            "see 'ip link', and define it anew with 'libvirt-vepa iface-define'",
+            f"see 'ip link' and load its driver, or define '{host.name}' by the name that it has now",
         )
     if not nic.link.ethernet:
         raise HostError(
@@ -232,7 +232,7 @@ def _port_of_another_kind(nic: Link, master: Link) -> HostError:
     return HostError(f"NIC {nic.name} is a port {what}, which has all its frames", remedy)
 
 
-def _tap(request: Request, bridge: Link) -> Iterator[Operation]:
+def _tap(request: Request, nic: Nic, bridge: Link) -> Iterator[Operation]:
     if request.mac == request.mac.for_tap:
         what = f"a MAC that begins with fe, as {request.mac} does, is for the host's side of a tap"
         raise HostError(what, "give the guest another MAC, as in 52:54:00:aa:bb:cc")
@@ -241,7 +241,7 @@ def _tap(request: Request, bridge: Link) -> Iterator[Operation]:
     # Without an MTU of its own a tap gets the bridge's, or the bridge would take the tap's.
     yield CreateTap(device, str(request.mac.for_tap), request.queues > 1, request.mtu or bridge.mtu)
     yield DisableIpv6(device)
-    yield JoinBridge(device, bridge.name)
+    yield JoinBridge(device, bridge.name, nic.link.name, nic.key)
     yield SetUp(device)
 
 

@@ -10,8 +10,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
-from libvirt_vepa import default_uri
+from libvirt_vepa import default_uri, launcher
+from libvirt_vepa.default_uri import CONNECTION
 from libvirt_vepa.errors import HostError
 
 # More than any configuration of libvirt's clients; what follows is not looked at.
@@ -37,22 +39,22 @@ def report() -> Iterator[str]:
         try:
             uri = default_uri.read(_text(user, file), file)
         except subprocess.TimeoutExpired:
-            yield f"{file} cannot be read within {SECONDS} seconds; see whether it names {default_uri.CONNECTION}"
+            yield f"{file} cannot be read within {SECONDS} seconds; see whether it names {CONNECTION}"
         except (HostError, OSError):
             continue  # libvirt cannot read it either, or the user cannot
         else:
-            yield from _told(user.pw_name, file, default_uri.command(uri))
+            yield from _told(user.pw_name, file, unquote_to_bytes(uri or b""))
 
 
-def _told(name: str, file: Path, command: bytes | None) -> Iterator[str]:
-    if command is None:
+def _told(name: str, file: Path, uri: bytes) -> Iterator[str]:
+    if CONNECTION.encode() not in uri:
         return
     remedy = REMEDY.format(name=name)
-    if Path(os.fsdecode(command)).parent == file.parent:
+    if os.fsencode(launcher.beside(file)) in uri:
         without = "goes on without libvirt-vepa as plain libvirt's"
     else:
         without = "cannot connect any more without libvirt-vepa"
-    yield f"{file} names {default_uri.CONNECTION}, and {name}'s virsh {without}; {remedy}"
+    yield f"{file} names {CONNECTION}, and {name}'s virsh {without}; {remedy}"
 
 
 def _files() -> Iterator[tuple[pwd.struct_passwd, Path]]:

@@ -142,7 +142,7 @@ def test_a_guest_that_was_killed_in_the_middle_keeps_nobody_waiting(guest: Guest
     assert any(name.startswith("locks/") for name in state_files())
     other = Guest(2)
     other.ask(None)
-    done = subprocess.run(program(other, "prepare"), input=stored(other), env=ENVIRONMENT, timeout=10, check=False)
+    done = subprocess.run(program(other, "prepare"), input=stored(other), env=ENVIRONMENT, timeout=25, check=False)
     assert done.returncode == 0 and is_made(other)
     assert call("release", stored(other)).returncode == 0
     assert call("release", document).returncode == 0

@@ -57,10 +57,11 @@ def users(installed: None) -> Iterator[tuple[User, User]]:
 
 
 def reported(*through: str) -> list[str]:
+    """Return what is said of these users; the machine may have others."""
     with Untouched():
         done = command("disable", "--report-users", through=through)
     assert (done.returncode, done.stderr) == (0, b"")
-    return done.stdout.decode().splitlines()
+    return [line for line in done.stdout.decode().splitlines() if line.startswith(f"{HOMES}/")]
 
 
 def names(path: str | Path) -> str:
@@ -86,6 +87,14 @@ def test_each_is_told_what_is_lost_and_what_to_do(users: tuple[User, User]) -> N
         f"{bob.file} names libvirt-vepa-connect, and bob's virsh cannot connect any more without libvirt-vepa; "
         + remedy.format("bob"),
     ]
+
+
+@pytest.mark.parametrize("more", ["&mode=direct", "&socket=/run/mine"])
+def test_a_uri_that_says_more_is_told_of_too(users: tuple[User, User], more: str) -> None:
+    alice, bob = users
+    alice.has(names(f"{alice.folder}/libvirt-vepa-connect{more}"))
+    bob.has(names(f"{CONNECTION}{more}"))
+    assert ["cannot connect" in line for line in reported()] == [False, True]
 
 
 def test_a_file_elsewhere_behind_a_link_is_read(users: tuple[User, User]) -> None:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import re
 import stat
 from pathlib import Path
 
@@ -97,7 +96,7 @@ def test_one_interface_that_cannot_be_had_leaves_none_of_the_others(wire: Nic, g
         done = call("prepare", stored(guest))
     assert done.returncode == 1
     told = one_line(done)
-    assert told.startswith("guest 'lab1': interface 52:54:00:00:01:01 (line ")
+    assert told.startswith("guest 'lab1': interface 52:54:00:00:01:01: ")
     assert told.endswith(
         "MTU 9000 is more than the 1500 of NIC eth1; ask for 1500 at most, or raise it with 'ip link set eth1 mtu 9000'"
     )
@@ -140,12 +139,23 @@ def test_release_needs_neither_metadata_nor_alias(guest: Guest) -> None:
 def test_start_says_what_is_not_as_it_was_made(guest: Guest) -> None:
     document = stored(guest)
     said("prepare", document)
-    run("ip", "link", "set", guest.device, "down")
+    run("ip", "link", "set", "dev", guest.device, "type", "macvtap", "mode", "private")
     done = call("start", document)
     assert done.returncode == 1
-    before, text = one_line(done).split(f": {guest.device} ")
-    assert re.fullmatch(rf"guest 'lab1': interface {guest.mac} \(line \d+\)", before)
-    assert text == "is down; see that nothing else manages these devices, then start the guest again"
+    assert one_line(done) == (
+        f"guest 'lab1': interface {guest.mac}: {guest.device} has mode private instead of vepa; "
+        "see that nothing else manages these devices, then start the guest again"
+    )
+
+
+def test_start_repairs_what_a_network_manager_has_done(guest: Guest) -> None:
+    document = stored(guest)
+    said("prepare", document)
+    run("ip", "link", "set", guest.device, "down")
+    done = call("start", document)
+    assert done.returncode == 0
+    assert one_line(done) == f"guest 'lab1': {guest.device} is down: repaired"
+    assert "UP" in (link(guest.device) or {})["flags"]
 
 
 def test_start_without_prepare_is_refused(guest: Guest) -> None:

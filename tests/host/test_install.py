@@ -18,6 +18,7 @@ HOOK = "/etc/libvirt/hooks/qemu.d/libvirt-vepa"
 COMMAND = "/usr/bin/libvirt-vepa"
 LIBRARY = "/usr/lib/python3/dist-packages/libvirt_vepa"
 CLIENTS = Path("/etc/libvirt/libvirt.conf")
+LAUNCHER = CLIENTS.with_name("libvirt-vepa-connect")
 DATA = "/usr/share/libvirt-vepa"
 ASKING = b"""<domain><name>web</name><uuid>11111111-2222-4333-8444-555555555555</uuid><devices>
 <interface type='physical'><name>nowhere</name><mac address='52:54:00:00:0f:01'/></interface></devices></domain>"""
@@ -130,10 +131,10 @@ def test_another_prefix_is_found_by_command_and_hook() -> None:
 def test_uninstall_leaves_no_default_uri_to_what_is_gone() -> None:
     before = CLIENTS.read_bytes()
     run(COMMAND, "enable")
-    assert b"libvirt-vepa-connect" in CLIENTS.read_bytes()
+    assert bytes(LAUNCHER) in CLIENTS.read_bytes()
     try:
         run("make", "-C", str(TOP), "uninstall")
-        assert CLIENTS.read_bytes() == before
+        assert CLIENTS.read_bytes() == before and not LAUNCHER.exists()
         run("make", "-C", str(TOP), "uninstall")
     finally:
         run("make", "-C", str(TOP), "install")

@@ -20,7 +20,7 @@ from tests.lab.shell import run
 RTMGRP_LINK, RTM_NEWLINK = 1, 16
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO = 1, 3, 18
 ETH_P_ALL = 3
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 
 
 @contextmanager

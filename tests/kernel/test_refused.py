@@ -31,7 +31,7 @@ def test_no_such_nic(world: World) -> None:
     world.define("lan", "eth9")
     assert refused(world) == (
         "'lan' is NIC eth9, which does not exist on this host; "
-        "see 'ip link', and define it anew with 'libvirt-vepa iface-define'"
+        "see 'ip link' and load its driver, or define 'lan' by the name that it has now"
     )
 
 

@@ -1,23 +1,26 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A guest that runs: check, mend and status tell what is no longer as it was made."""
+"""A guest that starts or runs: check, mend and status tell what is no longer as it was made, and what was repaired."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from libvirt_vepa import guests, status
 from libvirt_vepa.errors import KernelError, StateError
+from libvirt_vepa.host import Host
 from libvirt_vepa.model import Guest
 from libvirt_vepa.operations import AwaitNode, CreateMacvtap, DisableIpv6, JoinBridge, ReceiveAllMulticast, SetUp
 from tests.kernel.world import PROCESS, SECONDS, World, ask, device, guest, line, links, mac, node, uuid
 from tests.lab.network import Nic
 from tests.lab.shell import run
 
-ONE, DEVICE = guest(1), device(1)
-# What somebody does to a device, what is said of it, and whether a running guest can have it mended.
+ONE, TAP, DEVICE = guest(1), guest(1, ask(1, kind="tap")), device(1)
+Look = Callable[[Guest, Host], tuple[str, ...]]
+# What somebody does to a device, what is said of it, and whether a running guest can have it repaired.
 CHANGES = {
     f"link set {DEVICE} down": (f"{DEVICE} is down", True),
     f"link set {DEVICE} allmulticast off": (f"{DEVICE} does not receive all multicast", True),
@@ -44,17 +47,39 @@ def test_a_guest_that_is_as_it_was_made(world: World) -> None:
     assert (links(), world.files()) == before
 
 
-@pytest.mark.parametrize(("change", "drift", "mends"), [(change, *what) for change, what in CHANGES.items()])
-def test_a_change_is_told_and_mended_where_that_is_safe(world: World, change: str, drift: str, mends: bool) -> None:
+@pytest.mark.parametrize(("change", "drift", "repairs"), [(change, *what) for change, what in CHANGES.items()])
+def test_a_change_is_told_and_repaired_where_that_is_safe(world: World, change: str, drift: str, repairs: bool) -> None:
     world.begin(ONE)
     run("ip", *change.split())
-    assert checked(world).startswith(f"interface {mac(1)}: ") and drift in checked(world)
-    assert drift in guests.mend(ONE, world.host)
-    if mends:
+    (row,) = status.interfaces(world.host)
+    assert drift in row.state or drift == "eth1 is down"
+    if repairs:
+        assert guests.mend(ONE, world.host) == (f"{drift}: repaired",)
         assert guests.mend(ONE, world.host) == ()
-        guests.check(ONE, world.host)
     else:
-        assert drift in checked(world)
+        assert drift in guests.mend(ONE, world.host)
+        assert checked(world).startswith(f"interface {mac(1)}: ") and drift in checked(world)
+
+
+@pytest.mark.parametrize(("change", "drift"), [(change, what) for change, (what, safe) in CHANGES.items() if safe])
+def test_a_start_repairs_what_was_changed_since_the_device_was_made(world: World, change: str, drift: str) -> None:
+    world.begin(ONE)
+    run("ip", *change.split())
+    assert guests.check(ONE, world.host) == (f"{drift}: repaired",)
+    assert guests.check(ONE, world.host) == ()
+
+
+def test_what_cannot_be_repaired_is_said_with_why(world: World) -> None:
+    world.begin(ONE)
+    Path(f"/proc/sys/net/ipv6/conf/{DEVICE}/disable_ipv6").write_text("0\n")
+    run("mount", "--bind", "-o", "ro", "/proc/sys", "/proc/sys")
+    try:
+        text = checked(world)
+        told = guests.mend(ONE, world.host)
+    finally:
+        run("umount", "/proc/sys")
+    assert text.startswith(f"interface {mac(1)}: {DEVICE} has the host's IPv6 enabled; ")
+    assert told[0].startswith("cannot write /proc/sys") and told[1] == f"{DEVICE} has the host's IPv6 enabled"
 
 
 def test_ipv6_that_comes_back_is_switched_off_before_the_device_is_put_up(world: World) -> None:
@@ -62,18 +87,33 @@ def test_ipv6_that_comes_back_is_switched_off_before_the_device_is_put_up(world:
     run("ip", "link", "set", DEVICE, "down")
     switch = Path(f"/proc/sys/net/ipv6/conf/{DEVICE}/disable_ipv6")
     switch.write_text("0\n")
-    assert guests.mend(ONE, world.host) == (f"{DEVICE} has the host's IPv6 enabled", f"{DEVICE} is down")
+    drifts = f"{DEVICE} has the host's IPv6 enabled", f"{DEVICE} is down"
+    assert guests.mend(ONE, world.host) == tuple(f"{drift}: repaired" for drift in drifts)
     assert switch.read_text() == "1\n" and links()[DEVICE]["up"]
 
 
-def test_a_tap_that_has_left_its_bridge_joins_it_again(world: World, bridge: str) -> None:
-    world.begin(guest(1, ask(1, kind="tap")))
+@pytest.mark.parametrize("look", [guests.check, guests.mend])
+def test_a_tap_that_has_left_its_bridge_joins_it_again(world: World, bridge: str, look: Look) -> None:
+    world.begin(TAP)
     run("ip", "link", "set", DEVICE, "nomaster")
-    assert guests.mend(ONE, world.host) == (f"{DEVICE} is not a port of bridge br-lan",)
+    assert look(TAP, world.host) == (f"{DEVICE} is not a port of bridge br-lan: repaired",)
     assert links()[DEVICE]["master"] == "br-lan"
 
 
-def test_what_cannot_be_mended_does_not_keep_the_rest_from_it(world: World, dmz: Nic) -> None:
+def test_a_nic_that_has_left_the_bridge_of_a_tap_is_told_and_left_alone(world: World, bridge: str) -> None:
+    world.begin(TAP)
+    run("ip", "link", "set", "eth1", "nomaster")
+    drift = "eth1 is no longer a port of bridge br-lan ('ip link set eth1 master br-lan' puts it back)"
+    (row,) = status.interfaces(world.host)
+    assert row.state == drift
+    assert guests.mend(TAP, world.host) == (drift,)
+    assert checked(world, TAP).startswith(f"interface {mac(1)}: {drift}; ")
+    assert links()["eth1"]["master"] is None and links()[DEVICE]["master"] == "br-lan"
+    run("ip", "link", "set", "eth1", "master", "br-lan")
+    assert guests.check(TAP, world.host) == () == guests.mend(TAP, world.host)
+
+
+def test_what_cannot_be_repaired_does_not_keep_the_rest_from_it(world: World, dmz: Nic) -> None:
     world.define("dmz", "eth2")
     world.begin(guest(1, ask(1, 1, name="dmz"), ask(1, 2)))
     run("ip", "link", "delete", "eth2")
@@ -89,13 +129,12 @@ def test_what_has_changed_is_told_of_the_interface_it_belongs_to(world: World) -
         "see that nothing else manages these devices, then start the guest again",
     )
     world.begin(one)
-    run("ip", "link", "set", device(1, 2), "down")
-    assert checked(world, one) == f"interface {mac(1, 2)}: {device(1, 2)} is down; {remedy}"
-    run("ip", "link", "set", device(1, 1), "allmulticast", "off")
-    assert checked(world, one) == (
-        f"interface {mac(1, 1)}: {device(1, 1)} does not receive all multicast, "
-        f"and interface {mac(1, 2)}: {device(1, 2)} is down; {remedy}"
-    )
+    run("ip", "link", "set", "dev", device(1, 2), "type", "macvtap", "mode", "bridge")
+    second = f"interface {mac(1, 2)}: {device(1, 2)} has mode bridge instead of vepa"
+    assert checked(world, one) == f"{second}; {remedy}"
+    run("ip", "link", "set", "dev", device(1, 1), "type", "macvtap", "mode", "private")
+    first = f"interface {mac(1, 1)}: {device(1, 1)} has mode private instead of vepa"
+    assert checked(world, one) == f"{first}, and {second}; {remedy}"
 
 
 def test_a_node_that_has_gone_is_told(world: World) -> None:

@@ -25,7 +25,7 @@ from tests.lab.shell import ip_json, run
 
 PROCESS = multiprocessing.get_context("fork")
 STABLE = ("ifindex", "address", "mtu", "master", "link", "allmulti")
-SECONDS = 30
+SECONDS = 60
 
 
 def mac(number: int, interface: int = 1) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from libvirt_vepa import translate
 from tests.lab.guest import Guest
-from tests.lab.shell import run
+from tests.lab.shell import BOUND_SECONDS, run
 
 TOP = Path(__file__).resolve().parents[2]
 OTHER = os.environ.get("LIBVIRT_VEPA_PYTHON", "")
@@ -48,7 +48,6 @@ STATIONS = {
     "restore": ("begin", "-"),
     "reconnect": ("begin", "-"),
 }
-SECONDS = 90
 
 Done = subprocess.CompletedProcess[bytes]
 
@@ -63,8 +62,13 @@ def install() -> None:
     run("make", "-C", str(TOP), "install", f"PREFIX={PREFIX}", f"PYTHON={PYTHON}")
 
 
-def call(operation: str, document: bytes, *, name: str = "lab1", extra: str | None = None) -> Done:
-    """Call the hook as libvirtd does and return what it said, once its output is closed by all who hold it."""
+def call(
+    operation: str, document: bytes, *, name: str = "lab1", extra: str | None = None, user: int | None = None
+) -> Done:
+    """Call the hook as libvirtd does and return what it said, once its output is closed by all who hold it.
+
+    `user` calls it as the daemon of that user's session does.
+    """
     sub, last = STATIONS.get(operation, ("begin", "-"))
     return subprocess.run(
         (HOOK, name, operation, sub, last if extra is None else extra),
@@ -73,8 +77,11 @@ def call(operation: str, document: bytes, *, name: str = "lab1", extra: str | No
         env=ENVIRONMENT,
         cwd="/",
         umask=0o022,
-        timeout=SECONDS,
+        timeout=BOUND_SECONDS,
         check=False,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else (),
     )
 
 
@@ -101,7 +108,7 @@ def command(*arguments: str | bytes, stdin: bytes = b"", module: bool = False, t
         capture_output=True,
         env={**ENVIRONMENT, "PYTHONPATH": str(PACKAGES)} if module and OTHER else ENVIRONMENT,
         cwd="/",
-        timeout=SECONDS,
+        timeout=BOUND_SECONDS,
         check=False,
     )
 

@@ -19,7 +19,7 @@ from tests.lab.through import PLAIN, URI, gone, relays, squeezed
 Make = Callable[[int], Guest]
 REQUEST = "<name>lan</name><type>macvtap</type><target mode='vepa'/>"
 SPACE = "urn:example:mine"
-WAIT_MILLISECONDS = 20_000
+WAIT_MILLISECONDS = 60_000
 CLIENT = TOP / "tests/lab/events.pl"
 
 

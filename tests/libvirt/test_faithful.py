@@ -23,7 +23,7 @@ from tests.lab.person import CONNECTION
 from tests.unit import remote
 
 Make = Callable[[int], Guest]
-SECONDS = 20
+SECONDS = 60
 MEBIBYTE = 1024 * 1024
 SOCKET = Path("/run/libvirt/libvirt-sock")
 AUTH_LIST, OPEN, NUMBER = 66, 1, 51

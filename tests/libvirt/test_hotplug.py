@@ -145,7 +145,7 @@ def test_the_end_of_the_client_in_the_middle_leaves_nothing_half_done(running: G
             client.wait(milliseconds / 1000)
         for pid in relays():
             os.kill(int(pid), signal.SIGKILL)
-        client.wait(10)
+        client.wait(END_SECONDS)
         for pid in hands():
             ended(pid)
         attached = f"<target dev='{DEVICE}'" in stored(running)

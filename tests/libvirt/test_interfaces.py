@@ -62,16 +62,8 @@ def connection() -> Iterator[libvirt.virConnect]:
 @pytest.fixture
 def open_to_all(libvirtd: Daemon) -> Iterator[None]:
     """A daemon that lets every user in, as one that knows a group of users would."""
-    file = Path("/etc/libvirt/libvirtd.conf")
-    before = file.read_bytes() if file.exists() else None
-    file.write_text('auth_unix_rw = "none"\nauth_unix_ro = "none"\n', encoding="ascii")
-    libvirtd.restart()
-    yield
-    if before is None:
-        file.unlink()
-    else:
-        file.write_bytes(before)
-    libvirtd.restart()
+    with libvirtd.configured('auth_unix_rw = "none"\nauth_unix_ro = "none"\n'):
+        yield
 
 
 def through(*arguments: str, check: bool = True, user: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:

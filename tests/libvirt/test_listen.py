@@ -34,7 +34,7 @@ PLAIN = ("env", "-u", "LIBVIRT_DEFAULT_URI", "virsh", "-q", "-c")
 
 
 def through(*arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return run("virsh", "-q", "-c", URI, *arguments, stdin=stdin, check=check, timeout=30)
+    return run("virsh", "-q", "-c", URI, *arguments, stdin=stdin, check=check)
 
 
 def wait_for(what: str, condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:

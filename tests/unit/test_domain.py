@@ -47,9 +47,9 @@ def refused(data: bytes) -> str:
     return refusal(read_guest, data, kind=XmlError).removeprefix("guest 'web': ")
 
 
-def asked(device: str = "vp0", line: int = 6, **values: object) -> Request:
+def asked(device: str = "vp0", **values: object) -> Request:
     plain = {"alias": "ua-x", "name": "lan", "type": GuestType.MACVTAP, "mode": None}
-    plain |= {"mac": MacAddress.parse("52:54:00:00:00:01"), "device": device, "line": line}
+    plain |= {"mac": MacAddress.parse("52:54:00:00:00:01"), "device": device}
     return Request(**{**plain, **values})
 
 

@@ -22,7 +22,7 @@ def lease(uuid, key="x"):
 
 def take_and_drop(root, uuid, barrier):
     store = Store(root)
-    barrier.wait(30)
+    barrier.wait(60)
     for _ in range(1000):
         if store.take(lease(uuid)).uuid == uuid:
             assert store.holder("mac", "x") == lease(uuid)

@@ -43,7 +43,7 @@ SAMPLES = {
     CreateTap("vp0", "fe:54:00:aa:bb:cc", True, 9000): "create tap vp0: MAC fe:54:00:aa:bb:cc, MTU 9000, multi-queue",
     DisableIpv6("vp0"): "disable the host's IPv6 on vp0",
     ReceiveAllMulticast("vp0"): "receive all multicast on vp0",
-    JoinBridge("vp0", "br-lan"): "make vp0 a port of bridge br-lan",
+    JoinBridge("vp0", "br-lan", "eth0", PF): "make vp0 a port of bridge br-lan",
     AwaitNode("vp0"): "wait for the character device of vp0",
     MakeVfs("eth0", "0000:01:00.0", 4, "lan"): "make 4 VFs of eth0",
     Share("hwmode", "eth0", PF, "vepa", UUID, "web"): (
@@ -77,6 +77,14 @@ def test_every_operation_is_known_by_its_name():
 @pytest.mark.parametrize("operation", SAMPLES, ids=lambda operation: type(operation).__name__)
 def test_an_operation_comes_back_from_its_record_through_json(operation):
     assert from_record(json.loads(json.dumps(operation.record()))) == operation
+
+
+def test_a_record_of_an_older_version_may_lack_what_has_a_default():
+    old = {"operation": "JoinBridge", "device": "vp0", "bridge": "br-lan"}
+    assert from_record(old) == JoinBridge("vp0", "br-lan")
+    del old["bridge"]
+    with pytest.raises(NewerStateError):
+        from_record(old)
 
 
 @pytest.mark.parametrize(("operation", "text"), SAMPLES.items())

@@ -28,7 +28,7 @@ from tests.unit.properties import holds
 from tests.unit.test_relay import DOMAIN, OTHER, STORED, call
 from tests.unit.test_relay_hostile import WRONG
 
-SECONDS = 20
+SECONDS = 60
 PING = remote.call(2).pack()
 
 

@@ -1,0 +1,52 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A drop-in for the unit of libvirt's daemon, so that guests are started after the NICs that they ask for."""
+
+from __future__ import annotations
+
+import re
+
+from libvirt_vepa import facts
+from libvirt_vepa.errors import HostError
+from libvirt_vepa.model import HostInterface
+from libvirt_vepa.netlink import Netlink
+
+# How udev's own rules name the unit of a network device (99-systemd.rules).
+DEVICES = "sys/subsystem/net/devices"
+TEXT = """\
+# The guests of this host that ask for '{name}' are started when its NIC is there, or when systemd has waited for it,
+# 90 seconds unless told otherwise (DefaultDeviceTimeoutSec= in systemd-system.conf(5)).
+# Keep this as /etc/systemd/system/libvirtd.service.d/{name}.conf, or below virtqemud.service.d where libvirt's
+# daemons are modular, and run 'systemctl daemon-reload'.
+[Unit]
+Wants={units}
+After={units}
+"""
+
+
+def write(host: HostInterface, netlink: Netlink) -> str:
+    """Return the drop-in for one definition: its NIC, and the bridge that it names.
+
+    systemd knows devices by their names only, so a NIC that is given otherwise must be there to tell. Raises HostError
+    where it is not.
+    """
+    names = (_name(host, netlink), *((host.bridge,) if host.bridge else ()))
+    return TEXT.format(name=host.name, units=" ".join(map(unit, names)))
+
+
+def _name(host: HostInterface, netlink: Netlink) -> str:
+    found = facts.names(host, netlink) or ((host.device,) if host.device else ())
+    if len(found) == 1:
+        return found[0]
+    number = f"{len(found)} NICs have" if found else "no NIC has"
+    what = f"'{host.name}' is given by {host.source}, which {number} now, and systemd knows a NIC by its name only"
+    raise HostError(what, "ask again when it is there, or define it by <source dev='…'/>")
+
+
+def unit(device: str) -> str:
+    """Return the unit of a network device (unit_name_path_escape of systemd, systemd-escape(1))."""
+    return re.sub(r"[^A-Za-z0-9:_./]", _escaped, f"{DEVICES}/{device}").replace("/", "-") + ".device"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return "".join(f"\\x{octet:02x}" for octet in found[0].encode())
