@@ -1,65 +1,108 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # libvirt-vepa: `make demo` shows it, `make check` tests it, `make install` installs it.
 PREFIX  = /usr
 DESTDIR =
+# Where `make deb` and `make rpm` leave what they build.
+DEB     = build/deb
+RPM     = build/rpm
 PYTHON  = /usr/bin/python3
 
-LIBRARY = $(PREFIX)/lib/python3/dist-packages
+INSTALLING = $(PYTHON) -I packaging/installing.py
+# Where that Python looks below PREFIX; a folder where it does not look works as well.
+LIBRARY := $(or $(shell $(INSTALLING) library '$(PREFIX)'),$(PREFIX)/lib/python3/dist-packages)
 DATA    = $(PREFIX)/share/libvirt-vepa
 BIN     = $(PREFIX)/bin
 SBIN    = $(PREFIX)/sbin
 UNITS   = $(PREFIX)/lib/systemd/system
 MAN     = $(PREFIX)/share/man/man8
+UDEV    = $(PREFIX)/lib/udev/rules.d
+NETWORK = $(PREFIX)/lib/systemd/network
+MANAGER = $(PREFIX)/lib/NetworkManager/conf.d
 HOOKS   = /etc/libvirt/hooks/qemu.d
 HOOK    = $(HOOKS)/libvirt-vepa
 
-# What runs is told which Python it needs. Debian's looks in /usr/lib/python3/dist-packages by itself;
-# where the package is anywhere else, or the Python is another, it must be told that too.
-SHEBANG = -e '1s|/usr/bin/python3|$(PYTHON)|'
-ifneq ($(PREFIX) $(PYTHON),/usr /usr/bin/python3)
-WHERE = -e 's|^LIBRARY = None .*|LIBRARY = "$(LIBRARY)"|'
-endif
-FILLED = sed $(SHEBANG) $(WHERE) -e 's|=/usr/\(s\?bin\)/|=$(PREFIX)/\1/|'
+VERSION  := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' libvirt_vepa/version.py)
+METADATA  = $(LIBRARY)/libvirt_vepa-$(VERSION).dist-info
 
-PROGRAMS = $(BIN)/libvirt-vepa $(BIN)/libvirt-vepa-connect $(SBIN)/libvirt-vepad
-SERVICES = $(foreach service,libvirt-vepad libvirt-vepa-connect,$(UNITS)/$(service).socket $(UNITS)/$(service)@.service)
-PAGES = $(MAN)/libvirt-vepa.8 $(MAN)/libvirt-vepa-connect.8 $(MAN)/libvirt-vepad.8
+# Everything that names the Python, a program or the data is told where they are.
+SHEBANG := $(shell $(INSTALLING) executable)
+TOLD    := $(if $(shell $(INSTALLING) found '$(LIBRARY)'),,-e 's|^LIBRARY = None .*|LIBRARY = "$(LIBRARY)"|')
+FILLED   = sed -e '1s|/usr/bin/python3|$(SHEBANG)|' $(TOLD) \
+    -e 's|/usr/bin/\(libvirt\\\?-vepa\)|$(BIN)/\1|g' -e 's|/usr/sbin/\(libvirt\\\?-vepa\)|$(SBIN)/\1|g' \
+    -e 's|/usr/share/\(libvirt\\\?-vepa\)|$(patsubst %/libvirt-vepa,%,$(DATA))/\1|g'
 
-.PHONY: all install uninstall demo check lab bench lint clean
+PROGRAMS = $(BIN)/libvirt-vepa $(BIN)/libvirt-vepa-connect $(BIN)/libvirt-vepa-hook $(SBIN)/libvirt-vepad
+SOCKETS  = $(notdir $(wildcard packaging/*.socket))
+SERVICES = $(patsubst packaging/%,$(UNITS)/%,$(wildcard packaging/*.socket packaging/*.service))
+PAGES    = $(patsubst packaging/%,$(MAN)/%,$(wildcard packaging/*.8))
+# What has udev and the managers of networks leave our devices alone.
+RULES    = $(patsubst packaging/udev/%,$(UDEV)/%,$(wildcard packaging/udev/*.rules))
+LINKS    = $(patsubst packaging/networkd/%,$(NETWORK)/%,$(wildcard packaging/networkd/*))
+MANAGED  = $(patsubst packaging/NetworkManager/%,$(MANAGER)/%,$(wildcard packaging/NetworkManager/*.conf))
+PLACED   = $(PROGRAMS) $(SERVICES) $(PAGES) $(RULES) $(LINKS) $(MANAGED)
+
+# $(call place,FROM,FILES,MODE) makes each of these files whole, or leaves the one that was there.
+place = for file in $(2); do \
+    { $(FILLED) $(1)/$${file\#\#*/} >$(DESTDIR)$$file.new && chmod $(3) $(DESTDIR)$$file.new && \
+    mv $(DESTDIR)$$file.new $(DESTDIR)$$file; } || exit 1; done
+
+# A guest for which the hook must find its program, the package, the libraries and the data; nothing is made for it.
+GUEST = <domain><devices><interface type="physical"><name>lan</name></interface></devices></domain>
+fails = { echo "make install: $(1) does not run: $$(echo "$$said" | tail -n 1)" >&2; exit 1; }
+
+.PHONY: all install uninstall deb demo check quick lab machine bench lint clean
 
 all:
 	@echo 'Nothing to build. See `make demo`, `make check`, `make install`.'
 
 install:
-	install -d $(addprefix $(DESTDIR),$(LIBRARY)/libvirt_vepa $(DATA) $(BIN) $(SBIN) $(UNITS) $(MAN) $(HOOKS) /etc/libvirt/vepa)
-	install -m 644 libvirt_vepa/*.py $(DESTDIR)$(LIBRARY)/libvirt_vepa
+	install -d $(addprefix $(DESTDIR),$(sort $(dir $(PLACED))) $(DATA) $(HOOKS) /etc/libvirt/vepa)
+	# The package is changed as a whole, and holds nothing of another version.
+	rm -rf $(DESTDIR)$(LIBRARY)/.libvirt_vepa $(DESTDIR)$(LIBRARY)/libvirt_vepa-*.dist-info
+	find libvirt_vepa -name '*.py' -exec install -D -m 644 {} $(DESTDIR)$(LIBRARY)/.libvirt_vepa/new/{} \;
+	if [ -d $(DESTDIR)$(LIBRARY)/libvirt_vepa ]; then \
+	    mv $(DESTDIR)$(LIBRARY)/libvirt_vepa $(DESTDIR)$(LIBRARY)/.libvirt_vepa/old; fi
+	mv $(DESTDIR)$(LIBRARY)/.libvirt_vepa/new/libvirt_vepa $(DESTDIR)$(LIBRARY)
+	rm -rf $(DESTDIR)$(LIBRARY)/.libvirt_vepa
+	install -d $(DESTDIR)$(METADATA)
+	$(INSTALLING) metadata $(VERSION) >$(DESTDIR)$(METADATA)/METADATA
 	install -m 644 xslt/*.xsl xslt/*.rng $(DESTDIR)$(DATA)
-	install -m 644 $(addprefix packaging/,$(notdir $(PAGES))) $(DESTDIR)$(MAN)
-	for file in $(PROGRAMS) $(SERVICES); do \
-	    $(FILLED) packaging/$${file##*/} >$(DESTDIR)$$file || exit 1; \
-	done
-	chmod 755 $(addprefix $(DESTDIR),$(PROGRAMS))
-	chmod 644 $(addprefix $(DESTDIR),$(SERVICES))
+	@$(call place,packaging,$(PROGRAMS),755)
+	@$(call place,packaging,$(SERVICES) $(PAGES),644)
+	@$(call place,packaging/udev,$(RULES),644)
+	@$(call place,packaging/networkd,$(LINKS),644)
+	@$(call place,packaging/NetworkManager,$(MANAGED),644)
 	# libvirt runs every executable file in the folder, so it appears there whole or not at all.
-	$(FILLED) hooks/qemu >$(DESTDIR)$(HOOKS)/../.libvirt-vepa && chmod 755 $(DESTDIR)$(HOOKS)/../.libvirt-vepa
+	@$(FILLED) hooks/qemu >$(DESTDIR)$(HOOKS)/../.libvirt-vepa && chmod 755 $(DESTDIR)$(HOOKS)/../.libvirt-vepa
 	mv $(DESTDIR)$(HOOKS)/../.libvirt-vepa $(DESTDIR)$(HOOK)
-	$(PYTHON) -m compileall -q -s "$(DESTDIR)" -p / $(DESTDIR)$(LIBRARY)/libvirt_vepa
 ifeq ($(DESTDIR),)
-	@$(PYTHON) -c 'import libvirt, lxml, pyroute2' 2>/dev/null || \
-	    echo 'Still missing: apt-get install python3-lxml python3-pyroute2 python3-libvirt'
-	@$(PYTHON) -c 'import nftables' 2>/dev/null || echo 'Still missing, for sr-iov only: apt-get install python3-nftables'
-	@echo 'Where this is the first hook of this host: systemctl reload libvirtd (or virtqemud).'
+	$(PYTHON) -m compileall -q $(LIBRARY)/libvirt_vepa
+	@if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+	@$(INSTALLING) missing $(LIBRARY)
+	@for program in $(filter-out %-hook,$(PROGRAMS)); do \
+	    said=$$($$program --version 2>&1) || $(call fails,$$program); done
+	@said=$$(echo '$(GUEST)' | $(HOOK) lan migrate begin - 2>&1 >/dev/null) || $(call fails,$(HOOK))
+	@echo 'Where this is the first hook of this host: systemctl try-reload-or-restart libvirtd (or virtqemud).'
 	@echo 'Where users who are not root attach devices: systemctl enable --now libvirt-vepad.socket'
 endif
 
 uninstall:
 ifeq ($(DESTDIR),)
-	# Or virsh would go on looking for what is gone. Users must do that for themselves.
-	-@if [ -x $(BIN)/libvirt-vepa ]; then $(BIN)/libvirt-vepa disable; fi
-	-@if [ -d /run/systemd/system ]; then systemctl -q disable --now libvirt-vepa-connect.socket libvirt-vepad.socket; fi
+	# Or virsh would go on looking for what is gone. Users must do that for themselves, and are named.
+	-@if [ -x $(BIN)/libvirt-vepa ]; then $(BIN)/libvirt-vepa disable; $(BIN)/libvirt-vepa disable --report-users; fi
+	-@if [ -d /run/systemd/system ]; then systemctl -q disable --now $(SOCKETS); fi
 endif
-	rm -rf $(DESTDIR)$(LIBRARY)/libvirt_vepa $(DESTDIR)$(DATA)
-	rm -f $(addprefix $(DESTDIR),$(PROGRAMS) $(SERVICES) $(HOOK) $(PAGES))
+	rm -rf $(addprefix $(DESTDIR),$(LIBRARY)/libvirt_vepa $(LIBRARY)/libvirt_vepa-*.dist-info $(DATA))
+	rm -f $(addprefix $(DESTDIR),$(PLACED) $(HOOK))
 	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(HOOKS) $(DESTDIR)/etc/libvirt/vepa
+ifeq ($(DESTDIR),)
+	-@if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+endif
+
+deb:
+	tests/lab/prepare package
+	packaging/make-deb $(DEB)
 
 demo:
 	tests/lab/prepare demo
@@ -68,9 +111,16 @@ demo:
 check:
 	tests/check
 
+quick:
+	tests/check quick
+
 lab:
 	tests/lab/prepare lab
 	tests/lab/boot $(PYTHON) -m pytest -q tests/sriov
+
+machine:
+	tests/lab/prepare machine
+	tests/lab/machine shell $(or $(RELEASE),13)
 
 bench:
 	tests/lab/prepare demo

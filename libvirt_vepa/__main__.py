@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`python3 -m libvirt_vepa` is `libvirt-vepa`: its streams are put in order, then it is loaded and run."""
 
 from __future__ import annotations

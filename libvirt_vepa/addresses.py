@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Addresses as values: of a station on the Ethernet, and of a function on the PCI bus."""
 
 from __future__ import annotations

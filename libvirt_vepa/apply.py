@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Run a plan, the journal first, and undo it in reverse.
 
 The journal of a guest holds its whole plan before the first step is taken, so whatever ends

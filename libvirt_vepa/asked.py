@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What a document asks: which of its interfaces are ours, and what nobody can mean by them.
 
 The grammar of a request is in xslt/guest.rng, with words for what people get wrong most. What one

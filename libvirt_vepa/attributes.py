@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Netlink attributes as bytes: a length, a type and a value, which may be attributes again (linux/netlink.h)."""
 
 from __future__ import annotations

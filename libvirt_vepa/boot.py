@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """NICs that come late while the host boots: only then the start of a guest waits for them."""
 
 from __future__ import annotations

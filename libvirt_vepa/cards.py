@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The steps of a plan that concern a whole card with SR-IOV or VMDq: its VFs, its embedded switch, its stations."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The command `libvirt-vepa`, with virsh's habits: definitions, translation, plan, status, reconcile, the default URI.
 
 Exit status 0 is done, 1 refused or failed (one line on stderr), 2 wrong usage.
@@ -18,6 +20,7 @@ from libvirt_vepa import definitions, documents, domain, translate
 from libvirt_vepa.errors import HostError, VepaError, printable
 from libvirt_vepa.model import Guest
 from libvirt_vepa.state import Store
+from libvirt_vepa.version import VERSION
 
 DONE, FAILED = 0, 1
 
@@ -73,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="libvirt-vepa",
         description="Name the NICs of this host, and see what guests that ask for them by name will get.",
     )
+    parser.add_argument("--version", action="version", version=f"libvirt-vepa {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     command = _command(commands, "iface-define", _define, "define a NIC, or redefine it, from an XML file")
     command.add_argument("file", help="XML of an <interface type='physical'>; - reads standard input")
@@ -102,8 +106,19 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print it for programs")
     command = _command(commands, "reconcile", _reconcile, "put back what guests left behind that are gone")
     command.add_argument("--dry-run", action="store_true", help="only say what would be put back")
-    _command(commands, "enable", _enable, "have virsh speak of NICs by name: set your default URI")
-    _command(commands, "disable", _disable, "take back what enable has set")
+    command = _command(commands, "enable", _enable, "have virsh speak of NICs by name: set your default URI")
+    kinds = command.add_mutually_exclusive_group()
+    for kind, text in (
+        ("system", "the host's guests, as root and members of the group libvirt may"),
+        ("session", "your own"),
+    ):
+        kinds.add_argument(
+            f"--{kind}", dest="kind", action="store_const", const=kind.encode(), help=f"qemu:///{kind}: {text}"
+        )
+    command = _command(commands, "disable", _disable, "take back what enable has set")
+    command.add_argument(
+        "--report-users", action="store_true", help="change nothing; name the users who still have what enable sets"
+    )
     return parser
 
 
@@ -206,23 +221,24 @@ def _translate(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from libvirt_vepa import guests
+    from libvirt_vepa import enable, guests
 
     guest = _draft(*_input(options.file))
     with guests.open_host(Store()) as host:
         plan = guests.look(guest, host)
+    remarks = [*plan.remarks, *(enable.session_remarks() if guest.requests else ())]
     if options.json:
         found = {
             "guest": guest.name,
             "complete": not plan.made_first,
             "interfaces": [vars(use) for use in plan.uses],
             "operations": plan.records(),
-            "remarks": plan.remarks,
+            "remarks": remarks,
         }
         print(json.dumps(found, indent=2))
     else:
         lines = [operation.describe() for operation in plan.operations]
-        lines += [f"note: {remark}" for remark in plan.remarks]
+        lines += [f"note: {remark}" for remark in remarks]
         if plan.made_first:
             lines.append("note: the rest is decided when these VFs are there")
         print("\n".join(lines) or f"nothing: {guest.where} asks for no physical interface")
@@ -273,19 +289,20 @@ def _reconcile(options: argparse.Namespace) -> int:
 # -- the default URI
 
 
-def _enable(_options: argparse.Namespace) -> int:
+def _enable(options: argparse.Namespace) -> int:
     from libvirt_vepa import enable
 
-    return _say(enable.enable(sys.argv[0]))
+    return _say(enable.enable(sys.argv[0], options.kind))
 
 
-def _disable(_options: argparse.Namespace) -> int:
-    from libvirt_vepa import enable
+def _disable(options: argparse.Namespace) -> int:
+    from libvirt_vepa import enable, users
 
-    return _say(enable.disable())
+    return _say(users.report() if options.report_users else enable.disable())
 
 
 def _say(lines: Iterable[str]) -> int:
     """Print what is done, all of it done first: nobody who stops listening stops it half way."""
-    print("\n".join([printable(line) for line in lines]))
+    for line in [printable(line) for line in lines]:
+        print(line)
     return DONE

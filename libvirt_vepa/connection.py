@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The connection `libvirt-vepa-connect`: libvirt's client library runs it, or finds it listening on a socket.
 
 It stands between a client and the socket of this host's daemon, as the user who runs the client and
@@ -12,7 +14,6 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.opening import open_daemon
@@ -20,21 +21,13 @@ from libvirt_vepa.peer import Peer
 from libvirt_vepa.pump import Pump
 from libvirt_vepa.side import LocalSide, Side
 
-DONE, FAILED, WRONG = 0, 1, 2
-USAGE = "usage: libvirt-vepa-connect [--listen [PATH]]"
+DONE, FAILED = 0, 1
+ABOUT = "Serve a client of libvirt on standard input and output, or all clients that connect to a socket."
 
 
 def run() -> int:
     """Serve one client, or all that come, to the end; return the exit status. What goes wrong is one line on stderr."""
-    match sys.argv[1:]:
-        case []:
-            return _told(_serve_standard)
-        case ["--listen"]:
-            return _told(lambda: _listen(None))
-        case ["--listen", path] if path:
-            return _told(lambda: _listen(Path(path)))
-    sys.stderr.write(f"{USAGE}\n")
-    return WRONG
+    return _told(_listen if sys.argv[1:] else _serve_standard)
 
 
 def _told(serve: Callable[[], int]) -> int:
@@ -53,10 +46,12 @@ def _serve_standard() -> int:
     return DONE
 
 
-def _listen(path: Path | None) -> int:
-    # It is needed here only, and libvirt starts this program anew for every connection.
+def _listen() -> int:
+    # They are needed here only, and libvirt starts this program anew for every connection.
+    from libvirt_vepa.arguments import socket_path
     from libvirt_vepa.listening import listen
 
+    path = socket_path("libvirt-vepa-connect", ABOUT, sys.argv[1:], required=False)
     return listen(path, _serve_peer)
 
 

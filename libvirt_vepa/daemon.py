@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What libvirt's daemon says of its guests: the one place that knows libvirt-python.
 
 Never used inside the hook: libvirt holds the guest while the hook runs, and a call would wait for ever.

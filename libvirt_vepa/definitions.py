@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What this host's NICs are called: /etc/libvirt/vepa/NAME.xml, one file a name.
 
 The grammar is in xslt/host.rng; what people get wrong most is told here, in words.

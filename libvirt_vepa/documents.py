@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """XML as it comes from people, files and libvirt, read without trust.
 
 UTF-8 only, no entities, no file and no network behind a document, and a bound on its size.
@@ -165,14 +167,13 @@ def _schema(name: str) -> etree.RelaxNG:
 def data_file(name: str) -> Path:
     """Return the path of a sheet or schema; HostError where the installation is not complete.
 
-    Installed, the package is PREFIX/lib/python3/dist-packages/libvirt_vepa, and its data are in
-    PREFIX/share/libvirt-vepa; anywhere else it is a checkout, and they are beside it.
+    In a checkout they are in `xslt` beside the package. Installed, the package is PREFIX/lib/SOME/FOLDER/libvirt_vepa,
+    whichever folder the Python in use looks into, and they are in PREFIX/share/libvirt-vepa.
     """
     home = Path(__file__).resolve().parent
-    if home.parts[-4:-1] == ("lib", "python3", "dist-packages"):
-        path = home.parents[3] / "share" / "libvirt-vepa" / name
-    else:
-        path = home.parent / "xslt" / name
+    path = home.parent / "xslt" / name
+    if not path.is_file():
+        path = Path(*home.parents[3:4], "share", "libvirt-vepa", name)
     if not path.is_file():
         raise HostError(f"{path} is missing", "install libvirt-vepa again")
     return path

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The stored form as the hook gets it: which of a domain's interfaces ask for a NIC, and what they ask.
 
 The interface element is the truth: a request whose interface is gone, or has become one of

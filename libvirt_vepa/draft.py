@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A plan while it is made: what the interfaces of a guest have asked for so far, and that it goes together. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A drop-in for the unit of libvirt's daemon, so that guests are started after the NICs that they ask for."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The switch inside a NIC: whether it reflects, what it lets in by itself, and who decides about it."""
 
 from __future__ import annotations

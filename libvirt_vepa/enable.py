@@ -1,4 +1,6 @@
-"""libvirt's default URI, of root or of one user: it names the connection `libvirt-vepa-connect`, or no longer does.
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`enable` and `disable`: libvirt's default URI, of root or of one user, names our connection, or no longer does.
 
 The file is libvirt's own client configuration and its owner's: whatever else is in it stays byte for byte,
 and a copy of it is kept as long as the connection is named there.
@@ -7,43 +9,48 @@ and a copy of it is kept as long as the connection is named there.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import quote
 
-from libvirt_vepa import files
+from libvirt_vepa import access, default_uri, files, launcher
+from libvirt_vepa.default_uri import CONNECTION
 from libvirt_vepa.errors import HostError
 
-CONNECTION = "libvirt-vepa-connect"
 SAVED = ".libvirt-vepa-saved"
-SYSTEM = Path("/etc/libvirt")
-# As virconf.c reads it. Comments and other strings come first, so that nothing within them is taken for ours.
-SETTING = re.compile(
-    rb"""\#[^\r\n]* | \"{3}[\s\S]*?\"{3} | "[^"\r\n]*" | '[^'\r\n]*'
-    | (?P<name> \b uri_default [ \t]* =) [ \t]* (?: (?P<quote> \"{3} | ["'] ) (?P<uri> [^\r\n]*? ) (?P=quote) )?""",
-    re.VERBOSE,
-)
-PLAIN = re.compile(rb"qemu:///(system|session)")
-OURS = re.compile(rb"qemu\+ext:///(system|session)\?command=[^&]*/" + CONNECTION.encode())
+ROOTS = Path("/etc/libvirt/libvirt.conf")
+SYSTEM, SESSION = b"system", b"session"
 # The client library's, and one that only virsh knows.
 VARIABLES = ("LIBVIRT_DEFAULT_URI", "VIRSH_DEFAULT_CONNECT_URI")
+LACKING = "in a session no guest can have a physical interface"
+ANEW = "run 'libvirt-vepa enable --system'"
+JOIN = f"become a member of the group {access.GROUP}"
 
 
-def enable(program: str) -> Iterator[str]:
-    """Name the connection that is installed with this program; yield what was done. Raises HostError."""
+def enable(program: str, wanted: bytes | None = None) -> Iterator[str]:
+    """Name the connection that is installed with this program; yield what was done. Raises HostError.
+
+    `wanted` is b"system" or b"session"; None keeps the one that is set, and decides for a user who has none.
+    """
     file = _file()
     text = _read(file)
-    now = _uri(text or b"", file)
-    uri = _named(now, _connection(Path(program)), file)
+    now = default_uri.read(text or b"", file)
+    connection = _connection(Path(program))
+    kind, remarks = _kind(now, wanted, file)
+    command = _command(file, connection, kind)
+    uri = default_uri.ours(kind, os.fsencode(command))
     if now == uri:
         yield f"{file} already has the default URI {os.fsdecode(uri)}"
     else:
-        if not (now and OURS.fullmatch(now)):
+        if not default_uri.is_ours(now):
             yield _keep(file, text)
-        _write(file, _with(text or b"", uri, file))
+        _write(file, default_uri.replaced(text or b"", uri, file))
         yield f"{file} now has the default URI {os.fsdecode(uri)}"
+    if command == connection:
+        yield f"{file.parent} is on a file system that runs no programs; run 'libvirt-vepa disable' before an uninstall"
+    else:
+        yield f"{command} runs {connection}, or plain libvirt where that is gone"
+    yield from remarks
     for name in VARIABLES:
         if os.environ.get(name, "") not in ("", os.fsdecode(uri)):
             yield f"{name} is set to '{os.environ[name]}' here, and wins; unset it"
@@ -54,28 +61,64 @@ def disable() -> Iterator[str]:
     file = _file()
     saved = _saved(file)
     text, kept = _read(file), _read(saved)
-    now = _uri(text or b"", file)
-    if text is not None and now and OURS.fullmatch(now):
+    now = default_uri.read(text or b"", file)
+    if text is not None and now is not None and default_uri.is_ours(now):
         yield _put_back(file, text, kept, now)
+    elif CONNECTION.encode() in (now or b""):
+        yield f"{file} has the default URI {os.fsdecode(now or b'')}, which enable has not set; all stays as it is"
+        return
+    elif text is None and kept is not None:
+        yield f"{file} is gone; as it was before is in {saved}"
+        kept = None
     else:
         yield f"{file} already does without {CONNECTION}"
     if kept is not None:
         _remove(saved)
         yield f"{saved} is removed"
+    yield from _without_launcher(file)
+
+
+def session_remarks() -> list[str]:
+    """Return what a user whose default URI reaches a session should know of a plan."""
+    try:
+        session = os.geteuid() != 0 and _reached() == SESSION
+    except HostError:  # of a file that is damaged virsh tells
+        return []
+    return [f"this is for qemu:///system, and your default URI reaches qemu:///session; {LACKING}"] if session else []
+
+
+def _reached() -> bytes | None:
+    """Return which daemon this user's default URI reaches; None where it is neither of this host's two."""
+    file = _file()
+    uri = os.fsencode(os.environ.get(VARIABLES[0], "")) or default_uri.read(_read(file) or b"", file)
+    return default_uri.kind(uri) if uri else _usual()
 
 
 def _put_back(file: Path, text: bytes, kept: bytes | None, now: bytes) -> str:
-    if kept is not None and _with(kept, now, file) == text:
+    if kept is not None and default_uri.replaced(kept, now, file) == text:
         _write(file, kept)
         return f"{file} is as it was before"
-    theirs = _uri(kept or b"", _saved(file))
-    before = _with(text, theirs, file) if theirs else _without(text, file)
+    theirs = default_uri.read(kept or b"", _saved(file))
+    before = default_uri.replaced(text, theirs, file) if theirs else default_uri.removed(text, file)
     if kept is None and not before.strip():
         _remove(file)
         return f"{file} is removed"
     _write(file, before)
     result = f"the default URI {os.fsdecode(theirs)} again" if theirs else "no default URI any more"
     return f"{file} has {result}; the rest stays as it is"
+
+
+def _without_launcher(file: Path) -> Iterator[str]:
+    """Remove the launcher, unless a person's own words in the file name it."""
+    path = launcher.beside(file)
+    if not launcher.is_ours(path):
+        return
+    text = _read(file) or b""
+    if os.fsencode(path) in text or quote(os.fsencode(path)).encode() in text:
+        yield f"{path} stays, because {file} names it"
+    else:
+        _remove(path)
+        yield f"{path} is removed"
 
 
 # -- what is named
@@ -93,54 +136,43 @@ def _connection(program: Path) -> Path:
     return found
 
 
-def _named(now: bytes | None, connection: Path, file: Path) -> bytes:
-    """Return the URI that reaches, by the connection, the daemon that is reached now."""
-    kind = b"session" if os.geteuid() else b"system"
-    if now is not None:
-        known = PLAIN.fullmatch(now) or OURS.fullmatch(now)
-        if not known:
-            raise HostError(
-                f"the default URI is '{os.fsdecode(now)}', which is not plain qemu:///system or qemu:///session",
-                "take it out if it is not needed, and try again",
-                str(file),
-            )
-        kind = known[1]
-    return b"qemu+ext:///%s?command=%s" % (kind, quote(os.fsencode(connection)).encode())
+def _command(file: Path, connection: Path, kind: bytes) -> Path:
+    """Return what the URI names: the launcher, or the connection where a launcher would not run."""
+    path = launcher.beside(file)
+    return path if launcher.write(path, connection, kind) else connection
 
 
-# -- the text
+def _kind(now: bytes | None, wanted: bytes | None, file: Path) -> tuple[bytes, list[str]]:
+    """Return which daemon the URI is to reach, and what its user should know of that."""
+    set_already = default_uri.kind(now)
+    if now is not None and set_already is None:
+        raise HostError(
+            f"the default URI is '{os.fsdecode(now)}', which is not plain qemu:///system or qemu:///session",
+            "take it out if it is not needed, and try again",
+            str(file),
+        )
+    kind = wanted or set_already
+    if os.geteuid() == 0:
+        return kind or SYSTEM, []  # root's qemu:///session is the same daemon
+    may = access.to_system()
+    kind = kind or (SYSTEM if may.allowed else SESSION)
+    return kind, list(_remarks(kind, may))
 
 
-def _find(text: bytes, file: Path) -> re.Match[bytes] | None:
-    found = [each for each in SETTING.finditer(text) if each["name"]]
-    if len(found) > 1:
-        raise HostError("uri_default is set more than once", "keep one of the lines", str(file))
-    if found and found[0]["uri"] is None:
-        raise HostError("uri_default is not a text in quotes", "correct that line, or take it out", str(file))
-    return found[0] if found else None
+def _remarks(kind: bytes, may: access.Access) -> Iterator[str]:
+    if kind == SESSION and may.allowed:
+        yield f"{LACKING}; {ANEW} for qemu:///system"
+    elif kind == SESSION:
+        yield f"{LACKING}, and qemu:///system is not for this user: {may.why}; {JOIN}, and {ANEW}"
+    elif not may.allowed:
+        yield f"qemu:///system is not for this user: {may.why}; {JOIN}"
+    elif may.why:
+        yield f"qemu:///system is taken to be for this user: {may.why}"
 
 
-def _uri(text: bytes, file: Path) -> bytes | None:
-    found = _find(text, file)
-    return found["uri"] if found else None
-
-
-def _with(text: bytes, uri: bytes, file: Path) -> bytes:
-    found = _find(text, file)
-    if found:
-        return text[: found.start("uri")] + uri + text[found.end("uri") :]
-    return text + (b"\n" if text and not text.endswith(b"\n") else b"") + b'uri_default = "%s"\n' % uri
-
-
-def _without(text: bytes, file: Path) -> bytes:
-    """Return the text without the setting, and without its line where nothing else is on it."""
-    found = _find(text, file)
-    if not found:
-        return text
-    before, after = text[: found.start()], re.sub(rb"\A[ \t]*(;[ \t]*)?", b"", text[found.end() :])
-    if re.search(rb"(\A|[\r\n])[ \t]*\Z", before):
-        before, after = before.rstrip(b" \t"), re.sub(rb"\A\r?\n", b"", after)
-    return before + after
+def _usual() -> bytes:
+    """Return what libvirt takes where no default URI is set (virConnectOpenInternal)."""
+    return SESSION if os.geteuid() else SYSTEM
 
 
 # -- the files
@@ -149,7 +181,7 @@ def _without(text: bytes, file: Path) -> bytes:
 def _file() -> Path:
     """Return the file that libvirt's client library reads for this user (virConfLoadConfigPath)."""
     if os.geteuid() == 0:
-        return SYSTEM / "libvirt.conf"
+        return ROOTS
     try:
         folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     except RuntimeError:
@@ -168,13 +200,13 @@ def _keep(file: Path, text: bytes | None) -> str:
         if _read(saved) is not None:
             _remove(saved)
         return f"{file} is new"
-    with _told(f"write {saved}"):
+    with files.told_owner(f"write {saved}"):
         files.replace(saved, text, file.stat())
     return f"{file} as it was is kept as {saved}"
 
 
 def _read(file: Path) -> bytes | None:
-    with _told(f"read {file}"):
+    with files.told_owner(f"read {file}"):
         try:
             return file.read_bytes()
         except FileNotFoundError:
@@ -182,17 +214,12 @@ def _read(file: Path) -> bytes | None:
 
 
 def _write(file: Path, text: bytes) -> None:
-    with _told(f"write {file}"):
+    with files.told_owner(f"write {file}"):
         place = file.resolve()  # who keeps the file elsewhere, and a link to it here, goes on doing so
         place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         files.replace(place, text, place.stat() if place.exists() else None)
 
 
 def _remove(file: Path) -> None:
-    with _told(f"remove {file}"):
+    with files.told_owner(f"remove {file}"):
         file.unlink()
-
-
-def _told(doing: str) -> AbstractContextManager[None]:
-    """Root's rights would not help a user: root's file is another one."""
-    return files.told(doing, "make it and its folder your own" if os.geteuid() else "")

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What can go wrong, named by who must act.
 
 Every error a person can cause is one line: where, what, and what to do about it.
@@ -8,6 +10,7 @@ hostile text it quotes.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -15,12 +18,11 @@ from typing import TypeVar
 E = TypeVar("E", bound="VepaError")
 # What helps against what the system says of a file, whosever it is.
 REMEDIES = {
-    errno.EACCES: "run the command as root",
-    errno.EPERM: "run the command as root",
     errno.EROFS: "make the file system writable",
     errno.ENOSPC: "make room on the file system",
     errno.EDQUOT: "make room on the file system",
 }
+FORBIDDEN = "see what AppArmor or SELinux says in the kernel's log, or what the container forbids"
 
 
 def printable(text: str) -> str:
@@ -90,6 +92,9 @@ def said_of(where: str) -> Iterator[None]:
 
 def remedy_for(error: OSError, otherwise: str) -> str:
     """Return what to do about a file that could not be read or written."""
+    if isinstance(error, PermissionError):
+        # Root, as whom libvirt runs the hook, has all rights that nobody has taken from it.
+        return FORBIDDEN if os.geteuid() == 0 else "run the command as root"
     return REMEDIES.get(error.errno or 0, otherwise)
 
 

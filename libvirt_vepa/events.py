@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What the kernel announces of its network devices, and waiting for it."""
 
 from __future__ import annotations

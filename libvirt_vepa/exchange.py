@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """One request to the kernel by netlink, and its answers, as bytes.
 
 For what pyroute2 does not have, or has in some of its versions only: it knows no features of ethtool's, and

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A read-only look at the host: only what the requests of one guest mention.
 
 The cost does not grow with the number of guests that run.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What a device can do by itself, each by the name that `ethtool -k` has for it (linux/ethtool_netlink.h)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Frames that come back: the one place that speaks nftables.
 
 A switch that reflects sends a frame back to the NIC that it came from, and the NIC hands it to every VF that it is

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What is done for a guest at the stations of its life: begin, check, end, look again.
 
 The hook calls these, and nothing else changes the host on a guest's behalf.

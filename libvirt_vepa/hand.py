@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The privileged hand: how a connection reaches `libvirt-vepad`, which makes and removes devices for it.
 
 A conversation is a line of JSON each way for each errand, over a stream socket. What has begun and

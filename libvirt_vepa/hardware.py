@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What a definition says of the hardware: which NIC it is, and how its VFs are to be."""
 
 from __future__ import annotations

@@ -1,20 +1,40 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The qemu hook: what libvirtd calls at each station of a guest's life (docs/hooks.rst of libvirt).
 
-`hooks/qemu` has read stdin and seen that the document may be of interest. Each operation loads only
-what it needs, once it knows that it needs it: a library that is missing must not stop another's guest.
+`hooks/qemu` has read the document and seen that it is of interest; it hands it over to the program
+`libvirt-vepa-hook`, which is this module. Each operation loads only what it needs.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import syslog
 from collections.abc import Callable
 
-from libvirt_vepa.errors import VepaError, not_installed, printable, said_of
+from libvirt_vepa.errors import HostError, VepaError, not_installed, printable, said_of
 from libvirt_vepa.state import Store
 
-# Exit status of a hook that wants the operation to go on, and of one that does not.
-DONE, FAILED = 0, 1
+# Exit status of a hook that wants the operation to go on, of one that does not, and of wrong usage.
+DONE, FAILED, WRONG = 0, 1, 2
+USAGE = "usage: libvirt-vepa-hook WORK NAME OPERATION SUB-OPERATION EXTRA (libvirt's hook runs it)"
+LEAST_ARGUMENTS = 6
+
+
+def run() -> int:
+    """Do the work that `hooks/qemu` names, with the document on standard input; return the hook's exit status.
+
+    The work is `guest` (what the operation needs), `filters` (see `renew`), or both with a comma between.
+    """
+    if len(sys.argv) < LEAST_ARGUMENTS:
+        sys.stderr.write(f"{USAGE}\n")
+        return WRONG
+    work, document = sys.argv[1].split(","), sys.stdin.buffer.read()
+    status = main(sys.argv[2:], document) if "guest" in work else DONE
+    if "filters" in work:
+        renew()
+    return status
 
 
 def main(arguments: list[str], document: bytes) -> int:
@@ -24,7 +44,7 @@ def main(arguments: list[str], document: bytes) -> int:
     that are not in the table do nothing. Whatever goes wrong is one line on stderr.
     """
     operation = tuple(arguments[1:3])
-    action = ACTIONS.get(operation)
+    action = (SESSION if os.geteuid() else ACTIONS).get(operation)
     if action is None:
         return DONE
     try:
@@ -47,6 +67,8 @@ def _tell(text: str) -> None:
 
 def renew() -> None:
     """Have the filters know of a guest that got a VF by other means, or gave it back; that guest is none the worse."""
+    if os.geteuid():
+        return  # a session cannot set a VF's MAC, and may not write filters
     try:
         from libvirt_vepa import guests
 
@@ -66,6 +88,18 @@ def _prepare(document: bytes) -> int:
         with guests.open_host(Store()) as host:
             for remark in guests.begin(guest, host):
                 _tell(f"{guest.where}: {remark}")
+    return DONE
+
+
+def _refuse(document: bytes) -> int:
+    """Refuse a guest with requests in a user's session: its daemon has no right to make devices."""
+    from libvirt_vepa import domain
+
+    guest = domain.read_guest(document)
+    if guest.requests:
+        what = "a physical interface needs qemu:///system, and this is qemu:///session"
+        remedy = "run 'libvirt-vepa enable --system', and define the guest there"
+        raise HostError(what, remedy, guest.where)
     return DONE
 
 
@@ -130,4 +164,10 @@ ACTIONS: dict[tuple[str, ...], Callable[[bytes], int]] = {
     ("migrate", "begin"): _filter,
     ("restore", "begin"): _filter,
     RECONNECT: _reconnect,
+}
+# A user's own daemon runs the hook too, as that user.
+SESSION: dict[tuple[str, ...], Callable[[bytes], int]] = {
+    ("prepare", "begin"): _refuse,
+    ("migrate", "begin"): _filter,
+    ("restore", "begin"): _filter,
 }

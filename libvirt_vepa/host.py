@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The host as operations work on it, and how they find a device that has got another name."""
 
 from __future__ import annotations

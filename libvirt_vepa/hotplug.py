@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Attaching, detaching and changing a guest's interfaces: libvirt runs no hook for these, so the connection acts.
 
 The request goes into the guest's metadata first, then the device is made, then libvirt attaches it;

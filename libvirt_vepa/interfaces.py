@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Calls about the host's interfaces: this host's definitions stand beside what the daemon's own driver knows.
 
 To libvirt a definition is one more interface, and of two with the same name it is the one that is meant.

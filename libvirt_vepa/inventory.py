@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A read-only look at a card: its VFs and who has them, its embedded switch, what guests share of it."""
 
 from __future__ import annotations

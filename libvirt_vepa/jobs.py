@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Calls of a client's that take more than their one message to the daemon.
 
 A job is a generator: it yields what it needs, an `Ask` of the daemon or an `Errand` for the

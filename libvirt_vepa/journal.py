@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What was done for one guest, as values: the journal that `state` keeps on disk."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Files that hold what is known while guests run: whole and on disk, or not there; StateError says what went wrong."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Every kind of operation by its name, so that a journal can be read again."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What the kernel tells of a network device by rtnetlink, and what it says when it refuses."""
 
 from __future__ import annotations

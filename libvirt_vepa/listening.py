@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A service on a Unix socket: bound here or passed on by systemd, with one process for each connection."""
 
 from __future__ import annotations

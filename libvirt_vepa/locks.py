@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Locks between hooks and commands: whole files, bounded waits, an error that names the holder.
 
 A lock goes with the process that holds it, however that ends (flock(2)).

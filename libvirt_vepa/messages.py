@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What becomes of a single message: its document is translated, or it is answered with an error.
 
 What holds nothing of ours stays as it came.

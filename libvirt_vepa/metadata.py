@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The requests in a guest's metadata as libvirt's metadata call gives and takes them: one element, its names bare.
 
 libvirt takes the namespace off what it gives and puts it on what it takes, as it is told in the call

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The words of this project as values: modes, definitions, requests.
 
 Nothing here touches the host. Text becomes one of these once, at the edge, with an

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Network devices, by rtnetlink: the one place that opens a conversation with the kernel by pyroute2.
 
 Devices are looked up by name and changed by index, so that a rename in between

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Host definitions as clients of libvirt's see them: interfaces that have a name, a MAC and a state."""
 
 from __future__ import annotations

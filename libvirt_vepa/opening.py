@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What comes before a connection is open: which daemon the client means, and who it is there.
 
 The client says that only when it opens the connection, so what it asks before is answered here.
@@ -143,10 +145,15 @@ def _is_read_only(opening: Message) -> bool:
     return bool(xdr.word_at(opening.payload, len(opening.payload) - xdr.WORD.size) & protocol.READ_ONLY)
 
 
+def authentications(daemon: socket.socket) -> list[int]:
+    """Ask a daemon by which ways it takes this user; only one that has just been connected to answers."""
+    reply = _ask(daemon, protocol.AUTH_LIST)
+    return [xdr.word_at(reply.payload, at) for at in range(xdr.WORD.size, len(reply.payload), xdr.WORD.size)]
+
+
 def _authenticate(daemon: socket.socket) -> None:
     """Pass the daemon's own check of who this is, as far as that needs no password."""
-    reply = _ask(daemon, protocol.AUTH_LIST)
-    ways = [xdr.word_at(reply.payload, at) for at in range(xdr.WORD.size, len(reply.payload), xdr.WORD.size)]
+    ways = authentications(daemon)
     if protocol.AUTHENTICATION_NONE in ways:
         return
     if protocol.AUTHENTICATION_POLKIT not in ways:

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The small steps that a plan is made of; each can describe, apply, verify and undo itself.
 
 An operation is a frozen dataclass of plain values, so that the journal can hold it. Settings

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """PCI functions as /sys shows them: which netdev and driver a function has, and the virtual ones of an SR-IOV card.
 
 Layouts differ: a card has one function per port, or one for several ports; VFs may be on other buses than the

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Who is at the other end of a Unix socket, and how to act as them."""
 
 from __future__ import annotations

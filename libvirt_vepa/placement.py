@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What a card must be for a guest, and which of its VFs the guest gets: the rows sr-iov and vmdq of the plan. Pure."""
 
 from __future__ import annotations

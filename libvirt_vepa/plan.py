@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """From what a guest asks and what the host is to the list of operations, or to the reason why not.
 
 Pure: everything is judged here, before anything is touched. What follows from the table

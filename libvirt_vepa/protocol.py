@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Which of libvirt's messages matter: those that hold a guest's XML, and those about interfaces (remote_protocol.x)."""
 
 from __future__ import annotations

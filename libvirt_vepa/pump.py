@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Carries the bytes of one connection both ways, through the relay."""
 
 from __future__ import annotations

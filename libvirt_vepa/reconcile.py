@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Put back what guests left behind that are gone: killed hooks, killed QEMUs, a daemon that was away.
 
 And what a guest that runs has given back, where whoever detached it was killed before that was done.

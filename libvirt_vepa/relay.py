@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What passes between a client of libvirt's and the daemon, with each document translated on its way.
 
 Bytes in, bytes out: who carries them is no matter. What holds nothing of ours passes as it came.

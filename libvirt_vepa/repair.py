@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The proposal's own spelling, which is not well-formed XML, made so.
 
 It runs only on a document that the XML parser has refused, works only inside blocks that begin

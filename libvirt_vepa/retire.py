@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The end of a definition: nobody uses it, and what it has made of its NIC is put back."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The service `libvirt-vepad`: makes and removes the devices of guests that run, for users who are not root.
 
 It does that for a guest and an interface that libvirt itself confirms: the request must stand in the
@@ -14,9 +16,9 @@ import sys
 import syslog
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 
 from libvirt_vepa import daemon, documents, domain, guests, metadata
+from libvirt_vepa.arguments import socket_path
 from libvirt_vepa.errors import HostError, TakenError, VepaError, printable
 from libvirt_vepa.host import Host
 from libvirt_vepa.listening import listen
@@ -30,24 +32,16 @@ LINE_MAX = 6 * documents.LIMIT
 IDLE_SECONDS = 300.0
 # How long a guest may take to give a device back; one that takes longer gives it back when it ends.
 REMOVAL_SECONDS = 600.0
-DONE, FAILED, WRONG = 0, 1, 2
-USAGE = "usage: libvirt-vepad --listen [PATH]"
+DONE, FAILED = 0, 1
+ABOUT = "Make and remove the devices of running guests for users of libvirt who are not root."
 
 Outcome = dict[str, str]
 
 
 def run() -> int:
     """Serve those who connect to the end; return the exit status. What goes wrong is one line on stderr."""
-    match sys.argv[1:]:
-        case ["--listen"]:
-            path = None
-        case ["--listen", word] if word:
-            path = Path(word)
-        case _:
-            sys.stderr.write(f"{USAGE}\n")
-            return WRONG
     try:
-        return listen(path, _serve_peer)
+        return listen(socket_path("libvirt-vepad", ABOUT, sys.argv[1:], required=True), _serve_peer)
     except HostError as error:
         sys.stderr.write(f"libvirt-vepad: {error}\n")
         return FAILED

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A user's own daemon: where its sockets are, and starting it where none runs, as libvirt's own client does.
 
 Facts: virnetsocket.c (virNetSocketNewConnectUNIX), remote_sockets.c (remoteGetURIDaemonInfo) and
@@ -64,7 +66,10 @@ def start() -> None:
 
 
 def _variables() -> Mapping[str, str] | None:
-    """Return those variables as the client has them, who is the parent; None where they cannot be read."""
+    """Return those variables as the client has them; None where they cannot be read.
+
+    The client is the parent: the launcher that a default URI names has become this process.
+    """
     try:
         text = Path(f"/proc/{os.getppid()}/environ").read_bytes()
     except OSError:

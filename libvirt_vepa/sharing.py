@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What belongs to a NIC and not to one guest: settings that guests share, and VFs that a definition has made.
 
 One record a NIC and kind: what it was before the first user came, what they need, and who they are.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The steps of a plan that concern which frames of other VFs, and of its own, a guest on a VF does not hear."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """One side of a connection: what comes from it, and what it has not taken yet."""
 
 from __future__ import annotations

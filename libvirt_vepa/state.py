@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What libvirt-vepa must not forget while guests run: /run/libvirt/vepa.
 
     guests/UUID.json   the journal: what was done for one guest, written before it is done

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What guests have of this host's NICs now: the journals beside the kernel."""
 
 from __future__ import annotations

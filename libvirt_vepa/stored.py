@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """One request as the metadata holds it: what it may say, and what it asks of a VF.
 
 A request that says more than is known here is never half understood: the rest may be what keeps the

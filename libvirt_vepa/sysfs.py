@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What the kernel shows and takes as files: /sys/class/net, /proc/sys/net and the nodes below /dev.
 
 Every name that comes in here has been checked to be a device's name before.

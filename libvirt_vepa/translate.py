@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """From what people write to what libvirt stores, and back: the sheets of xslt/, run with lxml.
 
 What a sheet cannot know is given to it (a MAC that is generated), and what cannot be meant is refused

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The virtual functions of an SR-IOV card as their physical function has them: read, and set through it.
 
 Attributes are those of IFLA_VFINFO_LIST in linux/if_link.h; what is sent is what iproute2 sends.

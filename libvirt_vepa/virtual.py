@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The steps of a plan that concern one VF: its MAC, and what else it is set to.
 
 A VF is known by its PCI address and by its number at the PF (`nic` is what that was called when the plan was made);

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """libvirt's own wire: the messages that go over it (virnetprotocol.x of libvirt)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The few XDR types that stand around an XML document (RFC 4506; remote_protocol.x of libvirt for the bounds)."""
 
 from __future__ import annotations

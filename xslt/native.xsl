@@ -1,4 +1,6 @@
 <?xml version="1.0" encoding="UTF-8"?>
+<!-- SPDX-FileCopyrightText: the libvirt-vepa authors -->
+<!-- SPDX-License-Identifier: LGPL-2.1-or-later -->
 <!--
   For hosts without the hook: from what people write, or what libvirt stores, to libvirt's own interfaces.
 

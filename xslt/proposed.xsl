@@ -1,4 +1,6 @@
 <?xml version="1.0" encoding="UTF-8"?>
+<!-- SPDX-FileCopyrightText: the libvirt-vepa authors -->
+<!-- SPDX-License-Identifier: LGPL-2.1-or-later -->
 <!--
   From what libvirt stores back to what people write: the inverse of stored.xsl.
 

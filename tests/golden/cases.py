@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The golden documents in translate/, and how documents are compared.
 
 NAME.proposed.xml is what people write, canonical, and NAME.stored.xml what libvirt keeps of it. Where there

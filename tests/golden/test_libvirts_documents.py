@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """libvirt's own test documents: nothing in them is ours, and so nothing in them may change."""
 
 from __future__ import annotations

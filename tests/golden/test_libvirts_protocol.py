@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """libvirt's own description of its protocol: what carries XML is translated, or here is why it is not."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What a request becomes, as pairs to read: plan/HOST/facts.json and, for each guest, CASE.guest.xml and CASE.plan.txt.
 
 The plan has one line an operation, or the one line that says why not.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The schemas: what they take, what they do not, and that no declaration in them is without a golden case."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Every golden pair, through the package and through `xsltproc` with the same sheets."""
 
 from __future__ import annotations

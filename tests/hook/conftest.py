@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The hook and the command installed in the lab, and NICs that definitions name."""
 
 from __future__ import annotations
@@ -108,7 +110,8 @@ def root(installed: None) -> Iterator[Person]:
     ROOTS.unlink()
     found = Person(0, "system", ROOTS)
     yield found
-    found.saved.unlink(missing_ok=True)
+    for left in (found.saved, found.launcher):
+        left.unlink(missing_ok=True)
     ROOTS.unlink(missing_ok=True)
     ROOTS.write_bytes(before)
 

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`iface-define`, `-list`, `-dumpxml` and `-undefine`, as processes."""
 
 from __future__ import annotations

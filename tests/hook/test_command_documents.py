@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`translate` and `plan`: what they take, what they refuse, and that they touch nothing."""
 
 from __future__ import annotations

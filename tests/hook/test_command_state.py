@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`status` and `reconcile`: what guests have, and what is left of those that are gone."""
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What `enable` and `disable` refuse, in one line, without a change."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,7 +62,9 @@ def why(person: Person, word: str) -> str:
 def test_a_uri_of_somebody_elses(person: Person, uri: str) -> None:
     person.has(f'# a\nuri_default = "{uri}"\n'.encode())
     assert why(person, "enable") == f"{person.file}: the default URI is '{uri}', {NOT_PLAIN}"
-    assert person.said("disable") == f"{person.file} already does without libvirt-vepa-connect\n"
+    without = f"{person.file} already does without libvirt-vepa-connect"
+    theirs = f"{person.file} has the default URI {uri}, which enable has not set; all stays as it is"
+    assert person.said("disable") == [theirs if "libvirt-vepa-connect" in uri else without]
     assert person.file.read_bytes() == f'# a\nuri_default = "{uri}"\n'.encode()
 
 
@@ -88,7 +93,7 @@ def test_a_connection_that_is_not_there(root: Person) -> None:
         assert refused("enable") == told, "it cannot be run"
         # Who has removed it must still get rid of the setting.
         root.has(f'uri_default = "qemu+ext:///system?command={CONNECTION}"\n'.encode())
-        assert root.said("disable") == f"{root.file} is removed\n"
+        assert root.said("disable") == [f"{root.file} is removed"]
     finally:
         away.replace(connection)
 
@@ -97,17 +102,17 @@ def test_a_read_only_folder(person: Person) -> None:
     told = "Read-only file system; make the file system writable"
     person.has(b"# a\n")
     with read_only(person.file.parent):
-        assert why(person, "enable") == f"cannot write {person.saved}: {told}"
+        assert why(person, "enable") == f"cannot write {person.launcher}: {told}"
     person.said("enable")
     with read_only(person.file.parent):
         assert why(person, "disable") == f"cannot write {person.file}: {told}"
-    assert person.said("disable").startswith(f"{person.file} is as it was before\n")
+    assert person.said("disable")[0] == f"{person.file} is as it was before"
 
 
 def test_a_folder_of_roots(user: Person) -> None:
     told = "Permission denied; make it and its folder your own"
     run("chown", "root:", str(user.file.parent))
-    assert why(user, "enable") == f"cannot write {user.file}: {told}"
+    assert why(user, "enable") == f"cannot write {user.launcher}: {told}"
     user.has(b"# a\n", 0o600)
     run("chown", "root:", str(user.file))
     assert why(user, "enable") == f"cannot read {user.file}: {told}"
@@ -124,4 +129,29 @@ def test_a_folder_in_the_place_of_the_file(person: Person) -> None:
 def test_a_user_without_a_home(user: Person) -> None:
     done = user.run("enable", "-u", "HOME", "XDG_CONFIG_HOME=")
     # The machine's own entry for this user is a folder that nobody can make.
-    assert done.returncode == 1 and one_line(done, "error: cannot write /nonexistent/.config/libvirt/libvirt.conf: ")
+    assert done.returncode == 1 and one_line(
+        done, "error: cannot write /nonexistent/.config/libvirt/libvirt-vepa-connect: "
+    )
+
+
+def test_a_file_of_somebody_elses_with_the_launchers_name(person: Person) -> None:
+    person.has(b"# a\n")
+    person.launcher.write_bytes(b"#!/bin/sh\nexec /usr/bin/my-connection\n")
+    try:
+        assert why(person, "enable") == f"{person.launcher} is not from libvirt-vepa; give it another name"
+        assert person.said("disable") == [f"{person.file} already does without libvirt-vepa-connect"]
+        assert person.launcher.read_bytes() == b"#!/bin/sh\nexec /usr/bin/my-connection\n"
+    finally:
+        person.launcher.unlink()
+
+
+def test_both_daemons_at_once(person: Person) -> None:
+    done = person.run("enable --system --session")
+    assert done.returncode == 2 and b"not allowed with argument" in done.stderr and person.files == set()
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_with_the_launchers_name(user: Person, make: Callable[[Path], None]) -> None:
+    make(user.launcher)
+    assert why(user, "enable") == f"{user.launcher} is not from libvirt-vepa; give it another name"
+    assert user.said("disable") == [f"{user.file} already does without libvirt-vepa-connect"]

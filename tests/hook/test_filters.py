@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`migrate` and `restore`: the operations whose output libvirt reads as the guest's new XML."""
 
 from __future__ import annotations

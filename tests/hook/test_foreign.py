@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Guests that have nothing of ours: the hook costs them nothing, and nothing around it can touch it."""
 
 from __future__ import annotations
@@ -7,12 +9,13 @@ import os
 import select
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.lab.guest import Guest
-from tests.lab.hook import ENVIRONMENT, HOOK, PACKAGE, PYTHON, STATE, STATIONS, call, opened, stored
+from tests.lab.hook import ENVIRONMENT, HOOK, PACKAGE, PROGRAM, PYTHON, STATE, STATIONS, call, opened, stored
 from tests.lab.shell import link
 
 UUID = "11111111-2222-4333-8444-555555555555"
@@ -108,6 +111,39 @@ def test_it_starts_whatever_is_wrong_with_us(leased: Path, broken: str) -> None:
     assert (done.returncode, done.stdout) == (0, b"") and done.stderr.count(b"\n") == 1
 
 
+# As libvirt writes what people say about a guest, and what other programs keep with it.
+WORDS = (
+    "<title>copy of a physical server</title>",
+    "<title>&lt;interface type=&apos;physical&apos;&gt; of urn:libvirt-vepa:physical:1 as ua-physical-1</title>",
+    "<description>migrated from type='physical'</description>",
+    "<metadata><v:physical xmlns:v='urn:example:physical'/></metadata>",
+    "<devices><disk type='file'><source file='/srv/physical.img'/></disk></devices>",
+    "<devices><disk type='file'><alias name='ua-disk'/><target dev='ua-physical-x'/></disk></devices>",
+)
+
+
+@pytest.mark.parametrize("words", WORDS)
+@pytest.mark.parametrize("operation", STATIONS)
+def test_the_word_alone_makes_no_guest_ours(operation: str, words: str) -> None:
+    document = FOREIGN.replace(b"<devices/>", words.encode())
+    with without_the_program():
+        done = call(operation, document)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@contextmanager
+def without_the_program() -> Iterator[None]:
+    """Have everything removed but the hook, as after the removal of a package."""
+    kept = {path: path.with_name(f"{path.name}.kept") for path in (PACKAGE, PROGRAM)}
+    for path, away in kept.items():
+        path.rename(away)
+    try:
+        yield
+    finally:
+        for path, away in kept.items():
+            away.rename(path)
+
+
 @pytest.mark.parametrize("document", [FOREIGN, b"", b"\0\xff" * 100, b"<uuid>" + b"\0" * 50, b"<uuid>../../../x\n"])
 @pytest.mark.parametrize("operation", ["prepare", "release", "reconnect", "migrate"])
 def test_what_is_not_ours_is_never_judged(installed: None, operation: str, document: bytes) -> None:
@@ -115,10 +151,13 @@ def test_what_is_not_ours_is_never_judged(installed: None, operation: str, docum
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+OURS = b"='urn:libvirt-vepa:physical:1'"
+
+
 @pytest.mark.parametrize("operation", ["prepare", "started", "release", "attach"])
-@pytest.mark.parametrize("word", [b"foreign", b"physical"])
+@pytest.mark.parametrize("word", [b"foreign", b"physical", OURS])
 def test_stdin_is_read_to_its_end(installed: None, operation: str, word: bytes) -> None:
-    document = b"<!-- %s -->" % word + b" " * (4 * MIB - len(FOREIGN) - 20) + FOREIGN
+    document = b"<!-- %s -->" % word + b" " * (4 * MIB - len(FOREIGN) - len(OURS) - 20) + FOREIGN
     hook = opened(operation, name="web")
     assert hook.stdin is not None
     with hook:

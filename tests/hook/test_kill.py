@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The hook killed with SIGKILL at every system call that changes something: nothing stays that is not put back."""
 
 from __future__ import annotations
@@ -140,7 +142,7 @@ def test_a_guest_that_was_killed_in_the_middle_keeps_nobody_waiting(guest: Guest
     assert any(name.startswith("locks/") for name in state_files())
     other = Guest(2)
     other.ask(None)
-    done = subprocess.run(program(other, "prepare"), input=stored(other), env=ENVIRONMENT, timeout=10, check=False)
+    done = subprocess.run(program(other, "prepare"), input=stored(other), env=ENVIRONMENT, timeout=25, check=False)
     assert done.returncode == 0 and is_made(other)
     assert call("release", stored(other)).returncode == 0
     assert call("release", document).returncode == 0

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A NIC that is not there yet: waited for while the host boots, and at no other time; the drop-in that orders guests.
 
 What systemd says of the host is said here by a `systemctl` before it in PATH.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`reconnect`: whatever happens, it must not fail, because libvirt would kill the guest that runs."""
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.guest import Guest
-from tests.lab.hook import PACKAGE, STATE, call, one_line, stored
+from tests.lab.hook import PACKAGE, PROGRAM, STATE, call, one_line, stored
 from tests.lab.shell import link, run
 from tests.lab.untouched import Untouched
 
@@ -69,6 +71,42 @@ def test_a_broken_installation_is_one_line_and_stops_no_running_guest(
         assert call("start", document).returncode == 1
         # Those of others go on and notice nothing.
         assert call("prepare", b"<domain/>").returncode == 0
+
+
+MISSING = f"there is no program {PROGRAM}; install libvirt-vepa again"
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda program: program.chmod(0o644)], ids=["gone", "not executable"])
+def test_without_the_program_a_guest_of_ours_is_refused_and_goes_on_running(
+    guest: Guest, harm: Callable[[Path], object]
+) -> None:
+    document = stored(guest)
+    call("prepare", document)
+    with Untouched():
+        whole = PROGRAM.read_bytes()
+        try:
+            harm(PROGRAM)
+            for operation, status in (("prepare", 1), ("start", 1), ("migrate", 1), ("restore", 1), ("reconnect", 0)):
+                done = call(operation, document)
+                assert (operation, done.returncode) == (operation, status)
+                assert one_line(done) == f"guest 'lab1': the hook cannot run: {MISSING}"
+            assert one_line(call("release", document)).endswith(f"{MISSING}, then run 'libvirt-vepa reconcile'")
+            for operation in ("started", "stopped"):
+                assert call(operation, document).stderr == b""
+        finally:
+            PROGRAM.write_bytes(whole)
+            PROGRAM.chmod(0o755)
+    assert call("release", document).returncode == 0
+
+
+def test_a_program_that_is_killed_stops_no_running_guest(guest: Guest) -> None:
+    whole = PROGRAM.read_bytes()
+    call("prepare", stored(guest))
+    try:
+        PROGRAM.write_text("#!/bin/sh\nkill -9 $$\n", encoding="ascii")
+        assert call("reconnect", stored(guest)).returncode == 0
+    finally:
+        PROGRAM.write_bytes(whole)
 
 
 def test_all_is_well(guest: Guest) -> None:

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What the installed hook does at each station of a guest's life, by the table in the design."""
 
 from __future__ import annotations
@@ -193,6 +195,6 @@ def test_the_journal_is_roots_alone_to_write(guest: Guest) -> None:
 @pytest.mark.parametrize("operation", ["prepare", "start", "release", "reconnect"])
 def test_what_is_no_xml_is_one_line(wire: Nic, operation: str) -> None:
     with Untouched():
-        done = call(operation, b"<domain><metadata>physical")
+        done = call(operation, b"<domain><alias name='ua-physical-1'/>")
     assert done.returncode == (0 if operation == "reconnect" else 1)
     assert one_line(done).startswith("the guest's XML, line 1: not well-formed XML: ")

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Hooks that run at the same time: for one guest, for many guests on one NIC, and beside a lock that is held."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The lab's host after `make install`, looked at with testinfra."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What `make install` puts where, and that `make uninstall` takes all of it away."""
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from libvirt_vepa import translate
 from tests.lab.shell import run
 
 TOP = Path(__file__).resolve().parents[2]
@@ -15,8 +18,11 @@ HOOK = "/etc/libvirt/hooks/qemu.d/libvirt-vepa"
 COMMAND = "/usr/bin/libvirt-vepa"
 LIBRARY = "/usr/lib/python3/dist-packages/libvirt_vepa"
 CLIENTS = Path("/etc/libvirt/libvirt.conf")
+LAUNCHER = CLIENTS.with_name("libvirt-vepa-connect")
 DATA = "/usr/share/libvirt-vepa"
-PROGRAMS = (COMMAND, f"{COMMAND}-connect", "/usr/sbin/libvirt-vepad")
+ASKING = b"""<domain><name>web</name><uuid>11111111-2222-4333-8444-555555555555</uuid><devices>
+<interface type='physical'><name>nowhere</name><mac address='52:54:00:00:0f:01'/></interface></devices></domain>"""
+PROGRAMS = (COMMAND, f"{COMMAND}-connect", f"{COMMAND}-hook", "/usr/sbin/libvirt-vepad")
 SERVICES = ("libvirt-vepa-connect", "libvirt-vepad")
 COMMANDS = (
     "iface-define",
@@ -113,9 +119,9 @@ def test_another_prefix_is_found_by_command_and_hook() -> None:
     run("make", "-C", str(TOP), "install", "PREFIX=/usr/local/vepa")
     try:
         assert run("/usr/local/vepa/bin/libvirt-vepa", "iface-list").stdout.startswith(" Name")
-        guest = b"<domain><name>web</name><metadata>physical</metadata></domain>"
-        done = subprocess.run((HOOK, "web", "started", "begin", "-"), input=guest, capture_output=True, check=False)
-        assert (done.returncode, done.stderr) == (0, b"")
+        guest = translate.to_stored(ASKING, "test")
+        done = subprocess.run((HOOK, "web", "prepare", "begin", "-"), input=guest, capture_output=True, check=False)
+        assert done.returncode == 1 and b"no physical interface 'nowhere' is defined on this host" in done.stderr
     finally:
         run("make", "-C", str(TOP), "uninstall", "PREFIX=/usr/local/vepa")
         run("make", "-C", str(TOP), "install")
@@ -125,10 +131,10 @@ def test_another_prefix_is_found_by_command_and_hook() -> None:
 def test_uninstall_leaves_no_default_uri_to_what_is_gone() -> None:
     before = CLIENTS.read_bytes()
     run(COMMAND, "enable")
-    assert b"libvirt-vepa-connect" in CLIENTS.read_bytes()
+    assert bytes(LAUNCHER) in CLIENTS.read_bytes()
     try:
         run("make", "-C", str(TOP), "uninstall")
-        assert CLIENTS.read_bytes() == before
+        assert CLIENTS.read_bytes() == before and not LAUNCHER.exists()
         run("make", "-C", str(TOP), "uninstall")
     finally:
         run("make", "-C", str(TOP), "install")

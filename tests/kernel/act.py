@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Begin or end one guest, as a process of its own: ACTION ROOT DIRECTORY NUMBER KIND; what fails is told on stdout.
 
 Or attach or detach its second interface.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Two NICs, called `lan` and `dmz`, and a host whose guests have all ended, and left nothing, after each test."""
 
 from __future__ import annotations

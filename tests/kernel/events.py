@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What the kernel announces of its devices, and the frames that a NIC sends."""
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from tests.lab.shell import run
 RTMGRP_LINK, RTM_NEWLINK = 1, 16
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO = 1, 3, 18
 ETH_P_ALL = 3
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 
 
 @contextmanager

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Frames that come back are kept from a guest on a VF: sent on the wire of a veth, read where QEMU would read them."""
 
 from __future__ import annotations

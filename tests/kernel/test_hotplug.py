@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """An interface that a running guest is given, and one that is taken away from it: nothing else is touched."""
 
 from __future__ import annotations

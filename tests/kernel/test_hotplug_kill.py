@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """An attach and a detach killed with SIGKILL at every system call that changes something, while the guest runs on."""
 
 from __future__ import annotations

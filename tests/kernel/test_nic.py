@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What is asked of a NIC beside its name: other names, its address, who hears what, and what it can do by itself."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The wait for a macvtap's character device: libvirt looks for it once, udev may make it late."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The contract of every operation: describe, apply, drift, undo, in both polarities."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What guests left behind that are gone: with a journal, with a damaged one, with none."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What a host cannot give is refused in one line before anything is touched."""
 
 from __future__ import annotations

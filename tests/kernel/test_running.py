@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A guest that starts or runs: check, mend and status tell what is no longer as it was made, and what was repaired."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What is sent for a VF or an embedded switch is what iproute2 sends: compared as bytes, which needs no such card.
 
 The kernel refuses all of it on a veth, after it has been sent.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A state folder that cannot be written: one line, and nothing is made."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Many at once: nothing is lost, nothing waits for ever, and nobody pays for the others."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What fails in the middle is undone, all of it and only it; what cannot be undone is remembered."""
 
 from __future__ import annotations

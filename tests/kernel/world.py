@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A host to start guests on: a state folder and definitions of its own, the lab's kernel, and what it shows."""
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from tests.lab.shell import ip_json, run
 
 PROCESS = multiprocessing.get_context("fork")
 STABLE = ("ifindex", "address", "mtu", "master", "link", "allmulti")
-SECONDS = 30
+SECONDS = 60
 
 
 def mac(number: int, interface: int = 1) -> str:

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`make bench`: what the hook and the connection cost, in one run, as ratios of medians.
 
 Runs inside the lab. Each thing and what it is compared with take turns, so that a slow moment hits both.

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The machine with the SR-IOV cards (tests/lab/boot): what is in it, and how it is set up before a command runs.
 
 Two cards of QEMU's `igb` with seven VFs each, called `card0` and `card1`; a NIC without SR-IOV, called `plain`.

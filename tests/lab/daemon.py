@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The lab's own libvirtd, in the namespaces and on the overlays that `enter` made."""
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from tests.lab.shell import run
+from tests.lab.shell import BOUND_SECONDS, run
 
 # No sandboxes of QEMU's own: the lab is one.
 QEMU_CONF = """\
@@ -21,14 +23,19 @@ remember_owner = 0
 namespaces = []
 cgroup_controllers = []
 """
-# A distribution makes these, and the user libvirt-qemu, when it installs libvirt as a service.
+# As where libvirt is a service everybody may connect, and who is not root is for polkit to judge. There is none in
+# here (see `enter`), so it is root alone who may change anything.
+LIBVIRTD_CONF = """\
+auth_unix_ro = "none"
+auth_unix_rw = "polkit"
+"""
+# Where a daemon keeps what it has; `enter` made them.
 FOLDERS = ("/etc/libvirt", "/var/log/libvirt", "/var/lib/libvirt", "/var/cache/libvirt")
-START_SECONDS = 30
 
 
 def virsh(*arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run virsh against the lab's daemon."""
-    return run("virsh", "-q", *arguments, stdin=stdin, check=check, timeout=120)
+    return run("virsh", "-q", *arguments, stdin=stdin, check=check)
 
 
 class Daemon:
@@ -36,6 +43,10 @@ class Daemon:
 
     def __init__(self) -> None:
         self._libvirtd: int | None = None
+
+    def configure(self, text: str = LIBVIRTD_CONF) -> None:
+        """Write what libvirtd reads when it starts, the lab's own unless told."""
+        Path("/etc/libvirt/libvirtd.conf").write_text(text, encoding="ascii")
 
     def start(self) -> None:
         """Start libvirtd and return when it answers."""
@@ -54,18 +65,26 @@ class Daemon:
         self.stop()
         self.start()
 
+    @contextmanager
+    def configured(self, text: str) -> Iterator[None]:
+        """Have libvirtd read another configuration for a while."""
+        self.configure(text)
+        self.restart()
+        try:
+            yield
+        finally:
+            self.configure()
+            self.restart()
+
 
 @contextmanager
 def daemon() -> Iterator[Daemon]:
     """Run the lab's libvirtd; every guest is destroyed in the end."""
-    for folder in FOLDERS:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    if run("id", "libvirt-qemu", check=False).returncode:
-        run("useradd", "--system", "--user-group", "libvirt-qemu")
-    Path("/etc/libvirt/qemu.conf").write_text(QEMU_CONF, encoding="utf-8")
+    Path("/etc/libvirt/qemu.conf").write_text(QEMU_CONF, encoding="ascii")
     run("virtlogd", "-d")
     logger = _pid("/run/virtlogd.pid")
     found = Daemon()
+    found.configure()
     try:
         found.start()
         yield found
@@ -101,7 +120,7 @@ def end(pid: int) -> None:
     handle = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(handle, signal.SIGTERM)
-        if not select.select([handle], [], [], START_SECONDS)[0]:
-            raise TimeoutError(f"process {pid} has not ended in {START_SECONDS} seconds")
+        if not select.select([handle], [], [], BOUND_SECONDS)[0]:
+            raise TimeoutError(f"process {pid} has not ended in {BOUND_SECONDS:g} seconds")
     finally:
         os.close(handle)

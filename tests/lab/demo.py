@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`make demo`: from the proposal's own text to guests that reach each other, or not, as the mode says.
 
 Runs inside the lab. Exit status 0 when every cell of the table is as expected.
@@ -11,11 +13,13 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab.daemon import daemon, virsh
-from tests.lab.guest import Guest, host_reaches
+from tests.lab.guest import Guest
 from tests.lab.network import Nic, nic
+from tests.lab.reach import DIRECTIONS, EXPECTED, SPOKEN, Row, measure
 from tests.lab.shell import CommandError, run
 
 HOST_ADDRESS = "10.77.0.100"
@@ -35,17 +39,6 @@ REQUEST = """\
   <model type='virtio'/>
 </interface>
 """
-# What each mode gives: guest to guest and guest to host, without and with a reflecting switch.
-EXPECTED = {
-    ("vepa", False): (False, False),
-    ("vepa", True): (True, True),
-    ("pepa", False): (False, False),
-    ("pepa", True): (False, True),
-    ("bridge", False): (True, False),
-    ("bridge", True): (True, True),
-}
-
-Cell = tuple[bool, bool]
 
 
 def say(text: str) -> None:
@@ -95,7 +88,7 @@ def _define_nic() -> None:
     show("virsh", "iface-dumpxml", "lan")
 
 
-def _try(mode: str, guests: list[Guest], wire: Nic) -> dict[tuple[str, bool], Cell]:
+def _try(mode: str, guests: list[Guest], wire: Nic) -> dict[tuple[str, bool], Row]:
     say(f"Two guests ask for 'lan' in mode {mode}")
     first = mode == "vepa"
     for guest in guests:
@@ -114,9 +107,9 @@ def _try(mode: str, guests: list[Guest], wire: Nic) -> dict[tuple[str, bool], Ce
     found = {}
     for reflecting in (False, True):
         wire.reflect(reflecting)
-        cell = _reach(guests)
-        print(f"  switch {'reflects' if reflecting else 'does not reflect'}: {_words(cell)}", flush=True)
-        found[mode, reflecting] = cell
+        row = found[mode, reflecting] = measure(*guests, HOST_ADDRESS, EXPECTED[mode, reflecting])
+        words = ", ".join(f"{direction}: {answer}" for direction, answer in zip(DIRECTIONS, row, strict=True))
+        print(f"  switch {_reflects(reflecting)}: {words}", flush=True)
     if first:
         show("libvirt-vepa", "status")
         _attach(guests[0])
@@ -163,31 +156,24 @@ def _show_device(guest: Guest, talk: bool) -> None:
     print(f"  QEMU was given -netdev {json.dumps(netdev)}: a plain tap, by its file descriptor")
 
 
-def _reach(guests: list[Guest]) -> Cell:
-    """Tell whether the guests reach each other, and whether host and guest do, both ways.
-
-    The host speaks first: a private macvtap swallows its own guest's reflected broadcasts, so that
-    the host would not hear the guest ask for its address.
-    """
-    one, two = guests
-    among = one.reaches(two.address) and two.reaches(one.address)
-    return among, host_reaches(one.address) and one.reaches(HOST_ADDRESS)
+def _reflects(reflecting: bool) -> str:
+    return "reflects" if reflecting else "does not reflect"
 
 
-def _words(cell: Cell) -> str:
-    return " / ".join("yes" if reached else "no" for reached in cell)
+def _columns(mode: str, switch: str, row: Sequence[str]) -> str:
+    return f"  {mode:8}{switch:18}" + "".join(f"{cell:15}" for cell in row)
 
 
-def _report(found: dict[tuple[str, bool], Cell]) -> int:
-    say("Who reaches whom (guest to guest / guest to host)")
-    print(f"  {'mode':8}{'switch':18}{'measured':14}{'expected':14}")
-    for key, expected in EXPECTED.items():
-        mode, reflecting = key
-        verdict = "" if found[key] == expected else "  <-- differs"
-        switch = "reflects" if reflecting else "does not reflect"
-        print(f"  {mode:8}{switch:18}{_words(found[key]):14}{_words(expected):14}{verdict}")
+def _report(found: dict[tuple[str, bool], Row]) -> int:
+    say("Who reaches whom, each asked by itself when nobody knows an address yet")
+    print(_columns("mode", "switch", DIRECTIONS))
+    for (mode, reflecting), expected in EXPECTED.items():
+        row = found[mode, reflecting]
+        verdict = "" if row == expected else f"  <-- expected: {', '.join(expected)}"
+        print((_columns(mode, _reflects(reflecting), row) + verdict).rstrip())
+    print(f"\n{SPOKEN}: the guest reaches the host as soon as the host has sent something to the guest.")
     right = found == EXPECTED
-    print("\nEvery cell is as expected." if right else "\nThe table is NOT as expected.")
+    print("Every cell is as expected." if right else "The table is NOT as expected.")
     return 0 if right else 1
 
 

@@ -1,4 +1,6 @@
 #!/usr/bin/perl
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # A client of libvirt's Perl binding: defines the guest whose XML is on its standard input, starts it, ends it and
 # removes it; prints what it is told, the guest's XML, and each event of its life.
 #

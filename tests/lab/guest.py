@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Small real guests: a Debian kernel and a busybox, software emulation, a shell on the serial port."""
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.lab.daemon import virsh
-from tests.lab.shell import run
+from tests.lab.shell import BOUND_SECONDS, run
 
 TOP = Path(__file__).resolve().parents[2]
 DISK = "/run/disk.qcow2"
-BOOT_SECONDS = 90.0
-COMMAND_SECONDS = 20.0
+# How often an answer is asked for, for two seconds each: where none is expected, and where one is.
+ONCE, PATIENT = 1, 30
+PING = "ping -q -c 2 -W 1"
 
 DOMAIN = """\
 <domain type='qemu'>
@@ -136,14 +139,14 @@ class Guest:
     def wait(self) -> None:
         """Return when the guest's shell answers; then it has its address too."""
         assert self.kernel
-        self._until(r"guest is up", BOOT_SECONDS)
+        self._until(r"guest is up")
         self.run(f"ip address add {self.address}/24 dev eth0")
 
     def run(self, command: str) -> tuple[int, str]:
         """Run a command in the guest; return its exit status and what it printed."""
         serial = self._connect()
         serial.sendall(f"{command}; echo status=$?=\n".encode())
-        text = self._until(r"status=(\d+)=", COMMAND_SECONDS)
+        text = self._until(r"status=(\d+)=")
         output, status = re.split(r"status=(\d+)=", text)[:2]
         return int(status), output.strip()
 
@@ -151,9 +154,9 @@ class Guest:
         """Run a command that gives no answer, because it ends the guest."""
         self._connect().sendall(f"{command}\n".encode())
 
-    def reaches(self, address: str) -> bool:
+    def reaches(self, address: str, tries: int = PATIENT) -> bool:
         """Tell whether the guest gets an answer from an address."""
-        return self.run(f"ping -q -c 2 -W 1 {address}")[0] == 0
+        return any(self.run(f"{PING} {address}")[0] == 0 for _ in range(tries))
 
     def _connect(self) -> socket.socket:
         if self._socket is None:
@@ -161,13 +164,13 @@ class Guest:
             self._socket.connect(os.fspath(self.serial))
         return self._socket
 
-    def _until(self, pattern: str, seconds: float) -> str:
+    def _until(self, pattern: str) -> str:
         """Read the serial port until a pattern is there; the rest of its line is dropped."""
-        serial, text, deadline = self._connect(), "", time.monotonic() + seconds
+        serial, text, deadline = self._connect(), "", time.monotonic() + BOUND_SECONDS
         while not re.search(pattern + r".*\n", text):
             ready, _, _ = select.select([serial], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise TimeoutError(f"{self.name}: no '{pattern}' in {seconds:g} seconds, but: {text[-2000:]!r}")
+                raise TimeoutError(f"{self.name}: no '{pattern}' in {BOUND_SECONDS:g} seconds, but: {text[-2000:]!r}")
             chunk = serial.recv(65536)
             if not chunk:
                 raise EOFError(f"{self.name}: the guest has ended after: {text[-2000:]!r}")
@@ -175,9 +178,9 @@ class Guest:
         return text
 
 
-def host_reaches(address: str) -> bool:
+def host_reaches(address: str, tries: int = PATIENT) -> bool:
     """Tell whether the lab's host gets an answer from an address."""
-    return run("busybox", "ping", "-q", "-c", "2", "-W", "1", address, check=False).returncode == 0
+    return any(run("busybox", *PING.split(), address, check=False).returncode == 0 for _ in range(tries))
 
 
 def stored(guest: Guest) -> str:

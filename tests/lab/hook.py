@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The installed hook and command, and the hook called exactly as libvirtd calls it.
 
 LIBVIRT_VEPA_PYTHON names a Python with other libraries than the system's; hook and command are then made to run
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from libvirt_vepa import translate
 from tests.lab.guest import Guest
-from tests.lab.shell import run
+from tests.lab.shell import BOUND_SECONDS, run
 
 TOP = Path(__file__).resolve().parents[2]
 OTHER = os.environ.get("LIBVIRT_VEPA_PYTHON", "")
@@ -24,6 +26,7 @@ PACKAGES = Path(PREFIX, "lib/python3/dist-packages")
 PACKAGE = PACKAGES / "libvirt_vepa"
 COMMAND = f"{PREFIX}/bin/libvirt-vepa"
 HOOK = "/etc/libvirt/hooks/qemu.d/libvirt-vepa"
+PROGRAM = Path(f"{COMMAND}-hook")
 STATE = Path("/run/libvirt/vepa")
 # virCommandAddEnvPassCommon of libvirt's vircommand.c.
 ENVIRONMENT = {
@@ -45,22 +48,27 @@ STATIONS = {
     "restore": ("begin", "-"),
     "reconnect": ("begin", "-"),
 }
-SECONDS = 90
 
 Done = subprocess.CompletedProcess[bytes]
 
 
 def install() -> None:
     """Install hook and command for the Python that is tested."""
-    run("make", "-C", str(TOP), "install", f"PREFIX={PREFIX}", f"PYTHON={PYTHON}")
     # Nobody publishes this one for virtual environments.
     for file in Path("/usr/lib/python3/dist-packages").glob("libvirt*") if OTHER else ():
         if file.is_file():
+            PACKAGES.mkdir(parents=True, exist_ok=True)
             (PACKAGES / file.name).symlink_to(file)
+    run("make", "-C", str(TOP), "install", f"PREFIX={PREFIX}", f"PYTHON={PYTHON}")
 
 
-def call(operation: str, document: bytes, *, name: str = "lab1", extra: str | None = None) -> Done:
-    """Call the hook as libvirtd does and return what it said, once its output is closed by all who hold it."""
+def call(
+    operation: str, document: bytes, *, name: str = "lab1", extra: str | None = None, user: int | None = None
+) -> Done:
+    """Call the hook as libvirtd does and return what it said, once its output is closed by all who hold it.
+
+    `user` calls it as the daemon of that user's session does.
+    """
     sub, last = STATIONS.get(operation, ("begin", "-"))
     return subprocess.run(
         (HOOK, name, operation, sub, last if extra is None else extra),
@@ -69,8 +77,11 @@ def call(operation: str, document: bytes, *, name: str = "lab1", extra: str | No
         env=ENVIRONMENT,
         cwd="/",
         umask=0o022,
-        timeout=SECONDS,
+        timeout=BOUND_SECONDS,
         check=False,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else (),
     )
 
 
@@ -97,7 +108,7 @@ def command(*arguments: str | bytes, stdin: bytes = b"", module: bool = False, t
         capture_output=True,
         env={**ENVIRONMENT, "PYTHONPATH": str(PACKAGES)} if module and OTHER else ENVIRONMENT,
         cwd="/",
-        timeout=SECONDS,
+        timeout=BOUND_SECONDS,
         check=False,
     )
 

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A NIC and the switch behind it: a veth pair whose far end is a port of a bridge in a namespace of its own.
 
 Hairpin on that port is the switch's reflective relay (IEEE 802.1Qbg): a frame may leave by the port it came in.

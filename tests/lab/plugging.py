@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Attach, detach and update through the connection, and what is seen of it on either side."""
 
 from __future__ import annotations

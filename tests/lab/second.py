@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A second host inside the lab, to migrate to: its own libvirtd and hook, network, name, /etc/libvirt, /run and /var.
 
 Programs and the guests' files are the lab's; what the second host keeps lies below FOLDER.
@@ -11,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.daemon import FOLDERS, QEMU_CONF, another_daemon
+from tests.lab.daemon import FOLDERS, LIBVIRTD_CONF, QEMU_CONF, another_daemon
 from tests.lab.guest import Guest
 from tests.lab.network import Nic
 from tests.lab.shell import link, run
@@ -116,7 +118,7 @@ def _make_folders() -> None:
     (FOLDER / "run/lock").mkdir(parents=True, exist_ok=True)
     configuration = FOLDER / "etc/libvirt"
     (configuration / "qemu.conf").write_text(QEMU_CONF + 'stdio_handler = "file"\n', encoding="ascii")
-    (configuration / "libvirtd.conf").write_text(f'host_uuid = "{UUID}"\n', encoding="ascii")
+    (configuration / "libvirtd.conf").write_text(f'{LIBVIRTD_CONF}host_uuid = "{UUID}"\n', encoding="ascii")
     # A host says by its name where it waits for a guest.
     with open("/etc/hosts", "a", encoding="ascii") as hosts:
         hosts.write(f"{THERE} {NAME}\n")

@@ -1,9 +1,12 @@
-"""Print the machine's apt sources as one-line entries of another kind: for sources, or for another suite.
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Print the machine's apt sources as one-line entries of another kind: for sources, for another suite or release.
 
     sources.py deb|deb-src [SUITE]
+    sources.py release CODENAME
 
 Reads both formats (sources.list(5)). With a suite, only the distribution's own archive is meant: the entries
-that have the suite of /etc/os-release's code name.
+that have the suite of /etc/os-release's code name. `release` prints the entries of another release in place of these.
 """
 
 from __future__ import annotations
@@ -61,6 +64,12 @@ def sources() -> Iterator[Source]:
         yield from _modern(path)
 
 
+def entry(kind: str, source: Source, suite: str) -> str:
+    """Return a source as one line, with another suite."""
+    options = f"[{source.options}] " if source.options else ""
+    return f"{kind} {options}{source.uri} {suite} {source.components}"
+
+
 def main(kind: str, suite: str = "") -> None:
     """Print the entries."""
     base = platform.freedesktop_os_release()["VERSION_CODENAME"]
@@ -68,10 +77,12 @@ def main(kind: str, suite: str = "") -> None:
     for source in sources():
         if not source.suite.startswith(base) or "main" not in source.components.split():
             continue
-        options = f"[{source.options}] " if source.options else ""
-        lines.append(f"{kind} {options}{source.uri} {source.suite} {source.components}")
+        if kind == "release":
+            lines.append(entry("deb", source, suite + source.suite.removeprefix(base)))
+            continue
+        lines.append(entry(kind, source, source.suite))
         if suite and source.suite == base:
-            lines.append(f"{kind} {options}{source.uri} {suite} {source.components}")
+            lines.append(entry(kind, source, suite))
     print("\n".join(dict.fromkeys(lines)))
 
 

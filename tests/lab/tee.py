@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Conversations as they happen, on both sides of the connection."""
 
 from __future__ import annotations

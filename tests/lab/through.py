@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Clients that go through the connection `libvirt-vepa-connect`, and its processes."""
 
 from __future__ import annotations

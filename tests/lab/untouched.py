@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """That nothing has changed: the kernel's devices, what libvirt-vepa keeps, and what it is told in /etc/libvirt."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A libvirtd with the hook installed, one NIC called `lan`, and guests that are gone after each test."""
 
 from __future__ import annotations
@@ -6,7 +8,6 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.lab.shell import link, run
 from tests.lab.through import through
 
 HOST_ADDRESS = "10.77.0.100"
-EVENT_SECONDS = 30
+EVENT_SECONDS = 60
 GROUP = "vepatest"
 # Who may use the daemon is a matter of the socket's group, as where there is no polkit.
 LIBVIRTD_CONF = f"""\
@@ -128,15 +129,8 @@ def gone(device: str) -> Eventually:
 def grouped(libvirtd: Daemon) -> Iterator[int]:
     """A daemon that serves root and a group only; the group's number."""
     run("groupadd", "-f", GROUP)
-    libvirtd.stop()
-    file = Path("/etc/libvirt/libvirtd.conf")
-    before = file.read_bytes() if file.exists() else b""
-    file.write_text(LIBVIRTD_CONF, encoding="ascii")
-    libvirtd.start()
-    yield int(run("getent", "group", GROUP).stdout.split(":")[2])
-    libvirtd.stop()
-    file.write_bytes(before)
-    libvirtd.start()
+    with libvirtd.configured(LIBVIRTD_CONF):
+        yield int(run("getent", "group", GROUP).stdout.split(":")[2])
 
 
 def as_user(*groups: int) -> tuple[str, ...]:

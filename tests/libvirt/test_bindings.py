@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """libvirt's bindings for Python and Perl, the connection as their URI."""
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from tests.lab.through import PLAIN, URI, gone, relays, squeezed
 Make = Callable[[int], Guest]
 REQUEST = "<name>lan</name><type>macvtap</type><target mode='vepa'/>"
 SPACE = "urn:example:mine"
-WAIT_MILLISECONDS = 20_000
+WAIT_MILLISECONDS = 60_000
 CLIENT = TOP / "tests/lab/events.pl"
 
 

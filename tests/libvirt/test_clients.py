@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """virt-install, virt-clone and virt-xml, with the connection as their URI."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Plain virsh through the connection: what a user wrote is what every command takes and shows."""
 
 from __future__ import annotations

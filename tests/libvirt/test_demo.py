@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """`make demo` and the lab as a person sees them: whatever ends them, nothing is left behind.
 
 The lab is entered again inside the lab, which is then the machine.

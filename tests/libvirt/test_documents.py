@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What libvirt and the tools around it do to a stored document, and what comes of it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The connection's own process, spoken to in libvirt's bytes: what passes, what ends it, and what it costs."""
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from tests.lab.person import CONNECTION
 from tests.unit import remote
 
 Make = Callable[[int], Guest]
-SECONDS = 20
+SECONDS = 60
 MEBIBYTE = 1024 * 1024
 SOCKET = Path("/run/libvirt/libvirt-sock")
 AUTH_LIST, OPEN, NUMBER = 66, 1, 51

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Attach and detach a physical interface, live and in the configuration, with a real guest that goes on running."""
 
 from __future__ import annotations
@@ -143,7 +145,7 @@ def test_the_end_of_the_client_in_the_middle_leaves_nothing_half_done(running: G
             client.wait(milliseconds / 1000)
         for pid in relays():
             os.kill(int(pid), signal.SIGKILL)
-        client.wait(10)
+        client.wait(END_SECONDS)
         for pid in hands():
             ended(pid)
         attached = f"<target dev='{DEVICE}'" in stored(running)

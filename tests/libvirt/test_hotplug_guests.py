@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Hotplug with guests that do not run, that start with what they were given, and that end."""
 
 from __future__ import annotations

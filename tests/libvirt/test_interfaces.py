@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Host definitions from virsh and libvirt-python, beside what the daemon's own driver knows, if it has one."""
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import pytest
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import Guest
 from tests.lab.network import Nic
-from tests.lab.person import CONNECTION, USER, ours
+from tests.lab.person import CONNECTION, USER
 from tests.lab.shell import link, run
+from tests.lab.through import URI
 from tests.libvirt.conftest import Eventually
 from tests.unit import remote
 
@@ -51,7 +54,7 @@ def empty() -> None:
 
 @pytest.fixture
 def connection() -> Iterator[libvirt.virConnect]:
-    found = libvirt.open(ours("system"))
+    found = libvirt.open(URI)
     yield found
     found.close()
 
@@ -59,21 +62,13 @@ def connection() -> Iterator[libvirt.virConnect]:
 @pytest.fixture
 def open_to_all(libvirtd: Daemon) -> Iterator[None]:
     """A daemon that lets every user in, as one that knows a group of users would."""
-    file = Path("/etc/libvirt/libvirtd.conf")
-    before = file.read_bytes() if file.exists() else None
-    file.write_text('auth_unix_rw = "none"\nauth_unix_ro = "none"\n', encoding="ascii")
-    libvirtd.restart()
-    yield
-    if before is None:
-        file.unlink()
-    else:
-        file.write_bytes(before)
-    libvirtd.restart()
+    with libvirtd.configured('auth_unix_rw = "none"\nauth_unix_ro = "none"\n'):
+        yield
 
 
 def through(*arguments: str, check: bool = True, user: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run virsh with the connection as its URI."""
-    return run(*user, "virsh", "-c", ours("system"), *arguments, check=check)
+    return run(*user, "virsh", "-c", URI, *arguments, check=check)
 
 
 def said(*arguments: str) -> str:

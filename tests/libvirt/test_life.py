@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A guest's life as libvirt leads it: start, end, crash, save, restart of the daemon, failure."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The connection on a socket of its own: clients that name it, the user they are, descriptors, and systemd's way."""
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ PLAIN = ("env", "-u", "LIBVIRT_DEFAULT_URI", "virsh", "-q", "-c")
 
 
 def through(*arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return run("virsh", "-q", "-c", URI, *arguments, stdin=stdin, check=check, timeout=30)
+    return run("virsh", "-q", "-c", URI, *arguments, stdin=stdin, check=check)
 
 
 def wait_for(what: str, condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -349,11 +351,13 @@ def test_a_path_that_cannot_be(path: str, why: str) -> None:
     assert Path("/run/a-file").is_file()
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("--listen", "a", "b"), ("--listen", ""), ("x",)])
+@pytest.mark.parametrize("arguments", [("--listen", "a", "b"), ("--listen", ""), ("x",)])
 @pytest.mark.usefixtures("libvirtd")
 def test_wrong_usage(arguments: tuple[str, ...]) -> None:
     done = run(CONNECTION, *arguments, check=False)
-    assert (done.returncode, done.stderr) == (2, "usage: libvirt-vepa-connect [--listen [PATH]]\n")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: libvirt-vepa-connect ")
+    assert done.stderr.splitlines()[-1].startswith("libvirt-vepa-connect: error: ")
 
 
 # -- systemd's way

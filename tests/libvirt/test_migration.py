@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Live migration between two hosts, through the connection at both ends or at one, led by the client or by libvirtd."""
 
 from __future__ import annotations

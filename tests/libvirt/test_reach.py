@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Who reaches whom: real guests, a real switch, every mode."""
 
 from __future__ import annotations
@@ -6,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.lab.demo import EXPECTED
 from tests.lab.guest import Guest, define, host_reaches
 from tests.lab.hook import define_nic
 from tests.lab.network import Nic
+from tests.lab.reach import EXPECTED, measure
 from tests.lab.shell import run
 from tests.libvirt.conftest import HOST_ADDRESS
 
@@ -32,12 +34,10 @@ def two(guest_of: Make, mode: str | None, kind: str = "macvtap", extra: str = ""
 def test_macvtap(mode: str, guest_of: Make, wire: Nic) -> None:
     one, other = two(guest_of, mode)
     found = {}
-    for reflecting in (False, True):
-        wire.reflect(reflecting)
-        # The host speaks first: a private macvtap swallows its own guest's reflected broadcasts.
-        to_host = host_reaches(one.address) and one.reaches(HOST_ADDRESS)
-        found[mode, reflecting] = (one.reaches(other.address), to_host)
-    assert found == {key: cell for key, cell in EXPECTED.items() if key[0] == mode}
+    for key in ((mode, False), (mode, True)):
+        wire.reflect(key[1])
+        found[key] = measure(one, other, HOST_ADDRESS, EXPECTED[key])
+    assert found == {key: row for key, row in EXPECTED.items() if key[0] == mode}
 
 
 def test_ipv6_between_guests_works_without_trust(guest_of: Make, wire: Nic) -> None:

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The README's sessions, typed in as they stand there: what it shows is what happens."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Real conversations, recorded on both sides of the connection, come out of the relay the same however they are cut."""
 
 from __future__ import annotations

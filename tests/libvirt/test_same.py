@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What virsh reads is the same, byte for byte, through the connection and past it."""
 
 from __future__ import annotations

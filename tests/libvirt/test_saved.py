@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Saving and restoring with typed parameters, and metadata: what passes through the connection there."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """An ordinary user's own daemon, through the connection: started where none runs, as libvirt's own client does."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The cards of tests/lab/boot: one that is up, with VFs where a test needs them, and the switch at its wire's end."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What the module `embedded` lends a card, as the system's own tools see it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Guests of an emulated card without libvirt: the product's own calls, definitions in a folder, and processes that die.
 
 Nothing is started anew, which takes long in that machine: what must be another process is forked.

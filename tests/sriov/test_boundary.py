@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The boundary to the kernel on a real driver: igb, which refuses some of what is asked, and says which."""
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from libvirt_vepa.settings import LinkState, VfSettings, VlanProtocol
 from tests.lab.network import Nic
 from tests.lab.shell import ip_json, run
 
-SECONDS = 20
+SECONDS = 60
 OFFLOAD = "l2-fwd-offload"
 GUEST = MacAddress.parse("52:54:00:aa:bb:cc")
 NOTHING = MacAddress.parse("00:00:00:00:00:00")

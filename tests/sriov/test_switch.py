@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The embedded switch before there is one, where its driver cannot set it, and where to set it harms others."""
 
 from __future__ import annotations

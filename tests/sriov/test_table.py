@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The connectivity table for guests on VFs: real frames, between guests that the product has made on the card.
 
 Each guest is played at its macvtap's character device, as QEMU would. A frame that comes later by the same way and

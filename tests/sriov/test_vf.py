@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """One VF for one guest: which it gets, what of it is set, and that all of it is put back."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A guest on a VF that is given one more while it runs: what it has stays as it is, and so does what both share."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What holds for guests on VFs whatever happens: contention, SIGKILL, a card or a driver that goes."""
 
 from __future__ import annotations

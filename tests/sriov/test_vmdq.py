@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Guests on stations of a card (VMDq): granted or refused, what they share of the card, and that it is put back."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """How properties are tested: always the same examples, however slow the machine, and nothing left in the checkout."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """How a refusal looks to a person, whatever it is about."""
 
 from __future__ import annotations

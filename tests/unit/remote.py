@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """libvirt's protocol a second time, written from remote_protocol.x and virnetprotocol.x with nothing of the package."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Definitions as documents: what is read, what is written, and what is refused in which words."""
 
 from __future__ import annotations

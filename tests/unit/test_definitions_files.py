@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Definitions as files: one a name, whole or not at all, and a damaged one hides no other."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Definitions that name their NIC by what it is, and that say how its VFs are to be."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Documents from people, read without trust: what is no XML, what is too much, and what must never be opened."""
 
 from __future__ import annotations

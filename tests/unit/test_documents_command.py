@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Hostile documents through the command: bounded in time and memory, nothing opened, one line, nothing changed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The stored form as the hook gets it: what each interface asks, and what is refused at a start."""
 
 from __future__ import annotations

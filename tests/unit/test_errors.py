@@ -1,6 +1,10 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Errors: always one printable line, whatever they quote."""
 
 from __future__ import annotations
+
+import errno
 
 import pytest
 
@@ -67,3 +71,12 @@ def test_a_newer_journal_is_a_state_error():
 def test_every_error_is_one_that_a_person_can_be_shown():
     assert len(LEAVES) >= 7
     assert all(issubclass(kind, VepaError) for kind in LEAVES)
+
+
+@pytest.mark.parametrize(("user", "remedy"), [(0, errors.FORBIDDEN), (1000, "run the command as root")])
+def test_nobody_tells_root_to_be_root(monkeypatch, user, remedy):
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    for code in (errno.EACCES, errno.EPERM):
+        assert errors.remedy_for(OSError(code, "no"), "something else") == remedy
+    assert errors.remedy_for(OSError(errno.EROFS, "no"), "something else") == "make the file system writable"
+    assert errors.remedy_for(OSError(errno.EIO, "no"), "something else") == "something else"

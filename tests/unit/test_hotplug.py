@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Attach, detach and update as the daemon and the hand see them, with each of their answers an error once."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Calls about the host's interfaces: which answers are the daemon's, which are ours, and how they are put together."""
 
 from __future__ import annotations

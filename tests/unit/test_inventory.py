@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What is looked up of a card, in a tree like /sys, beside a kernel that says the rest."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Leases that change hands while others want them, and files that are none."""
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ def lease(uuid, key="x"):
 
 def take_and_drop(root, uuid, barrier):
     store = Store(root)
-    barrier.wait(30)
+    barrier.wait(60)
     for _ in range(1000):
         if store.take(lease(uuid)).uuid == uuid:
             assert store.holder("mac", "x") == lease(uuid)

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Locks: bounded waits that name the holder, and nothing left behind."""
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from libvirt_vepa import locks
 from libvirt_vepa.errors import StateError, TakenError
 
 PROCESS = multiprocessing.get_context("fork")
-SHORT, TURN, LONG = 0.2, 0.25, 20.0
+SHORT, TURN, LONG = 0.2, 1.0, 60.0
 
 
 def hold(folder, names, holder, pipe):
@@ -107,7 +109,7 @@ def test_who_waits_goes_on_when_the_holder_is_killed(tmp_path):
 
 
 def take_a_turn(folder):
-    with locks.held(folder, ("a",), "one of many", 4 * TURN):
+    with locks.held(folder, ("a",), "one of many", 5 * TURN):
         time.sleep(TURN)
 
 

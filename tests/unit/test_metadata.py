@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The requests as libvirt's metadata call has them: without their namespace, which the domain's XML shows."""
 
 from __future__ import annotations

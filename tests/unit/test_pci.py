@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """PCI functions in a tree like /sys, in layouts that real hosts have."""
 
 from __future__ import annotations

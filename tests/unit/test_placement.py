@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The rows sr-iov and vmdq of the plan, on facts: which VF, which settings in which order, what is refused and how."""
 
 from __future__ import annotations

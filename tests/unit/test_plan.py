@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """From requests and facts to operations: every cell of the table, and what holds in every plan."""
 
 from __future__ import annotations

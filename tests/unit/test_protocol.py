@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Where in libvirt's messages a document stands, compared with what remote_protocol.x says."""
 
 from __future__ import annotations

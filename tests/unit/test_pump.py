@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The pump between two real sockets: backpressure, ends, and descriptors in their place."""
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from tests.unit.properties import holds
 from tests.unit.test_relay import DOMAIN, OTHER, STORED, call
 from tests.unit.test_relay_hostile import WRONG
 
-SECONDS = 20
+SECONDS = 60
 PING = remote.call(2).pack()
 
 

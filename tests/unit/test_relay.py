@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The relay: what it changes in a conversation, and that everything else passes as it came."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Conversations that were damaged on their way: nothing but WireError is raised, and no message is lost or doubled."""
 
 from __future__ import annotations

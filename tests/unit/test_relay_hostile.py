@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The relay against documents that cannot be meant, payloads and frames that are none, and libvirt's bounds."""
 
 from __future__ import annotations

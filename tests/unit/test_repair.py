@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The proposal's own spelling, made well-formed: the same lines, and nothing else touched."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The repair on text that was made to hurt it: linear in time, and the lines as they were."""
 
 from __future__ import annotations

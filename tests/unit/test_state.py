@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The state on disk: whole or not at all, exclusive, and never trusted."""
 
 from __future__ import annotations
@@ -234,7 +236,7 @@ def race(root, barrier, results, uuid):
     """Take lease after lease at the same moment as the other process; report which were won."""
     store = Store(root)
     for number in range(100):
-        barrier.wait(timeout=30)
+        barrier.wait(timeout=60)
         results.put((number, store.take(Lease("mac", str(number), uuid, uuid)).uuid))
 
 
@@ -243,9 +245,9 @@ def test_two_processes_never_hold_the_same_lease(tmp_path):
     racers = [PROCESS.Process(target=race, args=(tmp_path, barrier, results, uuid)) for uuid in (UUID, OTHER)]
     for racer in racers:
         racer.start()
-    told = [results.get(timeout=30) for _ in range(200)]
+    told = [results.get(timeout=60) for _ in range(200)]
     for racer in racers:
-        racer.join(timeout=30)
+        racer.join(timeout=60)
     holders = {lease.key: lease.uuid for lease in Store(tmp_path).leases()}
     assert [racer.exitcode for racer in racers] == [0, 0]
     assert all(holders[str(number)] == uuid for number, uuid in told)

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What a translation keeps: bytes, quotes, encodings; what is ours; and what it may cost."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What nobody can mean by a request: told in one line, with the document, the line, the guest and the remedy."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The list of VFs as the kernel writes it, one byte after the other, and what it means."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Drivers that are slow, or keep something else than they were told: a NIC of one VF, played at the wire."""
 
 from __future__ import annotations

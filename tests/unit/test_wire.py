@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """The wire: no byte is lost, doubled or changed wherever the stream is cut, and memory is bounded."""
 
 from __future__ import annotations
