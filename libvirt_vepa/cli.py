@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TextIO
 
 from libvirt_vepa import definitions, documents, domain, translate
@@ -149,20 +148,12 @@ def _input(name: str) -> tuple[bytes, str]:
 
 def _define(options: argparse.Namespace) -> int:
     if options.print_drop_in:
-        return _drop_in(options.file)
+        from libvirt_vepa import dropin
+
+        sys.stdout.write(dropin.text(options.file, _input))
+        return DONE
     host = definitions.define(*_input(options.file))
     print(f"Interface {host.name} defined from {printable(options.file)}\n")
-    return DONE
-
-
-def _drop_in(word: str) -> int:
-    from libvirt_vepa import dropin
-    from libvirt_vepa.netlink import Netlink
-
-    is_name = word in definitions.names() and not Path(word).exists()
-    host = definitions.load(word) if is_name else definitions.read(*_input(word))
-    with Netlink() as netlink:
-        sys.stdout.write(dropin.write(host, netlink))
     return DONE
 
 
