@@ -13,13 +13,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TextIO, TypeAlias
 
 from libvirt_vepa.errors import HostError, VepaError, printable
 from libvirt_vepa.model.interface import Guest
 from libvirt_vepa.store import definitions
 from libvirt_vepa.store.store import Store
+from libvirt_vepa.tables import table
 from libvirt_vepa.version import VERSION
 from libvirt_vepa.xml import definition, domain, translate
 from libvirt_vepa.xml import document as documents
@@ -82,19 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"libvirt-vepa {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    command = _command(commands, "iface-define", _define, "define a NIC, or redefine it, from an XML file")
-    command.add_argument("file", help="XML of an <interface type='physical'>; - reads standard input")
-    command.add_argument(
-        "--print-drop-in",
-        action="store_true",
-        help="define nothing, but print what orders libvirt's daemon after the NIC, for systemd; "
-        "FILE may be the name of a NIC that is defined",
-    )
-    _command(commands, "iface-list", _list, "list the NICs that are defined")
-    command = _command(commands, "iface-dumpxml", _dump, "print the definition of a NIC")
-    command.add_argument("name")
-    command = _command(commands, "iface-undefine", _undefine, "remove the definition of a NIC")
-    command.add_argument("name")
+    _definition_commands(commands)
     command = _command(commands, "translate", _translate, "translate a domain's XML")
     command.add_argument(
         "--to",
@@ -112,6 +100,22 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--dry-run", action="store_true", help="only say what would be put back")
     _default_uri_commands(commands)
     return parser
+
+
+def _definition_commands(commands: Commands) -> None:
+    command = _command(commands, "iface-define", _define, "define a NIC, or redefine it, from an XML file")
+    command.add_argument("file", help="XML of an <interface type='physical'>; - reads standard input")
+    command.add_argument(
+        "--print-drop-in",
+        action="store_true",
+        help="define nothing, but print what orders libvirt's daemon after the NIC, for systemd; "
+        "FILE may be the name of a NIC that is defined",
+    )
+    _command(commands, "iface-list", _list, "list the NICs that are defined")
+    command = _command(commands, "iface-dumpxml", _dump, "print the definition of a NIC")
+    command.add_argument("name")
+    command = _command(commands, "iface-undefine", _undefine, "remove the definition of a NIC")
+    command.add_argument("name")
 
 
 def _default_uri_commands(commands: Commands) -> None:
@@ -157,20 +161,12 @@ def _input(name: str) -> tuple[bytes, str]:
 
 def _define(options: argparse.Namespace) -> int:
     if options.print_drop_in:
-        return _drop_in(options.file)
+        from libvirt_vepa.host import systemd_dropin
+
+        sys.stdout.write(systemd_dropin.text(options.file, _input))
+        return DONE
     host = definitions.define(*_input(options.file))
     print(f"Interface {host.name} defined from {printable(options.file)}\n")
-    return DONE
-
-
-def _drop_in(word: str) -> int:
-    from libvirt_vepa.host import systemd_dropin
-    from libvirt_vepa.kernel.rtnetlink import Netlink
-
-    is_name = word in definitions.names() and not Path(word).exists()
-    host = definitions.load(word) if is_name else definition.read(*_input(word))
-    with Netlink() as netlink:
-        sys.stdout.write(systemd_dropin.write(host, netlink))
     return DONE
 
 
@@ -182,7 +178,7 @@ def _list(_options: argparse.Namespace) -> int:
             rows.append((name, "-", "-", "damaged"))
         else:
             rows.append((name, found.source, found.type.value, " ".join(mode.value for mode in found.allowed)))
-    _table(("Name", "Device", "Type", "Modes"), rows)
+    print(table(("Name", "Device", "Type", "Modes"), rows))
     for error in broken:
         _fail(str(error))
     return FAILED if broken else DONE
@@ -199,20 +195,6 @@ def _undefine(options: argparse.Namespace) -> int:
     undefine.undefine(options.name, Store())
     print(f"Interface {options.name} undefined\n")
     return DONE
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table as virsh does: a blank before each column, three between, a line under the heads."""
-    lines = [heads, *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-    texts = ["   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    print(f" {texts[0]}\n{'-' * (sum(widths) + 3 * len(widths) - 1)}")
-    for text in texts[1:]:
-        print(f" {text}")
-    print()
-
-
-# -- documents
 
 
 def _translate(options: argparse.Namespace) -> int:
@@ -274,7 +256,7 @@ def _status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([row.record() for row in rows], indent=2))
         return DONE
-    _table(status_module.HEADS, [row.row() for row in rows])
+    print(table(status_module.HEADS, [row.row() for row in rows]))
     return DONE
 
 
@@ -295,9 +277,6 @@ def _reconcile(options: argparse.Namespace) -> int:
             guests.renew(host)
             host.store.sweep_locks()
     return FAILED if failed else DONE
-
-
-# -- the default URI
 
 
 def _enable(options: argparse.Namespace) -> int:

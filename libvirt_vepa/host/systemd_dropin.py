@@ -5,11 +5,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 from libvirt_vepa.errors import HostError
 from libvirt_vepa.host import facts
 from libvirt_vepa.kernel.rtnetlink import Netlink
 from libvirt_vepa.model.interface import HostInterface
+from libvirt_vepa.store import definitions
+from libvirt_vepa.xml import definition
 
 # How udev's own rules name the unit of a network device (99-systemd.rules).
 DEVICES = "sys/subsystem/net/devices"
@@ -24,11 +28,21 @@ After={units}
 """
 
 
-def write(host: HostInterface, netlink: Netlink) -> str:
-    """Return the drop-in for one definition: its NIC, and the bridge that it names.
+def text(word: str, read: Callable[[str], tuple[bytes, str]]) -> str:
+    """Return the drop-in for a definition: `word` is the file that holds it, which is `read`, or its name.
 
-    systemd knows devices by their names only, so a NIC that is given otherwise must be there to tell. Raises HostError
-    where it is not.
+    Raises HostError and XmlError.
+    """
+    is_name = word in definitions.names() and not Path(word).exists()
+    host = definitions.load(word) if is_name else definition.read(*read(word))
+    with Netlink() as netlink:
+        return _text(host, netlink)
+
+
+def _text(host: HostInterface, netlink: Netlink) -> str:
+    """Return the drop-in: it names the NIC, and the bridge that the definition names.
+
+    systemd knows devices by their names only, so a NIC that is given otherwise must be there to tell.
     """
     names = (_name(host, netlink), *((host.bridge,) if host.bridge else ()))
     return TEXT.format(name=host.name, units=" ".join(map(unit, names)))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from urllib.parse import quote_from_bytes
 
 from libvirt_vepa.errors import HostError
 
@@ -19,7 +19,7 @@ SETTING = re.compile(
     re.VERBOSE,
 )
 PLAIN = re.compile(rb"qemu:///(?P<kind>system|session)")
-OURS = re.compile(rb"qemu\+ext:///(?P<kind>system|session)\?command=(?P<command>[^&]*/" + CONNECTION.encode() + rb")")
+OURS = re.compile(rb"qemu\+ext:///(?P<kind>system|session)\?command=[^&]*/" + CONNECTION.encode())
 
 
 def ours(kind: bytes, command: bytes) -> bytes:
@@ -27,10 +27,9 @@ def ours(kind: bytes, command: bytes) -> bytes:
     return b"qemu+ext:///%s?command=%s" % (kind, quote_from_bytes(command).encode())
 
 
-def command(uri: bytes | None) -> bytes | None:
-    """Return the path that a URI of ours has libvirt run; None for any other URI."""
-    found = OURS.fullmatch(uri or b"")
-    return unquote_to_bytes(found["command"]) if found else None
+def is_ours(uri: bytes | None) -> bool:
+    """Tell whether it is one that `ours` has made, with our launcher or our program as its command."""
+    return OURS.fullmatch(uri or b"") is not None
 
 
 def kind(uri: bytes | None) -> bytes | None:

@@ -43,7 +43,7 @@ def enable(program: str, wanted: bytes | None = None) -> Iterator[str]:
     if now == uri:
         yield f"{file} already has the default URI {os.fsdecode(uri)}"
     else:
-        if client_config.command(now) is None:
+        if not client_config.is_ours(now):
             yield _keep(file, text)
         _write(file, client_config.replaced(text or b"", uri, file))
         yield f"{file} now has the default URI {os.fsdecode(uri)}"
@@ -63,8 +63,11 @@ def disable() -> Iterator[str]:
     saved = _saved(file)
     text, kept = _read(file), _read(saved)
     now = client_config.read(text or b"", file)
-    if text is not None and now is not None and client_config.command(now):
+    if text is not None and now is not None and client_config.is_ours(now):
         yield _put_back(file, text, kept, now)
+    elif CONNECTION.encode() in (now or b""):
+        yield f"{file} has the default URI {os.fsdecode(now or b'')}, which enable has not set; all stays as it is"
+        return
     elif text is None and kept is not None:
         yield f"{file} is gone; as it was before is in {saved}"
         kept = None

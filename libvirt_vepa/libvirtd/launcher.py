@@ -50,11 +50,10 @@ def beside(file: Path) -> Path:
 def is_ours(path: Path) -> bool:
     """Tell whether there is a launcher that `write` has written. Raises HostError where it cannot be read."""
     with atomic_file.owner_errors(f"read {path}"):
-        try:
-            with path.open("rb") as file:
-                return file.read(len(MARK)) == MARK
-        except FileNotFoundError:
+        if not path.is_file():  # a pipe would be waited for
             return False
+        with path.open("rb") as file:
+            return file.read(len(MARK)) == MARK
 
 
 def write(path: Path, program: Path, kind: bytes) -> bool:

@@ -66,7 +66,10 @@ def start() -> None:
 
 
 def _variables() -> Mapping[str, str] | None:
-    """Return those variables as the client has them, who is the parent; None where they cannot be read."""
+    """Return those variables as the client has them; None where they cannot be read.
+
+    The client is the parent: the launcher that a default URI names has become this process.
+    """
     try:
         text = Path(f"/proc/{os.getppid()}/environ").read_bytes()
     except OSError:

@@ -10,9 +10,11 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from libvirt_vepa.errors import HostError
-from libvirt_vepa.libvirtd import client_config
+from libvirt_vepa.libvirtd import client_config, launcher
+from libvirt_vepa.libvirtd.client_config import CONNECTION
 
 # More than any configuration of libvirt's clients; what follows is not looked at.
 LIMIT = 64 * 1024
@@ -37,22 +39,22 @@ def report() -> Iterator[str]:
         try:
             uri = client_config.read(_text(user, file), file)
         except subprocess.TimeoutExpired:
-            yield f"{file} cannot be read within {SECONDS} seconds; see whether it names {client_config.CONNECTION}"
+            yield f"{file} cannot be read within {SECONDS} seconds; see whether it names {CONNECTION}"
         except (HostError, OSError):
             continue  # libvirt cannot read it either, or the user cannot
         else:
-            yield from _told(user.pw_name, file, client_config.command(uri))
+            yield from _told(user.pw_name, file, unquote_to_bytes(uri or b""))
 
 
-def _told(name: str, file: Path, command: bytes | None) -> Iterator[str]:
-    if command is None:
+def _told(name: str, file: Path, uri: bytes) -> Iterator[str]:
+    if CONNECTION.encode() not in uri:
         return
     remedy = REMEDY.format(name=name)
-    if Path(os.fsdecode(command)).parent == file.parent:
+    if os.fsencode(launcher.beside(file)) in uri:
         without = "goes on without libvirt-vepa as plain libvirt's"
     else:
         without = "cannot connect any more without libvirt-vepa"
-    yield f"{file} names {client_config.CONNECTION}, and {name}'s virsh {without}; {remedy}"
+    yield f"{file} names {CONNECTION}, and {name}'s virsh {without}; {remedy}"
 
 
 def _files() -> Iterator[tuple[pwd.struct_passwd, Path]]:

@@ -72,11 +72,17 @@ def no_hand() -> Hand:
 
 
 def open_hand(command: Sequence[str]) -> Hand:
-    """Begin a conversation: root with a process of its own, which `command` starts, others with the service.
+    """Begin a conversation with the service, or where nobody listens, and for root, with a process of its own.
 
-    Raises HostError.
+    Root's connection may itself be a service that has no right to make devices, and whose children end with it.
+    `command` starts the process. Raises HostError.
     """
-    return _own(command) if os.geteuid() == 0 else _service()
+    try:
+        return _service()
+    except HostError:
+        if os.geteuid():
+            raise
+    return _own(command)
 
 
 def _service() -> Hand:

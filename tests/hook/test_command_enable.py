@@ -133,6 +133,17 @@ def test_who_takes_the_line_out_alone_is_not_overruled(person: Person) -> None:
     assert person.files == {"libvirt.conf", "libvirt-vepa-connect"}
 
 
+def test_who_says_more_in_the_uri_keeps_all_that_belongs_to_it(person: Person) -> None:
+    person.has(OTHERS)
+    person.said("enable")
+    uri = f"{person.ours()}&mode=direct"
+    person.has(person.file.read_bytes().replace(person.ours().encode(), uri.encode()))
+    text, files = person.file.read_bytes(), person.files
+    said = f"{person.file} has the default URI {uri}, which enable has not set; all stays as it is"
+    assert person.said("disable") == [said]
+    assert (person.file.read_bytes(), person.files) == (text, files)
+
+
 def test_the_copy_of_a_file_that_somebody_removed_stays(person: Person) -> None:
     person.has(OTHERS)
     person.said("enable")

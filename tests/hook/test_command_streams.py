@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.hook.conftest import module_file, without
-from tests.lab.hook import COMMAND, ENVIRONMENT, PACKAGE, PACKAGES, PYTHON, SECONDS, command, one_line
+from tests.lab.hook import COMMAND, ENVIRONMENT, PACKAGE, PACKAGES, PYTHON, command, one_line
 from tests.lab.network import Nic
+from tests.lab.shell import BOUND_SECONDS
 from tests.lab.untouched import Untouched
 
 GUEST = (
@@ -43,7 +44,7 @@ def shell(way: Way, rest: str, stdin: bytes = GUEST) -> subprocess.CompletedProc
     """Run the command with what a shell puts around it."""
     line = f"{shlex.join(way)} {rest}"
     return subprocess.run(
-        ("bash", "-c", line), input=stdin, capture_output=True, env=PATHS, cwd="/", timeout=SECONDS, check=False
+        ("bash", "-c", line), input=stdin, capture_output=True, env=PATHS, cwd="/", timeout=BOUND_SECONDS, check=False
     )
 
 
@@ -105,7 +106,7 @@ def test_an_interrupt_is_one_line(wire: Nic, way: Way) -> None:
             process.stdin.write(b" " * (1 << 20))
             process.stdin.flush()
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=SECONDS)
+            out, err = process.communicate(timeout=BOUND_SECONDS)
         assert (process.returncode, out, err) == (1, b"", b"error: interrupted\n")
 
 
@@ -121,7 +122,7 @@ def test_an_interrupt_while_libraries_load_is_no_traceback(wire: Nic, way: Way, 
         env=PATHS,
         cwd="/",
         check=False,
-        timeout=SECONDS,
+        timeout=BOUND_SECONDS,
     )
     assert "SIGINT" in log.read_text()
     # strace itself has a word to say where the file is reached by a link.

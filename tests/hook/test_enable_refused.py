@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,7 +62,9 @@ def why(person: Person, word: str) -> str:
 def test_a_uri_of_somebody_elses(person: Person, uri: str) -> None:
     person.has(f'# a\nuri_default = "{uri}"\n'.encode())
     assert why(person, "enable") == f"{person.file}: the default URI is '{uri}', {NOT_PLAIN}"
-    assert person.said("disable") == [f"{person.file} already does without libvirt-vepa-connect"]
+    without = f"{person.file} already does without libvirt-vepa-connect"
+    theirs = f"{person.file} has the default URI {uri}, which enable has not set; all stays as it is"
+    assert person.said("disable") == [theirs if "libvirt-vepa-connect" in uri else without]
     assert person.file.read_bytes() == f'# a\nuri_default = "{uri}"\n'.encode()
 
 
@@ -145,3 +148,10 @@ def test_a_file_of_somebody_elses_with_the_launchers_name(person: Person) -> Non
 def test_both_daemons_at_once(person: Person) -> None:
     done = person.run("enable --system --session")
     assert done.returncode == 2 and b"not allowed with argument" in done.stderr and person.files == set()
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_with_the_launchers_name(user: Person, make: Callable[[Path], None]) -> None:
+    make(user.launcher)
+    assert why(user, "enable") == f"{user.launcher} is not from libvirt-vepa; give it another name"
+    assert user.said("disable") == [f"{user.file} already does without libvirt-vepa-connect"]

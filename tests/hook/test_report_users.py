@@ -89,6 +89,14 @@ def test_each_is_told_what_is_lost_and_what_to_do(users: tuple[User, User]) -> N
     ]
 
 
+@pytest.mark.parametrize("more", ["&mode=direct", "&socket=/run/mine"])
+def test_a_uri_that_says_more_is_told_of_too(users: tuple[User, User], more: str) -> None:
+    alice, bob = users
+    alice.has(names(f"{alice.folder}/libvirt-vepa-connect{more}"))
+    bob.has(names(f"{CONNECTION}{more}"))
+    assert ["cannot connect" in line for line in reported()] == [False, True]
+
+
 def test_a_file_elsewhere_behind_a_link_is_read(users: tuple[User, User]) -> None:
     alice, _ = users
     alice.has(names(CONNECTION))

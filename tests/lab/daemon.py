@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from tests.lab.shell import run
+from tests.lab.shell import BOUND_SECONDS, run
 
 # No sandboxes of QEMU's own: the lab is one.
 QEMU_CONF = """\
@@ -31,12 +31,11 @@ auth_unix_rw = "polkit"
 """
 # Where a daemon keeps what it has; `enter` made them.
 FOLDERS = ("/etc/libvirt", "/var/log/libvirt", "/var/lib/libvirt", "/var/cache/libvirt")
-END_SECONDS = 60
 
 
 def virsh(*arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run virsh against the lab's daemon."""
-    return run("virsh", "-q", *arguments, stdin=stdin, check=check, timeout=120)
+    return run("virsh", "-q", *arguments, stdin=stdin, check=check)
 
 
 class Daemon:
@@ -121,7 +120,7 @@ def end(pid: int) -> None:
     handle = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(handle, signal.SIGTERM)
-        if not select.select([handle], [], [], END_SECONDS)[0]:
-            raise TimeoutError(f"process {pid} has not ended in {END_SECONDS} seconds")
+        if not select.select([handle], [], [], BOUND_SECONDS)[0]:
+            raise TimeoutError(f"process {pid} has not ended in {BOUND_SECONDS:g} seconds")
     finally:
         os.close(handle)

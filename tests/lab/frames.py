@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from libvirt_vepa.kernel import tuntap
+from tests.lab.shell import BOUND_SECONDS
 
 # "Local Experimental EtherType 1", IEEE 802; nobody else uses it here.
 ETHERTYPE = 0x88B5
 ETH_P_ALL = 3  # linux/if_ether.h
 CLONE_NEWNET = 0x40000000  # linux/sched.h
-WAIT_SECONDS = 60
 
 
 def address(device: str) -> str:
@@ -51,10 +51,10 @@ class Station:
     def hear_until(self, word: str) -> list[str]:
         """Return the words that came before this one; AssertionError where it does not come."""
         heard: list[str] = []
-        deadline = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + BOUND_SECONDS
         while word not in heard:
             left = max(0.0, deadline - time.monotonic())
-            assert select.select([self._handle], [], [], left)[0], f"{word} not in {WAIT_SECONDS} seconds: {heard}"
+            assert select.select([self._handle], [], [], left)[0], f"{word} not in {BOUND_SECONDS:g} seconds: {heard}"
             frame = self._take()
             if int.from_bytes(frame[12:14], "big") == ETHERTYPE:
                 heard.append(frame[14:].rstrip(b"\0").decode())

@@ -13,13 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.lab.daemon import virsh
-from tests.lab.shell import run
+from tests.lab.shell import BOUND_SECONDS, run
 
 TOP = Path(__file__).resolve().parents[2]
 DISK = "/run/disk.qcow2"
-# What a busy machine may take for it.
-BOOT_SECONDS = 180.0
-COMMAND_SECONDS = 60.0
 # How often an answer is asked for, for two seconds each: where none is expected, and where one is.
 ONCE, PATIENT = 1, 30
 PING = "ping -q -c 2 -W 1"
@@ -142,14 +139,14 @@ class Guest:
     def wait(self) -> None:
         """Return when the guest's shell answers; then it has its address too."""
         assert self.kernel
-        self._until(r"guest is up", BOOT_SECONDS)
+        self._until(r"guest is up")
         self.run(f"ip address add {self.address}/24 dev eth0")
 
     def run(self, command: str) -> tuple[int, str]:
         """Run a command in the guest; return its exit status and what it printed."""
         serial = self._connect()
         serial.sendall(f"{command}; echo status=$?=\n".encode())
-        text = self._until(r"status=(\d+)=", COMMAND_SECONDS)
+        text = self._until(r"status=(\d+)=")
         output, status = re.split(r"status=(\d+)=", text)[:2]
         return int(status), output.strip()
 
@@ -167,13 +164,13 @@ class Guest:
             self._socket.connect(os.fspath(self.serial))
         return self._socket
 
-    def _until(self, pattern: str, seconds: float) -> str:
+    def _until(self, pattern: str) -> str:
         """Read the serial port until a pattern is there; the rest of its line is dropped."""
-        serial, text, deadline = self._connect(), "", time.monotonic() + seconds
+        serial, text, deadline = self._connect(), "", time.monotonic() + BOUND_SECONDS
         while not re.search(pattern + r".*\n", text):
             ready, _, _ = select.select([serial], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise TimeoutError(f"{self.name}: no '{pattern}' in {seconds:g} seconds, but: {text[-2000:]!r}")
+                raise TimeoutError(f"{self.name}: no '{pattern}' in {BOUND_SECONDS:g} seconds, but: {text[-2000:]!r}")
             chunk = serial.recv(65536)
             if not chunk:
                 raise EOFError(f"{self.name}: the guest has ended after: {text[-2000:]!r}")

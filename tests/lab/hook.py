@@ -15,7 +15,7 @@ from pathlib import Path
 
 from libvirt_vepa.xml import translate
 from tests.lab.guest import Guest
-from tests.lab.shell import run
+from tests.lab.shell import BOUND_SECONDS, run
 
 TOP = Path(__file__).resolve().parents[2]
 OTHER = os.environ.get("LIBVIRT_VEPA_PYTHON", "")
@@ -48,7 +48,6 @@ STATIONS = {
     "restore": ("begin", "-"),
     "reconnect": ("begin", "-"),
 }
-SECONDS = 90
 
 Done = subprocess.CompletedProcess[bytes]
 
@@ -78,7 +77,7 @@ def call(
         env=ENVIRONMENT,
         cwd="/",
         umask=0o022,
-        timeout=SECONDS,
+        timeout=BOUND_SECONDS,
         check=False,
         user=user,
         group=user,
@@ -109,7 +108,7 @@ def command(*arguments: str | bytes, stdin: bytes = b"", module: bool = False, t
         capture_output=True,
         env={**ENVIRONMENT, "PYTHONPATH": str(PACKAGES)} if module and OTHER else ENVIRONMENT,
         cwd="/",
-        timeout=SECONDS,
+        timeout=BOUND_SECONDS,
         check=False,
     )
 

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab.shell import BOUND_SECONDS
+
 # Calls that change something, by what strace prints of them: what is opened to be written, what is sent to the
 # kernel but for questions, what is closed that goes with its last user. All others only read, wait, or are the
 # program's own business. A few that change nothing are among these, such as writing to a pipe; that does no harm.
@@ -29,7 +31,6 @@ CHANGES = {
     **dict.fromkeys(("unlink", "unlinkat", "rmdir", "chmod", "fchmod", "mknod", "mknodat", "exit_group"), ""),
 }
 CALL = re.compile(r"(\w+)\((.*)")
-SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Point:
 def _strace(log: Path, *options: str, program: Sequence[str], document: bytes, env: dict[str, str]) -> int:
     # Without -f only the program's first thread is counted: its children change nothing.
     traced = ("strace", "-y", "-qq", "-s", "60", *options, "-o", str(log), *program)
-    return subprocess.run(traced, input=document, env=env, cwd="/", check=False, timeout=SECONDS).returncode
+    return subprocess.run(traced, input=document, env=env, cwd="/", check=False, timeout=BOUND_SECONDS).returncode
 
 
 def _calls(log: Path) -> Iterator[tuple[str, str]]:

@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable
 
 from tests.lab.guest import ONCE, PATIENT, Guest, host_reaches
-from tests.lab.shell import run
+from tests.lab.shell import BOUND_SECONDS, run
 
-FORGET_SECONDS = 60
 YES, NO = "yes", "no"
 # The host's address is asked for with a frame to all. What mode pepa gets back of its guests' own such frames it
 # gives to the guest that sent it (macvlan_handle_frame in the kernel's macvlan.c), so the host never hears the
@@ -61,9 +60,9 @@ def _to_host(one: Guest, two: Guest, host: str, expected: str) -> str:
 
 def forget(*guests: Guest) -> None:
     """Empty the neighbour caches of the host and the guests; return when they are, all at the same time."""
-    deadline = time.monotonic() + FORGET_SECONDS
+    deadline = time.monotonic() + BOUND_SECONDS
     while known := [*_flush_host(), *(line for guest in guests for line in _flush(guest))]:
-        assert time.monotonic() < deadline, f"not forgotten in {FORGET_SECONDS} seconds: {known}"
+        assert time.monotonic() < deadline, f"not forgotten in {BOUND_SECONDS:g} seconds: {known}"
 
 
 def _flush_host() -> list[str]:

@@ -8,13 +8,16 @@ import json
 import subprocess
 from typing import Any
 
+# After so long what has not come hangs, also on a busy or an emulated machine.
+BOUND_SECONDS = 300.0
+
 
 class CommandError(Exception):
     """A command of the lab failed; the text has the command and what it said."""
 
 
 def run(
-    *command: str, stdin: str | None = None, check: bool = True, timeout: float = 60
+    *command: str, stdin: str | None = None, check: bool = True, timeout: float = BOUND_SECONDS
 ) -> subprocess.CompletedProcess[str]:
     """Run a command and return what it printed; CommandError where it fails and `check` is set."""
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)

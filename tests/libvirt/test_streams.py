@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab.daemon import LIBVIRTD_CONF, Daemon, virsh
-from tests.lab.guest import BOOT_SECONDS, COMMAND_SECONDS, Guest
-from tests.lab.shell import run
+from tests.lab.guest import Guest
+from tests.lab.shell import BOUND_SECONDS, run
 from tests.lab.through import BOTH, PLAIN, URI, gone, relays, through
 
 Make = Callable[[int], Guest]
@@ -44,12 +44,12 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
 
-    def until(self, pattern: str, seconds: float = COMMAND_SECONDS) -> str:
+    def until(self, pattern: str) -> str:
         """Return what was printed up to what matches, and forget it."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + BOUND_SECONDS
         while not (found := re.search(pattern, self._text)):
             ready, _, _ = select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, f"no '{pattern}' in {seconds:g} seconds, but: {self._text[-2000:]!r}"
+            assert ready, f"no '{pattern}' in {BOUND_SECONDS:g} seconds, but: {self._text[-2000:]!r}"
             self._text += os.read(self._ours, 65536).decode("utf-8", "replace")
         printed, self._text = self._text[: found.start()], self._text[found.end() :]
         return printed
@@ -72,7 +72,7 @@ def console(guest_of: Make) -> Iterator[Terminal]:
     terminal = Terminal("console", guest.name)
     terminal.until(r"Escape character is .*\r?\n")
     through("resume", guest.name)
-    terminal.until("guest is up", BOOT_SECONDS)
+    terminal.until("guest is up")
     yield terminal
     terminal.end()
 
@@ -89,7 +89,7 @@ def test_console_both_ways(console: Terminal) -> None:
 def test_the_escape_character_leaves_the_console(console: Terminal) -> None:
     (pid,) = relays()
     console.type("\x1d")
-    assert console.client.wait(COMMAND_SECONDS) == 0
+    assert console.client.wait(BOUND_SECONDS) == 0
     gone(pid)
 
 
@@ -182,9 +182,9 @@ class Listener:
         return os.read(self._client.stdout.fileno(), 65536).decode() if ready else ""
 
     def until(self, text: str) -> str:
-        printed, deadline = "", time.monotonic() + COMMAND_SECONDS
+        printed, deadline = "", time.monotonic() + BOUND_SECONDS
         while text not in printed:
-            assert time.monotonic() < deadline, f"no '{text}' in {COMMAND_SECONDS:g} seconds, but: {printed!r}"
+            assert time.monotonic() < deadline, f"no '{text}' in {BOUND_SECONDS:g} seconds, but: {printed!r}"
             printed += self.heard(1)
         return printed
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.frames import ETHERTYPE, WAIT_SECONDS, Station, address, station_in
+from tests.lab.frames import ETHERTYPE, Station, address, station_in
 from tests.lab.network import Nic
-from tests.lab.shell import link, run
+from tests.lab.shell import BOUND_SECONDS, link, run
 from tests.sriov.conftest import make_vfs, put_up, vf_netdev
 from tests.sriov.lent import OFFLOAD, features, hwmode, parameter, set_hwmode, stations, unicast_list
 
@@ -131,7 +131,7 @@ def test_a_station_hears_its_frames(offload: Nic) -> None:
             wire.send(OUTSIDE, GUEST.format(1), "to the guest")
             frame = b""
             while ETHERTYPE.to_bytes(2, "big") + b"to the guest" not in frame:
-                assert select.select([tap], [], [], WAIT_SECONDS)[0], "the station hears nothing"
+                assert select.select([tap], [], [], BOUND_SECONDS)[0], "the station hears nothing"
                 frame = os.read(tap, 2048)
         finally:
             os.close(tap)

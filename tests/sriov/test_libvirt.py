@@ -27,7 +27,7 @@ from tests.lab.guest import Guest
 from tests.lab.hook import STATE, command, state_files
 from tests.lab.network import Nic
 from tests.lab.plugging import change, shown, stored, unchanged
-from tests.lab.shell import link, run
+from tests.lab.shell import BOUND_SECONDS, link, run
 from tests.lab.through import gone as ended
 from tests.lab.through import hands, through
 from tests.sriov.conftest import vf_netdev, with_vfs
@@ -56,7 +56,6 @@ SOL_PACKET, PACKET_AUXDATA, STATUS_VLAN_VALID = 263, 8, 16
 AUXDATA = struct.Struct("=IIIHHHH")
 ETH_P_ALL, ETH_P_8021Q, ETH_P_IP = 3, 0x8100, 0x0800
 UDP, BOOTPS = 17, 67
-ROM_SECONDS = 90
 
 # The embedded switch, the VFs, the filters.
 State = tuple[str, list[dict[str, Any]], str]
@@ -89,7 +88,7 @@ def before(card: Nic) -> State:
 @pytest.fixture(scope="module")
 def guest(before: State, wire: socket.socket) -> Iterator[Guest]:
     """A guest that has started on the first VF, and listens to its boot ROM only."""
-    run("make", "install", timeout=120)
+    run("make", "install")
     defined = command("iface-define", "-", stdin=DEFINITION)
     assert defined.returncode == 0, defined.stderr
     with daemon():
@@ -223,10 +222,10 @@ def assert_given_to_qemu(guest: Guest) -> None:
 
 def dhcp_request(wire: socket.socket, mac: str) -> tuple[int, int] | None:
     """Wait for a DHCP request of a MAC, and return the kind and the number of its VLAN, None where it has none."""
-    deadline = time.monotonic() + ROM_SECONDS
+    deadline = time.monotonic() + BOUND_SECONDS
     while True:
         left = max(0.0, deadline - time.monotonic())
-        assert select.select([wire], [], [], left)[0], f"no DHCP request of {mac} in {ROM_SECONDS} seconds"
+        assert select.select([wire], [], [], left)[0], f"no DHCP request of {mac} in {BOUND_SECONDS} seconds"
         frame, beside, _, _ = wire.recvmsg(2048, 256)
         kind = int.from_bytes(frame[12:14], "big")
         # An IPv4 header without options, and then the ports.
