@@ -216,7 +216,7 @@ def _plan(options: argparse.Namespace) -> int:
 
     guest = _draft(*_input(options.file))
     with guests.open_host(Store()) as host:
-        plan = guests.look(guest, host)
+        plan = guests.dry_run(guest, host)
     remarks = [*plan.remarks, *(default_uri.session_remarks() if guest.requests else ())]
     if options.json:
         found = {
@@ -274,7 +274,7 @@ def _reconcile(options: argparse.Namespace) -> int:
                 failed = True
                 _fail(str(error))
         if not options.dry_run:
-            guests.renew(host)
+            guests.refresh_filters(host)
             host.store.sweep_locks()
     return FAILED if failed else DONE
 

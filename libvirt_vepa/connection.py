@@ -18,8 +18,8 @@ from pathlib import Path
 
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.ipc.peer_credentials import Peer
-from libvirt_vepa.proxy.endpoint import LocalSide, Side
-from libvirt_vepa.proxy.event_loop import Pump
+from libvirt_vepa.proxy.endpoint import Endpoint, FdPassingEndpoint
+from libvirt_vepa.proxy.event_loop import EventLoop
 from libvirt_vepa.proxy.handshake import open_daemon
 
 DONE, FAILED = 0, 1
@@ -47,7 +47,7 @@ def _told(serve: Callable[[], int]) -> int:
 
 def _serve_standard() -> int:
     with open_daemon(0, 1, HELPER) as (daemon, relay):
-        Pump(Side(0, 1), Side(daemon.fileno(), daemon.fileno()), relay).run()
+        EventLoop(Endpoint(0, 1), Endpoint(daemon.fileno(), daemon.fileno()), relay).run()
     return DONE
 
 
@@ -64,7 +64,7 @@ def _serve_peer(client: socket.socket, peer: Peer) -> int:
     # What is started for somebody else is in this service's cgroup, and would end with the connection: their daemon and
     # all of its guests.
     may_start = peer.uid == os.geteuid()
-    peer.become()
+    peer.assume_identity()
     # A client that is refused, or ends early, has been told why, and is no failure of the service.
     _told(lambda: _relay(client, may_start))
     return DONE
@@ -72,7 +72,7 @@ def _serve_peer(client: socket.socket, peer: Peer) -> int:
 
 def _relay(client: socket.socket, may_start: bool) -> int:
     with open_daemon(client.fileno(), client.fileno(), HELPER, may_start=may_start) as (daemon, relay):
-        sides = LocalSide(client), LocalSide(daemon)
+        sides = FdPassingEndpoint(client), FdPassingEndpoint(daemon)
         sides[0].join(sides[1])
-        Pump(*sides, relay).run()
+        EventLoop(*sides, relay).run()
     return DONE

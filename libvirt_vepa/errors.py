@@ -61,7 +61,7 @@ class HostError(VepaError):
     """The host cannot do what is asked: its administrator must act, or the request must ask for less."""
 
 
-class TakenError(VepaError):
+class InUseError(VepaError):
     """Another guest, or another program, holds what is asked for."""
 
 
@@ -77,12 +77,12 @@ class NewerStateError(StateError):
     """A newer libvirt-vepa wrote it; this one must not guess what it means."""
 
 
-class WireError(VepaError):
+class ProtocolError(VepaError):
     """What came over a connection of libvirt's, or would have to go over it, does not follow its protocol."""
 
 
 @contextmanager
-def said_of(where: str) -> Iterator[None]:
+def error_context(where: str) -> Iterator[None]:
     """Say of every error that comes out of this block that it is about a part of `where`."""
     try:
         yield

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
 from libvirt_vepa.arguments import socket_path
-from libvirt_vepa.errors import HostError, TakenError, VepaError, printable
+from libvirt_vepa.errors import HostError, InUseError, VepaError, printable
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.ipc.peer_credentials import Peer
 from libvirt_vepa.ipc.server import listen
@@ -38,7 +38,7 @@ REMOVAL_SECONDS = 600.0
 DONE, FAILED = 0, 1
 ABOUT = "Make and remove the devices of running guests for users of libvirt who are not root."
 
-Outcome = dict[str, str]
+HelperResponse = dict[str, str]
 
 
 def run() -> int:
@@ -80,7 +80,7 @@ def _serve(channel: socket.socket) -> int:
     channel.settimeout(IDLE_SECONDS)
     try:
         with ExitStack() as stack:
-            conversation = Conversation(stack)
+            conversation = HelperSession(stack)
             for line in _lines(channel):
                 if not _answered(channel, _outcome(conversation, line)):
                     break
@@ -102,7 +102,7 @@ def _lines(channel: socket.socket) -> Iterator[bytes]:
             return
 
 
-def _answered(channel: socket.socket, outcome: Outcome) -> bool:
+def _answered(channel: socket.socket, outcome: HelperResponse) -> bool:
     """Answer; tell whether anybody was there to hear it."""
     try:
         channel.sendall(json.dumps(outcome).encode() + b"\n")
@@ -112,7 +112,7 @@ def _answered(channel: socket.socket, outcome: Outcome) -> bool:
     return True
 
 
-def _outcome(conversation: Conversation, line: bytes) -> Outcome:
+def _outcome(conversation: HelperSession, line: bytes) -> HelperResponse:
     try:
         said = json.loads(line)
         word, values = str(said.pop("do")), {str(key): str(value) for key, value in said.items()}
@@ -131,7 +131,7 @@ def _log(text: str) -> None:
     syslog.syslog(syslog.LOG_WARNING, f"libvirt-vepad: {printable(text)}")
 
 
-class Conversation:
+class HelperSession:
     """What one connection has asked for, for one guest; `stack` ends with it."""
 
     def __init__(self, stack: ExitStack) -> None:
@@ -142,7 +142,7 @@ class Conversation:
         self._open = False
         self._awaited: str | None = None
 
-    def do(self, word: str, values: Mapping[str, str]) -> Outcome:
+    def do(self, word: str, values: Mapping[str, str]) -> HelperResponse:
         """Run an errand. Raises VepaError where it fails, KeyError where a value is missing."""
         words: Mapping[str, Callable[[Mapping[str, str]], None]] = {
             "begin": self._begin,
@@ -177,7 +177,7 @@ class Conversation:
             raise HostError("libvirt does not know of the request", "see that nothing else writes the guest's metadata")
         (request,) = more.requests
         if request.alias in metadata.aliases_of(xml):
-            raise TakenError(f"the guest has an interface with alias '{request.alias}'", "choose another alias or MAC")
+            raise InUseError(f"the guest has an interface with alias '{request.alias}'", "choose another alias or MAC")
         for remark in guests.attach(more, self._host):
             _log(f"{more.where}: {remark}")
 

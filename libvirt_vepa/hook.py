@@ -13,7 +13,7 @@ import sys
 import syslog
 from collections.abc import Callable
 
-from libvirt_vepa.errors import HostError, VepaError, not_installed, printable, said_of
+from libvirt_vepa.errors import HostError, VepaError, error_context, not_installed, printable
 from libvirt_vepa.store.store import Store
 
 # Exit status of a hook that wants the operation to go on, of one that does not, and of wrong usage.
@@ -73,7 +73,7 @@ def renew() -> None:
         from libvirt_vepa.lifecycle import guest as guests
 
         with guests.open_host(Store()) as host:
-            guests.renew(host)
+            guests.refresh_filters(host)
     except Exception as error:  # the guest is not ours to stop
         _tell(f"{error if isinstance(error, VepaError) else repr(error)}")
 
@@ -86,7 +86,7 @@ def _prepare(document: bytes) -> int:
         from libvirt_vepa.lifecycle import guest as guests
 
         with guests.open_host(Store()) as host:
-            for remark in guests.begin(guest, host):
+            for remark in guests.start_guest(guest, host):
                 _tell(f"{guest.where}: {remark}")
     return DONE
 
@@ -122,13 +122,13 @@ def _release(document: bytes) -> int:
     # Only who the guest was matters: its XML may have been changed since it started.
     uuid, name = domain.read_identity(document)
     store = Store()
-    with said_of(f"guest '{name}'"):
+    with error_context(f"guest '{name}'"):
         if store.load(uuid) is None:
             return DONE
     from libvirt_vepa.lifecycle import guest as guests
 
-    with said_of(f"guest '{name}'"), guests.open_host(store) as host:
-        failures = guests.end(uuid, host, f"the end of guest '{name}'")
+    with error_context(f"guest '{name}'"), guests.open_host(store) as host:
+        failures = guests.release_guest(uuid, host, f"the end of guest '{name}'")
     for failure in failures:
         _tell(f"guest '{name}': {failure}")
     return FAILED if failures else DONE
@@ -141,8 +141,8 @@ def _reconnect(document: bytes) -> int:
     if guest.requests:
         from libvirt_vepa.lifecycle import guest as guests
 
-        with said_of(guest.where), guests.open_host(Store()) as host:
-            for drift in guests.mend(guest, host):
+        with error_context(guest.where), guests.open_host(Store()) as host:
+            for drift in guests.repair_guest(guest, host):
                 _tell(f"{guest.where}: {drift}")
     return DONE
 

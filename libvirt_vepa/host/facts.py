@@ -12,14 +12,14 @@ from pathlib import Path
 
 from libvirt_vepa.errors import HostError
 from libvirt_vepa.host import sriov_inventory
-from libvirt_vepa.host.sriov_inventory import Card
+from libvirt_vepa.host.sriov_inventory import NicHardware
 from libvirt_vepa.kernel import pci, sysfs
 from libvirt_vepa.kernel.rtnetlink import Link, Netlink
-from libvirt_vepa.model.interface import Guest, HostInterface, HostType
+from libvirt_vepa.model.interface import Guest, HostType, NicDefinition
 from libvirt_vepa.store import definitions as definitions_module
 from libvirt_vepa.store.store import Lease, Store
 
-NO_CARD = Card("")
+NO_CARD = NicHardware("")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Nic:
     link: Link
     master: Link | None
     passthru: str
-    card: Card = NO_CARD
+    card: NicHardware = NO_CARD
 
     @property
     def key(self) -> str:
@@ -49,7 +49,7 @@ class Facts:
     start, is left out.
     """
 
-    definitions: dict[str, HostInterface]
+    definitions: dict[str, NicDefinition]
     nics: dict[str, Nic]
     bridges: dict[str, Link]
     devices: dict[str, Link]
@@ -57,7 +57,7 @@ class Facts:
     macs: dict[str, Lease]
 
 
-def load_definitions(guest: Guest, directory: Path, netlink: Netlink) -> dict[str, HostInterface]:
+def load_definitions(guest: Guest, directory: Path, netlink: Netlink) -> dict[str, NicDefinition]:
     """Return the definitions of the names that a guest asks for, each with the name that its NIC has now.
 
     Raises HostError where one does not exist, or its NIC is given by what no NIC has, and XmlError where its file is
@@ -71,7 +71,7 @@ def load_definitions(guest: Guest, directory: Path, netlink: Netlink) -> dict[st
     return found
 
 
-def names(host: HostInterface, netlink: Netlink) -> tuple[str, ...]:
+def names(host: NicDefinition, netlink: Netlink) -> tuple[str, ...]:
     """Return what the NICs that a definition means are called now: one, but for a MAC that two have or nobody."""
     if host.address:
         name = pci.device_of(host.address)
@@ -80,7 +80,7 @@ def names(host: HostInterface, netlink: Netlink) -> tuple[str, ...]:
     return tuple(link.name for link in found if link)
 
 
-def _device(host: HostInterface, netlink: Netlink) -> str:
+def _device(host: NicDefinition, netlink: Netlink) -> str:
     """Return the name that a definition's NIC has now; one that is given by its name need not be there."""
     found = names(host, netlink) or ((host.device,) if host.device else ())
     if len(found) != 1:
@@ -91,8 +91,8 @@ def _device(host: HostInterface, netlink: Netlink) -> str:
     return found[0]
 
 
-def observe(
-    guest: Guest, named: dict[str, HostInterface], netlink: Netlink, store: Store, *, running: bool = False
+def gather(
+    guest: Guest, named: dict[str, NicDefinition], netlink: Netlink, store: Store, *, running: bool = False
 ) -> Facts:
     """Look at the NICs and devices that a guest's requests mention; changes nothing.
 
@@ -120,7 +120,7 @@ def _nic(device: str, kinds: set[HostType], but_by: str, netlink: Netlink, store
     link = netlink.find(device)
     if link is None:
         return None
-    card = sriov_inventory.look(link, kinds, but_by, netlink, store)
+    card = sriov_inventory.inspect(link, kinds, but_by, netlink, store)
     return Nic(link, netlink.at(link.master), _passthru(device, netlink), card)
 
 

@@ -11,7 +11,7 @@ from libvirt_vepa.kernel import pci, sysfs
 from libvirt_vepa.kernel.rtnetlink import Feature, Link, Netlink, Vf
 from libvirt_vepa.model.address import PciAddress
 from libvirt_vepa.model.interface import HostType
-from libvirt_vepa.store.shared_settings import OFFLOAD, SWITCH, Sharing
+from libvirt_vepa.store.shared_settings import OFFLOAD, SWITCH, SharedSetting
 from libvirt_vepa.store.store import Lease, Store
 
 # A lease's kind.
@@ -19,7 +19,7 @@ VF = "vf"
 
 
 @dataclass(frozen=True)
-class Function:
+class VfInfo:
     """A VF: what the PF says of it, its netdev in this namespace, the guest that holds it.
 
     `obstacle` says why nobody may take it, "" where somebody may.
@@ -39,7 +39,7 @@ class Function:
 
 
 @dataclass(frozen=True)
-class Card:
+class NicHardware:
     """What a NIC is beside a network device.
 
     `address` is None for one that is no function of a PCI card, `driver` empty for one that has none. `eswitch` is
@@ -52,10 +52,10 @@ class Card:
     address: PciAddress | None = None
     eswitch: str = "legacy"
     total: int = 0
-    functions: tuple[Function, ...] = ()
+    functions: tuple[VfInfo, ...] = ()
     switch_mode: str | None = None
     offload: Feature | None = None
-    shared: Mapping[str, Sharing] = field(default_factory=dict)
+    shared: Mapping[str, SharedSetting] = field(default_factory=dict)
 
     @property
     def in_use(self) -> bool:
@@ -73,12 +73,12 @@ class Card:
         return tuple(self.shared[OFFLOAD].users.values()) if OFFLOAD in self.shared else ()
 
 
-def look(link: Link, kinds: Collection[HostType], but_by: str, netlink: Netlink, store: Store) -> Card:
+def inspect(link: Link, kinds: Collection[HostType], but_by: str, netlink: Netlink, store: Store) -> NicHardware:
     """Return what a NIC is, as far as definitions of these types need it; what the guest `but_by` holds is free."""
     address = pci.function_of(link.name)
     total, now = pci.counts(address) if address else (0, 0)
     found = {name: store.shared.find(name, str(address or link.name)) for name in (SWITCH, OFFLOAD)}
-    return Card(
+    return NicHardware(
         driver=pci.driver_of(address) if address else "",
         address=address,
         eswitch=netlink.eswitch(address) if address and HostType.SRIOV in kinds else "legacy",
@@ -86,11 +86,11 @@ def look(link: Link, kinds: Collection[HostType], but_by: str, netlink: Netlink,
         functions=_functions(link, address, but_by, netlink, store) if address and now else (),
         switch_mode=netlink.switch_mode(link) if total or HostType.VMDQ in kinds else None,
         offload=netlink.feature(link, OFFLOAD) if HostType.VMDQ in kinds else None,
-        shared={name: sharing.without(but_by) for name, sharing in found.items() if sharing},
+        shared={name: sharing.without_user(but_by) for name, sharing in found.items() if sharing},
     )
 
 
-def _functions(link: Link, address: PciAddress, but_by: str, netlink: Netlink, store: Store) -> tuple[Function, ...]:
+def _functions(link: Link, address: PciAddress, but_by: str, netlink: Netlink, store: Store) -> tuple[VfInfo, ...]:
     said, addressed = {vf.number: vf for vf in netlink.vfs(link)}, netlink.with_addresses()
     found = []
     for virtual in pci.vfs_of(address):
@@ -99,7 +99,7 @@ def _functions(link: Link, address: PciAddress, but_by: str, netlink: Netlink, s
         # What stands on a guest's VF is that guest's.
         obstacle = "" if holder else _obstacle(virtual, device, addressed)
         holder = None if holder and holder.uuid == but_by else holder
-        found.append(Function(virtual.number, virtual.address, device, said.get(virtual.number), holder, obstacle))
+        found.append(VfInfo(virtual.number, virtual.address, device, said.get(virtual.number), holder, obstacle))
     return tuple(found)
 
 

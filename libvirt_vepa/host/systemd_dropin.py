@@ -11,7 +11,7 @@ from pathlib import Path
 from libvirt_vepa.errors import HostError
 from libvirt_vepa.host import facts
 from libvirt_vepa.kernel.rtnetlink import Netlink
-from libvirt_vepa.model.interface import HostInterface
+from libvirt_vepa.model.interface import NicDefinition
 from libvirt_vepa.store import definitions
 from libvirt_vepa.xml import definition
 
@@ -39,7 +39,7 @@ def text(word: str, read: Callable[[str], tuple[bytes, str]]) -> str:
         return _text(host, netlink)
 
 
-def _text(host: HostInterface, netlink: Netlink) -> str:
+def _text(host: NicDefinition, netlink: Netlink) -> str:
     """Return the drop-in: it names the NIC, and the bridge that the definition names.
 
     systemd knows devices by their names only, so a NIC that is given otherwise must be there to tell.
@@ -48,7 +48,7 @@ def _text(host: HostInterface, netlink: Netlink) -> str:
     return TEXT.format(name=host.name, units=" ".join(map(unit, names)))
 
 
-def _name(host: HostInterface, netlink: Netlink) -> str:
+def _name(host: NicDefinition, netlink: Netlink) -> str:
     found = facts.names(host, netlink) or ((host.device,) if host.device else ())
     if len(found) == 1:
         return found[0]

@@ -33,7 +33,7 @@ class Peer:
     gid: int
     groups: tuple[int, ...]
 
-    def become(self) -> None:
+    def assume_identity(self) -> None:
         """Go on with the rights and the folders of that user, for good. Raises HostError where that is not allowed."""
         if os.geteuid() == self.uid:
             return

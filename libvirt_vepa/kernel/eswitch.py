@@ -9,8 +9,8 @@ import socket
 import struct
 
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.kernel.link import IFINFOMSG, RTEXT_FILTER_VF, RTM_GETLINK, Link, header, mask, told
-from libvirt_vepa.kernel.netlink_socket import NETLINK_ROUTE, RefusedError, dump, generic, pack, talk, unpack
+from libvirt_vepa.kernel.link import IFINFOMSG, RTEXT_FILTER_VF, RTM_GETLINK, Link, header, mask, netlink_errors
+from libvirt_vepa.kernel.netlink_socket import NETLINK_ROUTE, RefusedError, dump, generic, pack, request, unpack
 from libvirt_vepa.kernel.vf import patiently
 from libvirt_vepa.model.address import MacAddress, PciAddress
 
@@ -34,7 +34,7 @@ def mode(link: Link) -> str | None:
 
     The kernel lists the ports of bridges too and cannot be asked for one device (rtnl_bridge_getlink).
     """
-    with told(f"read the mode of the embedded switch of {link.name}"):
+    with netlink_errors(f"read the mode of the embedded switch of {link.name}"):
         answers = dump(NETLINK_ROUTE, RTM_GETLINK, header(0, socket.AF_BRIDGE), mask(RTEXT_FILTER_VF))
     for answer in answers:
         if IFINFOMSG.unpack_from(answer)[2] == link.index:
@@ -54,7 +54,7 @@ def set_mode(link: Link, wanted: str) -> None:
     )
     device = header(link.index, socket.AF_BRIDGE)
     doing = f"put the embedded switch of {link.name} into {wanted}"
-    patiently(doing, lambda: talk(NETLINK_ROUTE, RTM_SETLINK, device, specific))
+    patiently(doing, lambda: request(NETLINK_ROUTE, RTM_SETLINK, device, specific))
     kept = mode(link)
     if kept != wanted:
         what = f"the embedded switch of {link.name} was put into {wanted}, but the driver says {kept or 'nothing'}"
@@ -66,7 +66,7 @@ def unicast(link: Link) -> frozenset[MacAddress]:
 
     Raises KernelError. The kernel takes the device from a header that is a link's (valid_fdb_dump_legacy).
     """
-    with told(f"read the unicast addresses of {link.name}"):
+    with netlink_errors(f"read the unicast addresses of {link.name}"):
         answers = dump(NETLINK_ROUTE, RTM_GETNEIGH, header(link.index, socket.AF_BRIDGE))
     found = (_station(answer) for answer in answers if _is_own(answer, link))
     return frozenset(mac for mac in found if mac is not None and not mac.is_multicast)
@@ -91,7 +91,7 @@ def eswitch(address: PciAddress) -> str:
     Raises KernelError.
     """
     names = pack(DEVLINK_ATTR_BUS_NAME, b"pci\0"), pack(DEVLINK_ATTR_DEV_NAME, f"{address}".encode() + b"\0")
-    with told(f"read devlink's eswitch mode of {address}"):
+    with netlink_errors(f"read devlink's eswitch mode of {address}"):
         try:
             (answer,) = generic("devlink", DEVLINK_CMD_ESWITCH_GET, *names)
         except RefusedError as error:

@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.kernel.link import Link, told
+from libvirt_vepa.kernel.link import Link, netlink_errors
 from libvirt_vepa.kernel.netlink_socket import RefusedError, generic, pack, text, unpack
 
 FAMILY = "ethtool"
@@ -30,7 +30,7 @@ class Feature:
 
 def read(link: Link, name: str) -> Feature | None:
     """Return a feature, None where the kernel knows none of that name. Raises KernelError."""
-    with told(f"read the features of {link.name}"):
+    with netlink_errors(f"read the features of {link.name}"):
         try:
             (answer,) = generic(FAMILY, FEATURES_GET, _device(link))
         except RefusedError as error:
@@ -49,7 +49,7 @@ def write(link: Link, name: str, on: bool) -> None:
     bit = pack(BIT_NAME, name.encode() + b"\0") + (pack(BIT_VALUE) if on else b"")
     bits = pack(BITSET_BITS | NLA_F_NESTED, pack(BITS_BIT | NLA_F_NESTED, bit))
     doing = f"switch {name} {_word(on)} at {link.name}"
-    with told(doing):
+    with netlink_errors(doing):
         generic(FAMILY, FEATURES_SET, _device(link), pack(A_WANTED | NLA_F_NESTED, bits))
     kept = read(link, name)
     if kept != Feature(on, kept.fixed if kept else False):

@@ -55,17 +55,17 @@ class Link:
 
 
 @contextmanager
-def told(doing: str) -> Iterator[None]:
+def netlink_errors(doing: str) -> Iterator[None]:
     """Turn what pyroute2 and the kernel raise into one line that says what was being done."""
     try:
         yield
     except NetlinkError as error:
-        raise refused(doing, error.code) from error
+        raise kernel_error(doing, error.code) from error
     except OSError as error:
-        raise refused(doing, error.errno or errno.EIO, error.strerror or "") from error
+        raise kernel_error(doing, error.errno or errno.EIO, error.strerror or "") from error
 
 
-def refused(doing: str, code: int, said: str = "") -> KernelError:
+def kernel_error(doing: str, code: int, said: str = "") -> KernelError:
     """Return the error for what could not be done, with what the kernel said of it and what helps."""
     remedies = {
         errno.EPERM: "run as root with CAP_NET_ADMIN",

@@ -38,7 +38,7 @@ class RefusedError(OSError):
     """The kernel's answer is an error; the text holds the kernel's own where it gives one (NLMSGERR_ATTR_MSG)."""
 
 
-def talk(protocol: int, kind: int, *body: bytes) -> list[bytes]:
+def request(protocol: int, kind: int, *body: bytes) -> list[bytes]:
     """Send a message of that type and return the bodies of what the kernel answers to it; RefusedError."""
     return [answer for answer, _ in _exchange(protocol, kind, NLM_F_REQUEST | NLM_F_ACK, body)]
 
@@ -69,7 +69,7 @@ def generic(family: str, command: int, *attributes: bytes) -> list[bytes]:
 
 
 def _generic(number: int, command: int, *attributes: bytes) -> list[bytes]:
-    answers = talk(NETLINK_GENERIC, number, GENERIC_HEADER.pack(command, 1, 0), *attributes)
+    answers = request(NETLINK_GENERIC, number, GENERIC_HEADER.pack(command, 1, 0), *attributes)
     return [answer[GENERIC_HEADER.size :] for answer in answers]
 
 

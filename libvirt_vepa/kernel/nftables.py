@@ -48,7 +48,7 @@ REMEDIES = {
 }
 
 
-def protect(nic: str, device: str, mac: MacAddress, siblings: bool) -> None:
+def install(nic: str, device: str, mac: MacAddress, siblings: bool) -> None:
     """Keep from a VF's netdev what its guest, which has that MAC, sent itself; with `siblings` what any member sent.
 
     What was there for that guest is replaced, without a moment in which neither is in force.
@@ -65,7 +65,7 @@ def protect(nic: str, device: str, mac: MacAddress, siblings: bool) -> None:
     _run(doing, *_foundation(nic), *_without(nic, name), hook, *rules)
 
 
-def protected(nic: str, device: str, mac: MacAddress, siblings: bool) -> bool:
+def is_installed(nic: str, device: str, mac: MacAddress, siblings: bool) -> bool:
     """Tell whether just that is in force now."""
     found, name = _content(nic), _chain_of(mac)
     rules: dict[str, list[Any]] = defaultdict(list)
@@ -82,7 +82,7 @@ def protected(nic: str, device: str, mac: MacAddress, siblings: bool) -> bool:
     )
 
 
-def unprotect(nic: str, mac: MacAddress) -> None:
+def remove(nic: str, mac: MacAddress) -> None:
     """Let all frames through to the guest with that MAC again; nothing there is fine."""
     doing = f"let all frames through to {mac}"
     if not _content(nic)["table"]:
@@ -99,7 +99,7 @@ def unprotect(nic: str, mac: MacAddress) -> None:
         raise _refused(doing, code)
 
 
-def know(nic: str, macs: Iterable[MacAddress]) -> None:
+def set_vf_macs(nic: str, macs: Iterable[MacAddress]) -> None:
     """Make these the MACs of all VFs of a NIC; of no interest where none is protected, nor can be."""
     if not _is_possible():
         return
@@ -109,7 +109,7 @@ def know(nic: str, macs: Iterable[MacAddress]) -> None:
         raise _refused(f"tell the filters of {nic} the MACs of its VFs", code)
 
 
-def known(nic: str) -> frozenset[MacAddress] | None:
+def vf_macs(nic: str) -> frozenset[MacAddress] | None:
     """Return what `know` has made known, None where there is nobody who would need it."""
     if not _is_possible():
         return None

@@ -21,7 +21,7 @@ from libvirt_vepa.kernel import ethtool, pci
 from libvirt_vepa.kernel import link as links
 from libvirt_vepa.kernel import vf as vfs_module
 from libvirt_vepa.kernel.ethtool import Feature
-from libvirt_vepa.kernel.link import IFF_ALLMULTI, IFF_UP, Link, refused, told
+from libvirt_vepa.kernel.link import IFF_ALLMULTI, IFF_UP, Link, kernel_error, netlink_errors
 from libvirt_vepa.kernel.vf import Vf
 from libvirt_vepa.model.address import MacAddress, PciAddress
 from libvirt_vepa.model.interface import DEVICE_NAME_BYTES
@@ -36,7 +36,7 @@ class Netlink:
     """A conversation with the kernel; use it in a `with`."""
 
     def __enter__(self) -> Netlink:
-        with told("open a netlink socket"):
+        with netlink_errors("open a netlink socket"):
             self._route = IPRoute()
         return self
 
@@ -59,7 +59,7 @@ class Netlink:
         """Return the device of that name; KernelError where it has gone."""
         link = self.find(name)
         if link is None:
-            raise refused(f"use {name}", errno.ENODEV)
+            raise kernel_error(f"use {name}", errno.ENODEV)
         return link
 
     def with_mac(self, mac: MacAddress) -> tuple[Link, ...]:
@@ -67,21 +67,21 @@ class Netlink:
 
         A VF is none of them, nor is what stands on another device or joins several.
         """
-        with told(f"look up the NIC with the address {mac}"):
+        with netlink_errors(f"look up the NIC with the address {mac}"):
             indexes = links.with_permanent(mac)
         found = (self.at(index) for index in indexes)
         return tuple(link for link in found if link and links.is_nic(link) and not pci.is_vf_device(link.name))
 
     def with_addresses(self) -> frozenset[int]:
         """Return the indexes of devices at which the host has an IP address; that of IPv6 on every link is none."""
-        with told("read the addresses of this host"):
+        with netlink_errors("read the addresses of this host"):
             found = tuple(self._route.addr("dump"))
         own = (each for each in found if each["family"] != socket.AF_INET6 or each["scope"] != RT_SCOPE_LINK)
         return frozenset(each["index"] for each in own)
 
     def set_up(self, link: Link) -> None:
         """Put a device up. A VLAN device can be up only while the NIC below it is."""
-        with told(f"put {link.name} up"):
+        with netlink_errors(f"put {link.name} up"):
             try:
                 self._route.link("set", index=link.index, flags=IFF_UP, change=IFF_UP)
             except NetlinkError as error:
@@ -93,35 +93,35 @@ class Netlink:
 
     def set_all_multicast(self, link: Link) -> None:
         """Let a device receive all multicast."""
-        with told(f"switch all-multicast on at {link.name}"):
+        with netlink_errors(f"switch all-multicast on at {link.name}"):
             self._route.link("set", index=link.index, flags=IFF_ALLMULTI, change=IFF_ALLMULTI)
 
     def set_master(self, link: Link, master: Link) -> None:
         """Make a device a port of a bridge."""
-        with told(f"make {link.name} a port of {master.name}"):
+        with netlink_errors(f"make {link.name} a port of {master.name}"):
             self._route.link("set", index=link.index, master=master.index)
 
     def create_macvtap(self, name: str, below: Link, mac: MacAddress, mode: str, mtu: int | None) -> None:
         """Create a macvtap, down, with its name, address and mode in the one request that makes it."""
         extra = {} if mtu is None else {"mtu": mtu}
-        with told(f"create macvtap {name} on {below.name}"):
+        with netlink_errors(f"create macvtap {name} on {below.name}"):
             self._route.link(
                 "add", ifname=name, kind="macvtap", link=below.index, address=str(mac), macvtap_mode=mode, **extra
             )
 
     def set_address(self, link: Link, mac: MacAddress, mtu: int) -> None:
         """Give a device its address and MTU."""
-        with told(f"set MAC {mac} and MTU {mtu} of {link.name}"):
+        with netlink_errors(f"set MAC {mac} and MTU {mtu} of {link.name}"):
             self._route.link("set", index=link.index, address=str(mac), mtu=mtu)
 
     def set_mtu(self, link: Link, mtu: int) -> None:
         """Give a device its MTU."""
-        with told(f"set MTU {mtu} of {link.name}"):
+        with netlink_errors(f"set MTU {mtu} of {link.name}"):
             self._route.link("set", index=link.index, mtu=mtu)
 
     def delete(self, link: Link) -> None:
         """Delete a device; one that has gone meanwhile is fine."""
-        with told(f"delete {link.name}"):
+        with netlink_errors(f"delete {link.name}"):
             try:
                 self._route.link("del", index=link.index)
             except NetlinkError as error:
@@ -165,7 +165,7 @@ class Netlink:
         return eswitch_module.eswitch(address)
 
     def _get(self, **key: Any) -> Link | None:
-        with told(f"look up device {next(iter(key.values()))}"):
+        with netlink_errors(f"look up device {next(iter(key.values()))}"):
             try:
                 messages = list(self._route.link("get", **key))
             except NetlinkError as error:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from libvirt_vepa.errors import KernelError, TakenError
+from libvirt_vepa.errors import InUseError, KernelError
 
 TUN = Path("/dev/net/tun")
 # linux/if_tun.h and asm/ioctl.h, where a few architectures write a request's direction otherwise.
@@ -27,7 +27,7 @@ IFREQ = struct.Struct("16sH22x")
 def new_tap(device: str, multi_queue: bool) -> Iterator[None]:
     """Create a tap that stays if the block ends well; after an error, or a kill, the kernel removes it by itself.
 
-    Raises TakenError where a device of that name exists, and KernelError.
+    Raises InUseError where a device of that name exists, and KernelError.
     """
     flags = IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL | (IFF_MULTI_QUEUE if multi_queue else 0)
     try:
@@ -49,5 +49,5 @@ def _tap_ioctl(device: str, handle: int, request: int, argument: bytes | int) ->
     except OSError as error:
         if error.errno == errno.EBUSY:
             remedy = f"remove it ('ip link delete {device}'), or choose another name in <target dev=…/>"
-            raise TakenError(f"device {device} exists", remedy) from error
+            raise InUseError(f"device {device} exists", remedy) from error
         raise KernelError(f"cannot create tap {device}: {error.strerror}", "run as root with CAP_NET_ADMIN") from error

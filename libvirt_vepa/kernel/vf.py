@@ -22,9 +22,9 @@ from libvirt_vepa.kernel.link import (
     Link,
     header,
     mask,
-    told,
+    netlink_errors,
 )
-from libvirt_vepa.kernel.netlink_socket import NETLINK_ROUTE, pack, talk, unpack
+from libvirt_vepa.kernel.netlink_socket import NETLINK_ROUTE, pack, request, unpack
 from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.model.vf_settings import ATTRIBUTES, LinkState, VfSettings, VlanProtocol
 
@@ -67,8 +67,8 @@ def read(link: Link) -> tuple[Vf, ...]:
     """Return the VFs of a NIC in order of number; none where it has none, or is none that could. KernelError."""
     # With the counters the list of a card with many VFs would outgrow an attribute.
     bits = mask(RTEXT_FILTER_VF | RTEXT_FILTER_SKIP_STATS)
-    with told(f"read the VFs of {link.name}"):
-        (answer,) = talk(NETLINK_ROUTE, RTM_GETLINK, header(link.index), bits)
+    with netlink_errors(f"read the VFs of {link.name}"):
+        (answer,) = request(NETLINK_ROUTE, RTM_GETLINK, header(link.index), bits)
     return parse(dict(unpack(answer[IFINFOMSG.size :])).get(IFLA_VFINFO_LIST, b""))
 
 
@@ -113,13 +113,13 @@ def _completed(asked: VfSettings, present: Callable[[], VfSettings]) -> VfSettin
     """
     plain = VfSettings(qos=0, proto=VlanProtocol.DOT1Q)
     if asked.vlan is not None:
-        asked = asked.over(plain)
+        asked = asked.merged_over(plain)
     elif asked.qos is not None or asked.proto is not None:
-        kept = present().over(plain)
-        asked = asked.over(VfSettings(vlan=kept.vlan or 0, qos=kept.qos, proto=kept.proto))
+        kept = present().merged_over(plain)
+        asked = asked.merged_over(VfSettings(vlan=kept.vlan or 0, qos=kept.qos, proto=kept.proto))
     if (asked.min_tx_rate is None) != (asked.max_tx_rate is None):
         kept = present()
-        asked = asked.over(VfSettings(min_tx_rate=kept.min_tx_rate or 0, max_tx_rate=kept.max_tx_rate or 0))
+        asked = asked.merged_over(VfSettings(min_tx_rate=kept.min_tx_rate or 0, max_tx_rate=kept.max_tx_rate or 0))
     return asked
 
 
@@ -158,15 +158,15 @@ def _word(value: bool | int | LinkState | VlanProtocol) -> str:
 
 
 def _send(link: Link, number: int, what: str, attribute: bytes) -> None:
-    request = pack(IFLA_VFINFO_LIST, pack(IFLA_VF_INFO, attribute))
+    body = pack(IFLA_VFINFO_LIST, pack(IFLA_VF_INFO, attribute))
     doing = f"set {what} of VF {number} of {link.name}"
-    patiently(doing, lambda: talk(NETLINK_ROUTE, RTM_NEWLINK, header(link.index), request))
+    patiently(doing, lambda: request(NETLINK_ROUTE, RTM_NEWLINK, header(link.index), body))
 
 
 def patiently(doing: str, action: Callable[[], object]) -> None:
     """Run an action again while the driver says that it cannot just now; KernelError after five seconds."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    with told(doing):
+    with netlink_errors(doing):
         while True:
             try:
                 action()

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from libvirt_vepa.errors import WireError
+from libvirt_vepa.errors import ProtocolError
 from libvirt_vepa.rpc import message as messages
 from libvirt_vepa.rpc import procedures, xdr
 from libvirt_vepa.rpc.message import Message
@@ -52,7 +52,7 @@ def read_message(receive: Callable[[int], bytes]) -> Message:
     for piece in frames.feed(head + _exactly(receive, max(0, min(length, messages.MESSAGE_MAX) - missing))):
         if isinstance(piece, Message):
             return piece
-    raise WireError("a message has ended too early", xdr.ANEW)
+    raise ProtocolError("a message has ended too early", xdr.ANEW)
 
 
 def _exactly(receive: Callable[[int], bytes], size: int) -> bytes:

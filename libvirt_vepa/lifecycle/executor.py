@@ -12,31 +12,31 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 
-from libvirt_vepa.errors import KernelError, StateError, VepaError, said_of
+from libvirt_vepa.errors import KernelError, StateError, VepaError, error_context
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.model.interface import Guest
 from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.registry import from_record
 from libvirt_vepa.planning.planner import Plan
-from libvirt_vepa.store.journal import INTERFACES, Journal, bare
+from libvirt_vepa.store.journal import INTERFACES, Journal, identity_key
 
 
-def run(guest: Guest, plan: Plan, host: Host, before: Journal | None = None) -> None:
+def execute(guest: Guest, plan: Plan, host: Host, before: Journal | None = None) -> None:
     """Apply a plan and read back that it holds. The caller has locked the guest and its NICs.
 
     `before` is the journal of a guest that runs and is given more. Raises what the failing step
     raised, after everything was undone that the guest had not before.
     """
     made = Journal(guest.uuid, guest.name, plan.uses, plan.records())
-    host.store.save(before.joined(made) if before else made)
+    host.store.save(before.merge(made) if before else made)
     # What its other interfaces need too, as a card's embedded switch, is not undone.
-    needed = set(map(bare, before.operations)) if before else set()
+    needed = set(map(identity_key, before.operations)) if before else set()
     places = _places(guest, plan)
     done: list[Operation] = []
     try:
         for operation, where in places.items():
-            _apply(operation, where, host, [] if bare(operation.record()) in needed else done)
-        must_hold(places, host)
+            _apply(operation, where, host, [] if identity_key(operation.to_record()) in needed else done)
+        verify_all(places, host)
     except VepaError:
         # Errors of the rollback are in the journal; the original one is raised.
         with suppress(StateError):
@@ -62,7 +62,7 @@ def perform(operation: Operation, host: Host) -> None:
 def _apply(operation: Operation, where: str, host: Host, done: list[Operation]) -> None:
     """Apply one step and put it into `done`, also one that fails and could not be put back."""
     try:
-        with said_of(where) if where else nullcontext():
+        with error_context(where) if where else nullcontext():
             operation.apply(host)
     except VepaError:
         if _stays(operation, host):
@@ -76,7 +76,7 @@ def _stays(operation: Operation, host: Host) -> bool:
     try:
         operation.undo_failed(host)
     except VepaError:
-        return not any(operation.drifts(host))
+        return not any(operation.verify(host))
     return False
 
 
@@ -99,13 +99,13 @@ def repair(operations: Iterable[Operation], host: Host) -> tuple[str, ...]:
 
 
 def _repaired(operation: Operation, host: Host) -> Iterator[str]:
-    drifts = tuple(operation.drifts(host))
-    if drifts and operation.mendable:
+    drifts = tuple(operation.verify(host))
+    if drifts and operation.reapply_safe:
         try:
             operation.apply(host)
         except VepaError as error:
             yield str(error)
-        left = set(operation.drifts(host))
+        left = set(operation.verify(host))
         yield from (drift if drift in left else f"{drift}: repaired" for drift in drifts)
     else:
         yield from drifts
@@ -116,7 +116,7 @@ def put_back(operations: tuple[Operation, ...], host: Host) -> tuple[VepaError, 
     return tuple(error for _, error in _undo_all(operations, host))
 
 
-def steps(journal: Journal) -> tuple[Operation, ...]:
+def operations_of(journal: Journal) -> tuple[Operation, ...]:
     """Return the operations that a journal holds; StateError where one is not known."""
     return tuple(from_record(record) for record in journal.operations)
 
@@ -127,7 +127,7 @@ def undo(journal: Journal, host: Host, rest: Journal | None = None) -> tuple[Vep
     The caller has locked the guest and its NICs. One failure does not keep the rest from being
     undone. Returns what failed; that stays in the journal too, for `reconcile`.
     """
-    return _undo(journal, steps(journal), host, rest)
+    return _undo(journal, operations_of(journal), host, rest)
 
 
 def _undo(
@@ -135,10 +135,10 @@ def _undo(
 ) -> tuple[VepaError, ...]:
     """Undo these; of the journal only what fails is kept, or what never was done could be undone later."""
     failed = _undo_all(operations, host)
-    stuck = {bare(operation.record()) for operation, _ in failed}
-    records = tuple(record for record in journal.operations if bare(record) in stuck)
+    stuck = {identity_key(operation.to_record()) for operation, _ in failed}
+    records = tuple(record for record in journal.operations if identity_key(record) in stuck)
     left = replace(journal, operations=records) if records else None
-    kept = rest.joined(left) if rest and left else rest or left
+    kept = rest.merge(left) if rest and left else rest or left
     if kept:
         host.store.save(kept)
     else:
@@ -159,23 +159,25 @@ def _undo_all(operations: tuple[Operation, ...], host: Host) -> list[tuple[Opera
 
 def verify(operations: tuple[Operation, ...], host: Host) -> tuple[str, ...]:
     """Return everything that is not as these operations leave it."""
-    return tuple(dict.fromkeys(drift for operation in operations for drift in operation.drifts(host)))
+    return tuple(dict.fromkeys(drift for operation in operations for drift in operation.verify(host)))
 
 
 def check(guest: Guest, journal: Journal, host: Host) -> None:
     """Raise KernelError where something is not as the journal's operations leave it."""
     aliases = (record.get(INTERFACES, ()) for record in journal.operations)
-    must_hold({step: _where(guest, needing) for step, needing in zip(steps(journal), aliases, strict=True)}, host)
+    verify_all(
+        {step: _where(guest, needing) for step, needing in zip(operations_of(journal), aliases, strict=True)}, host
+    )
 
 
-def must_hold(operations: Mapping[Operation, str], host: Host) -> None:
+def verify_all(operations: Mapping[Operation, str], host: Host) -> None:
     """Raise KernelError where something is not as these operations leave it; the error is the difference.
 
     What an operation is mapped to names the interface that needs it, "" where that is the whole guest.
     """
     found: dict[str, list[str]] = {}
     for operation, where in operations.items():
-        found.setdefault(where, []).extend(operation.drifts(host))
+        found.setdefault(where, []).extend(operation.verify(host))
     texts = [
         f"{where}: {said}" if where else said
         for where, drifts in found.items()

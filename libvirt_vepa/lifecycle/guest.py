@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from libvirt_vepa.errors import StateError, VepaError, said_of
+from libvirt_vepa.errors import StateError, VepaError, error_context
 from libvirt_vepa.host import facts
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.host.sriov_inventory import VF
@@ -19,8 +19,8 @@ from libvirt_vepa.kernel import pci
 from libvirt_vepa.kernel.rtnetlink import Netlink
 from libvirt_vepa.lifecycle import boot, executor
 from libvirt_vepa.model.address import PciAddress
-from libvirt_vepa.model.interface import Guest, HostInterface
-from libvirt_vepa.operations.source_filter import KnowSiblings
+from libvirt_vepa.model.interface import Guest, NicDefinition
+from libvirt_vepa.operations.source_filter import UpdateVfMacSet
 from libvirt_vepa.planning import planner
 from libvirt_vepa.store import definitions
 from libvirt_vepa.store.journal import Journal
@@ -34,13 +34,13 @@ def open_host(store: Store) -> Iterator[Host]:
         yield Host(netlink, store)
 
 
-def look(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> planner.Plan:
-    """Return what `begin` would do for a guest now; changes nothing. Raises as `begin` does."""
-    with said_of(guest.where):
+def dry_run(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> planner.Plan:
+    """Return what `start_guest` would do for a guest now; changes nothing. Raises as `start_guest` does."""
+    with error_context(guest.where):
         return _plan(guest, facts.load_definitions(guest, directory, host.netlink), host)
 
 
-def begin(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> tuple[str, ...]:
+def start_guest(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> tuple[str, ...]:
     """Make a guest's devices, all or none; return what an administrator should know of them.
 
     Raises VepaError, with the guest named, where that is refused or fails; what the guest left
@@ -48,26 +48,26 @@ def begin(guest: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> 
     waited for.
     """
     holder = f"the start of {guest.where}"
-    with said_of(guest.where):
+    with error_context(guest.where):
         # Nothing is locked meanwhile, and nothing observed yet.
         boot.await_nics(guest, directory, host.netlink)
         named = facts.load_definitions(guest, directory, host.netlink)
         cards = [pci.card_of(definition.device) for definition in named.values()]
         with host.store.lock_guest(guest.uuid, holder):
             # What cannot be cleaned away is known only to the old journal, which a new one would replace.
-            for failure in _clean(guest.uuid, host, holder):
+            for failure in _release_locked(guest.uuid, host, holder):
                 raise failure
             with host.store.lock_cards(cards, holder):
-                made = _whole(guest, named, host)
-                executor.run(guest, made, host)
+                made = _plan_with_vfs(guest, named, host)
+                executor.execute(guest, made, host)
     return made.remarks
 
 
-def _plan(guest: Guest, named: dict[str, HostInterface], host: Host, *, running: bool = False) -> planner.Plan:
-    return planner.make(guest, facts.observe(guest, named, host.netlink, host.store, running=running))
+def _plan(guest: Guest, named: dict[str, NicDefinition], host: Host, *, running: bool = False) -> planner.Plan:
+    return planner.make(guest, facts.gather(guest, named, host.netlink, host.store, running=running))
 
 
-def _whole(guest: Guest, named: dict[str, HostInterface], host: Host, *, running: bool = False) -> planner.Plan:
+def _plan_with_vfs(guest: Guest, named: dict[str, NicDefinition], host: Host, *, running: bool = False) -> planner.Plan:
     """Return the plan, once what it stands on and what is no guest's has been made: VFs that a definition wants."""
     made = _plan(guest, named, host, running=running)
     if not made.made_first:
@@ -82,12 +82,12 @@ def attach(more: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> 
     Returns what an administrator should know of them. Raises VepaError, with the guest named.
     """
     holder = f"the attaching to {more.where}"
-    with said_of(more.where):
+    with error_context(more.where):
         named = facts.load_definitions(more, directory, host.netlink)
         cards = [pci.card_of(definition.device) for definition in named.values()]
         with host.store.lock_guest(more.uuid, holder), host.store.lock_cards(cards, holder):
-            made = _whole(more, named, host, running=True)
-            executor.run(more, made, host, host.store.load(more.uuid))
+            made = _plan_with_vfs(more, named, host, running=True)
+            executor.execute(more, made, host, host.store.load(more.uuid))
     return made.remarks
 
 
@@ -98,33 +98,33 @@ def detach(uuid: str, alias: str, host: Host) -> tuple[VepaError, ...]:
         journal = host.store.load(uuid)
         if journal is None:
             return ()
-        rest, part = journal.parted(alias)
+        rest, part = journal.split(alias)
         with host.store.lock_cards(part.cards, holder):
             return executor.undo(part, host, rest) if part.uses else ()
 
 
 def check(guest: Guest, host: Host) -> tuple[str, ...]:
-    """See that a guest's devices are as `begin` left them, after what others have changed since was repaired.
+    """See that a guest's devices are as `start_guest` left them, after what others have changed since was repaired.
 
     Returns what was repaired. Raises KernelError for what cannot be, and StateError.
     """
-    with said_of(guest.where), host.store.lock_guest(guest.uuid, f"a look at {guest.where}"):
+    with error_context(guest.where), host.store.lock_guest(guest.uuid, f"a look at {guest.where}"):
         journal = _journal(guest, host)
-        found = executor.repair((step for step in executor.steps(journal) if step.mendable), host)
+        found = executor.repair((step for step in executor.operations_of(journal) if step.reapply_safe), host)
         executor.check(guest, journal, host)
     return found
 
 
-def mend(guest: Guest, host: Host) -> tuple[str, ...]:
+def repair_guest(guest: Guest, host: Host) -> tuple[str, ...]:
     """Look at a running guest's devices again, repair what it does not notice.
 
     Returns all that had drifted, and what could not be repaired.
     """
     with host.store.lock_guest(guest.uuid, f"a look at {guest.where}"):
-        return executor.repair(executor.steps(_journal(guest, host)), host)
+        return executor.repair(executor.operations_of(_journal(guest, host)), host)
 
 
-def renew(host: Host) -> None:
+def refresh_filters(host: Host) -> None:
     """Tell the filters which MACs the VFs beside their guests have now, whoever has given them these.
 
     Raises VepaError.
@@ -133,16 +133,16 @@ def renew(host: Host) -> None:
     for card in sorted(str(address) for address in physical if address):
         with host.store.lock_cards((card,), "a look at its VFs"):
             link = host.find(card)
-            executor.perform(KnowSiblings(link.name if link else card, card, ""), host)
+            executor.perform(UpdateVfMacSet(link.name if link else card, card, ""), host)
 
 
-def end(uuid: str, host: Host, holder: str) -> tuple[VepaError, ...]:
+def release_guest(uuid: str, host: Host, holder: str) -> tuple[VepaError, ...]:
     """Put back what was done for a guest, if anything; returns what could not be."""
     with host.store.lock_guest(uuid, holder):
-        return _clean(uuid, host, holder)
+        return _release_locked(uuid, host, holder)
 
 
-def _clean(uuid: str, host: Host, holder: str) -> tuple[VepaError, ...]:
+def _release_locked(uuid: str, host: Host, holder: str) -> tuple[VepaError, ...]:
     journal = host.store.load(uuid)
     if journal is None:
         return ()

@@ -74,8 +74,8 @@ def _detached(found: Leftover, xml: bytes) -> Iterator[Leftover]:
     aliases = metadata.aliases_of(xml)
     for use in found.journal.uses if found.journal else ():
         if found.journal and use.alias not in aliases:
-            part = found.journal.parted(use.alias)[1]
-            yield Leftover(found.uuid, found.guest, part, executor.steps(part), alias=use.alias)
+            part = found.journal.split(use.alias)[1]
+            yield Leftover(found.uuid, found.guest, part, executor.operations_of(part), alias=use.alias)
 
 
 def _read(uuid: str, host: Host) -> Leftover:
@@ -83,7 +83,7 @@ def _read(uuid: str, host: Host) -> Leftover:
     try:
         journal = host.store.load(uuid)
         if journal is not None:
-            return Leftover(uuid, journal.guest, journal, executor.steps(journal))
+            return Leftover(uuid, journal.guest, journal, executor.operations_of(journal))
     except NewerStateError as newer:
         return Leftover(uuid, "unknown", None, (), newer)
     except StateError as damaged:
@@ -97,7 +97,7 @@ def _leased(uuid: str, host: Host, error: StateError | None) -> Leftover:
     guest = leases[0].guest if leases else "unknown"
     lost = Journal(uuid, guest, (), lease_records(leases))
     try:
-        return Leftover(uuid, guest, None, executor.steps(lost), error)
+        return Leftover(uuid, guest, None, executor.operations_of(lost), error)
     except NewerStateError as newer:
         return Leftover(uuid, guest, None, (), newer)
 
@@ -133,6 +133,6 @@ def _put_back(leftover: Leftover, host: Host) -> tuple[VepaError, ...]:
     if isinstance(now.error, NewerStateError):
         return (now.error,)
     # Without a journal of its own, what cannot be undone goes into one, as with any other.
-    journal = now.journal or Journal(now.uuid, now.guest, (), tuple(step.record() for step in now.steps))
+    journal = now.journal or Journal(now.uuid, now.guest, (), tuple(step.to_record() for step in now.steps))
     with host.store.lock_cards(journal.cards, HOLDER):
         return executor.undo(journal, host)

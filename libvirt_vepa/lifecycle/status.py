@@ -11,7 +11,7 @@ from libvirt_vepa.errors import VepaError
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.lifecycle import executor
 from libvirt_vepa.operations.base import VfPlace
-from libvirt_vepa.store.journal import Use
+from libvirt_vepa.store.journal import Allocation
 
 # A NIC's name as it is now, and its embedded switch's mode.
 Nic = tuple[str, str | None]
@@ -27,7 +27,7 @@ class InterfaceStatus:
 
     guest: str
     uuid: str
-    use: Use
+    use: Allocation
     nic: str
     switch: str | None
     vf: VfPlace | None
@@ -62,7 +62,7 @@ def interfaces(host: Host) -> tuple[InterfaceStatus, ...]:
         try:
             rows.extend(_guest(uuid, host, nics))
         except VepaError as error:
-            unknown = Use("-", "-", "-", "-", "-", "-")
+            unknown = Allocation("-", "-", "-", "-", "-", "-")
             rows.append(InterfaceStatus("-", uuid, unknown, unknown.nic, None, None, (str(error),)))
     return tuple(rows)
 
@@ -74,7 +74,7 @@ def _guest(uuid: str, host: Host, nics: dict[str, Nic]) -> list[InterfaceStatus]
     rows = []
     for use in journal.uses:
         # A journal's parts leave out what its interfaces share, such as a NIC that is put up.
-        steps = executor.steps(journal.parted(use.alias)[1])
+        steps = executor.operations_of(journal.split(use.alias)[1])
         vf = next((step.vf for step in steps if step.vf), None)
         if use.card not in nics:
             nics[use.card] = _nic(use, host)
@@ -82,6 +82,6 @@ def _guest(uuid: str, host: Host, nics: dict[str, Nic]) -> list[InterfaceStatus]
     return rows
 
 
-def _nic(use: Use, host: Host) -> Nic:
+def _nic(use: Allocation, host: Host) -> Nic:
     link = host.find_nic(use.nic, use.card)
     return (link.name, host.netlink.switch_mode(link)) if link else (use.nic, None)

@@ -6,29 +6,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from libvirt_vepa.errors import TakenError
+from libvirt_vepa.errors import InUseError
 from libvirt_vepa.host import sriov_inventory
 from libvirt_vepa.host.context import Host
-from libvirt_vepa.host.sriov_inventory import Function
+from libvirt_vepa.host.sriov_inventory import VfInfo
 from libvirt_vepa.kernel import pci
 from libvirt_vepa.kernel.rtnetlink import Netlink
 from libvirt_vepa.lifecycle import executor
 from libvirt_vepa.model.address import PciAddress
 from libvirt_vepa.model.interface import HostType
-from libvirt_vepa.operations.nic import VFS, MakeVfs
+from libvirt_vepa.operations.nic import VFS, CreateVfs
 from libvirt_vepa.store import definitions
-from libvirt_vepa.store.shared_settings import Sharing
+from libvirt_vepa.store.shared_settings import SharedSetting
 from libvirt_vepa.store.store import Store
 
 
 def undefine(name: str, store: Store, directory: Path | None = None) -> None:
     """Forget a definition, damaged or not, and remove the VFs that were made for it.
 
-    Raises TakenError where a guest uses it or one of those VFs, or the host itself one of those, and as
+    Raises InUseError where a guest uses it or one of those VFs, or the host itself one of those, and as
     `definitions.undefine` does; nothing is changed then.
     """
-    store.must_be_unused(name)
-    made = [sharing for sharing in store.shared.of(VFS) if name in sharing.users]
+    store.require_unused(name)
+    made = [sharing for sharing in store.shared.list(VFS) if name in sharing.users]
     if made:
         with (
             store.lock_cards((sharing.card for sharing in made), f"the removal of '{name}'"),
@@ -37,28 +37,28 @@ def undefine(name: str, store: Store, directory: Path | None = None) -> None:
             host = Host(netlink, store)
             for sharing in made:
                 _must_be_free(name, sharing, host)
-            for failure in executor.put_back(tuple(MakeVfs.recorded(sharing, name) for sharing in made), host):
+            for failure in executor.put_back(tuple(CreateVfs.recorded(sharing, name) for sharing in made), host):
                 raise failure
     definitions.undefine(name, directory)
 
 
-def _must_be_free(name: str, sharing: Sharing, host: Host) -> None:
-    """Raise TakenError where somebody has one of the VFs, or where that cannot be told."""
+def _must_be_free(name: str, sharing: SharedSetting, host: Host) -> None:
+    """Raise InUseError where somebody has one of the VFs, or where that cannot be told."""
     address = PciAddress.parse(sharing.card)
     if not pci.vfs_of(address):
         return
     link = host.find(sharing.card)
     if link is None:
         what = f"the VFs of {sharing.card}, which '{name}' has made, may be in use, for it has no network device here"
-        raise TakenError(what, "see that its driver is bound, and that it is in no other network namespace")
-    for function in sriov_inventory.look(link, (HostType.SRIOV,), "", host.netlink, host.store).functions:
+        raise InUseError(what, "see that its driver is bound, and that it is in no other network namespace")
+    for function in sriov_inventory.inspect(link, (HostType.SRIOV,), "", host.netlink, host.store).functions:
         user, remedy = _user(function)
         if user:
             what = f"VF {function.number} of {link.name} ({sharing.card}), which '{name}' has made, is in use"
-            raise TakenError(f"{what} {user}", remedy)
+            raise InUseError(f"{what} {user}", remedy)
 
 
-def _user(function: Function) -> tuple[str, str]:
+def _user(function: VfInfo) -> tuple[str, str]:
     """Return who has a VF, and what helps; nothing where nobody has it. One without a driver can be nobody's."""
     if function.holder:
         remedy = "stop that guest first; if it is gone, run 'libvirt-vepa reconcile'"

@@ -71,7 +71,7 @@ class GuestType(Enum):
 
 
 @dataclass(frozen=True)
-class HostInterface:
+class NicDefinition:
     """A NIC as the host's administrator named it: one file in /etc/libvirt/vepa.
 
     `device` is its name, which may be an alternative one; it is empty where the definition gives

@@ -118,9 +118,9 @@ class VfSettings:
         if unknown:
             raise XmlError(f"a VF has no setting '{unknown[0]}'", f"use {', '.join(READERS)}")
         values = {name: READERS[name](text) for name, text in words.items()}
-        return cls(vlan=None if vlan is None else ATTRIBUTES[VLAN].read(vlan), **values).checked()
+        return cls(vlan=None if vlan is None else ATTRIBUTES[VLAN].read(vlan), **values).validated()
 
-    def checked(self) -> VfSettings:
+    def validated(self) -> VfSettings:
         """Return these where they go together; XmlError where they do not."""
         if self.min_tx_rate and self.max_tx_rate and self.min_tx_rate > self.max_tx_rate:
             what = f"min_tx_rate {self.min_tx_rate} is above max_tx_rate {self.max_tx_rate}"
@@ -128,12 +128,12 @@ class VfSettings:
         return self
 
     @property
-    def words(self) -> dict[str, str]:
+    def to_attributes(self) -> dict[str, str]:
         """The settings as documents write them, without the VLAN: what `parse` reads."""
         given = ((name, getattr(self, name)) for name in READERS)
         return {name: _word(value) for name, value in given if value is not None}
 
-    def over(self, other: VfSettings) -> VfSettings:
+    def merged_over(self, other: VfSettings) -> VfSettings:
         """Return these, and from the other what is left out here."""
         both = ((name, mine, getattr(other, name)) for name, mine in vars(self).items())
         return VfSettings(**{name: theirs if mine is None else mine for name, mine, theirs in both})

@@ -17,7 +17,7 @@ from libvirt_vepa.store.journal import Record
 
 
 @dataclass(frozen=True)
-class SharedSetting:
+class NeededSetting:
     """What guests share of a NIC: the kind of the setting, the NIC's name, the value that one of them needs."""
 
     kind: str
@@ -42,7 +42,7 @@ class Operation:
     """
 
     kinds: ClassVar[dict[str, type[Operation]]] = {}
-    mendable: ClassVar[bool] = False
+    reapply_safe: ClassVar[bool] = False
     makes_vfs: ClassVar[bool] = False
     starts_switch: ClassVar[bool] = False
 
@@ -51,7 +51,7 @@ class Operation:
         Operation.kinds[cls.__name__] = cls
 
     @property
-    def shared_setting(self) -> SharedSetting | None:
+    def shared_setting(self) -> NeededSetting | None:
         """What the operation has guests share of a NIC, None where that is nothing."""
         return None
 
@@ -65,10 +65,10 @@ class Operation:
         raise NotImplementedError
 
     def apply(self, host: Host) -> None:
-        """Do it. Raises KernelError, TakenError or StateError, and has then changed nothing `undo_failed` misses."""
+        """Do it. Raises KernelError, InUseError or StateError, and has then changed nothing `undo_failed` misses."""
         raise NotImplementedError
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         """Yield what is not, or no longer, as `apply` left it: one short text each."""
         raise NotImplementedError
 
@@ -81,6 +81,6 @@ class Operation:
         What was in its way may be another's.
         """
 
-    def record(self) -> Record:
+    def to_record(self) -> Record:
         """Return the operation as the journal and `plan --json` hold it."""
         return {"operation": type(self).__name__, **asdict(self)}

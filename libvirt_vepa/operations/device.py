@@ -7,20 +7,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from libvirt_vepa.errors import TakenError
+from libvirt_vepa.errors import InUseError
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel import sysfs, tuntap
 from libvirt_vepa.kernel.rtnetlink import Link
 from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.operations.base import Operation
-from libvirt_vepa.store.journal import INTERFACES, Journal, Record, bare
+from libvirt_vepa.store.journal import INTERFACES, Journal, Record, identity_key
 from libvirt_vepa.store.store import Lease
 
 NODE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class TakeLease(Operation):
+class AcquireLease(Operation):
     """Keep something for one guest: `kind` is `mac` or `device`, `key` the address or the name."""
 
     kind: str
@@ -34,8 +34,10 @@ class TakeLease(Operation):
 
     def _undo_records(self, journal: Journal | None) -> tuple[Record, ...]:
         """Return the records of what is to be undone of the guest's interface if its journal is lost, this first."""
-        mine, records = self.record(), journal.operations if journal else ()
-        aliases = next((set(each.get(INTERFACES, ())) for each in records if bare(each) == bare(mine)), None)
+        mine, records = self.to_record(), journal.operations if journal else ()
+        aliases = next(
+            (set(each.get(INTERFACES, ())) for each in records if identity_key(each) == identity_key(mine)), None
+        )
         if aliases is None:
             return (mine,)
         return (mine, *(each for each in records if _is_undone(each) and aliases & set(each.get(INTERFACES, ()))))
@@ -45,42 +47,44 @@ class TakeLease(Operation):
 
     def apply(self, host: Host) -> None:
         records = self._undo_records(host.store.load(self.uuid))
-        holder = host.store.take(replace(self._lease, records=records))
+        holder = host.store.acquire(replace(self._lease, records=records))
         if holder.uuid != self.uuid:
             raise taken(holder)
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         holder = host.store.holder(self.kind, self.key)
         if holder is None or holder.uuid != self.uuid:
             yield f"{self.kind} {self.key} is not reserved for guest '{self.guest}'"
 
     def undo(self, host: Host) -> None:
-        host.store.drop(self._lease)
+        host.store.release(self._lease)
 
 
 def _is_undone(record: Record) -> bool:
     """Tell whether something is to be undone of an operation, other than a lease: each lease tells of itself."""
     kind = Operation.kinds.get(str(record.get("operation")))
-    return kind not in (None, TakeLease) and kind.undo is not Operation.undo
+    return kind not in (None, AcquireLease) and kind.undo is not Operation.undo
 
 
 def lease_records(leases: Iterable[Lease]) -> tuple[Record, ...]:
     """Return the records of all that leases of one guest tell of, the leases first; an old one tells of itself only."""
-    told = [lease.records or (TakeLease(lease.kind, lease.key, lease.uuid, lease.guest).record(),) for lease in leases]
+    told = [
+        lease.records or (AcquireLease(lease.kind, lease.key, lease.uuid, lease.guest).to_record(),) for lease in leases
+    ]
     records = (*(own for own, *_ in told), *(each for _, *rest in told for each in rest))
-    return tuple({bare(record): record for record in records}.values())
+    return tuple({identity_key(record): record for record in records}.values())
 
 
-def taken(holder: Lease) -> TakenError:
+def taken(holder: Lease) -> InUseError:
     """Return the error that names which guest holds a MAC or a device's name."""
-    return TakenError(
+    return InUseError(
         f"{holder.kind} {holder.key} is in use by guest '{holder.guest}' ({holder.uuid})",
         f"choose another {holder.kind}, or stop that guest",
     )
 
 
 @dataclass(frozen=True)
-class SetUp(Operation):
+class SetLinkUp(Operation):
     """Put a device up, and leave it up: others may rely on a NIC by the time the guest stops.
 
     `card` is what a NIC is known by (`pci.card_of`), "" for what is called by its name only.
@@ -88,7 +92,7 @@ class SetUp(Operation):
 
     device: str
     card: str = ""
-    mendable = True
+    reapply_safe = True
 
     def describe(self) -> str:
         return f"put {self.device} up"
@@ -96,7 +100,7 @@ class SetUp(Operation):
     def apply(self, host: Host) -> None:
         host.netlink.set_up(host.need_nic(self.device, self.card))
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         link = host.find_nic(self.device, self.card)
         if link is None:
             yield f"{self.device} has gone"
@@ -126,7 +130,7 @@ class CreateMacvtap(Operation):
         below = host.need_nic(self.nic, self.card)
         host.netlink.create_macvtap(self.device, below, MacAddress.parse(self.mac), self.mode, self.mtu)
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         link = host.netlink.find(self.device)
         if link is None:
             yield f"{self.device} has gone"
@@ -162,7 +166,7 @@ class CreateTap(Operation):
         with tuntap.new_tap(self.device, self.multi_queue):
             host.netlink.set_address(host.netlink.need(self.device), MacAddress.parse(self.mac), self.mtu)
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         link = host.netlink.find(self.device)
         if link is None:
             yield f"{self.device} has gone"
@@ -182,7 +186,7 @@ class DisableIpv6(Operation):
     """Keep the host's own IPv6 off a guest's device; before it is up, or it sends frames of its own."""
 
     device: str
-    mendable = True
+    reapply_safe = True
 
     def describe(self) -> str:
         return f"disable the host's IPv6 on {self.device}"
@@ -190,7 +194,7 @@ class DisableIpv6(Operation):
     def apply(self, host: Host) -> None:
         sysfs.disable_ipv6(self.device)
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         if sysfs.ipv6_enabled(self.device):
             yield f"{self.device} has the host's IPv6 enabled"
 
@@ -200,7 +204,7 @@ class ReceiveAllMulticast(Operation):
     """Pass all multicast to a guest, IPv6's neighbour discovery too, without trusting its filters."""
 
     device: str
-    mendable = True
+    reapply_safe = True
 
     def describe(self) -> str:
         return f"receive all multicast on {self.device}"
@@ -208,7 +212,7 @@ class ReceiveAllMulticast(Operation):
     def apply(self, host: Host) -> None:
         host.netlink.set_all_multicast(host.netlink.need(self.device))
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         link = host.netlink.find(self.device)
         if link is not None and not link.all_multicast:
             yield f"{self.device} does not receive all multicast"
@@ -226,7 +230,7 @@ class JoinBridge(Operation):
     bridge: str
     nic: str = ""
     card: str = ""
-    mendable = True
+    reapply_safe = True
 
     def describe(self) -> str:
         return f"make {self.device} a port of bridge {self.bridge}"
@@ -234,7 +238,7 @@ class JoinBridge(Operation):
     def apply(self, host: Host) -> None:
         host.netlink.set_master(host.netlink.need(self.device), host.netlink.need(self.bridge))
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         link, bridge = host.netlink.find(self.device), host.netlink.find(self.bridge)
         if link is not None and (bridge is None or link.master != bridge.index):
             yield f"{self.device} is not a port of bridge {self.bridge}"
@@ -245,7 +249,7 @@ class JoinBridge(Operation):
 
 
 @dataclass(frozen=True)
-class AwaitNode(Operation):
+class WaitForTapNode(Operation):
     """Wait until the character device of a macvtap is there, which libvirt looks for only once."""
 
     device: str
@@ -256,7 +260,7 @@ class AwaitNode(Operation):
     def apply(self, host: Host) -> None:
         sysfs.await_node(self.device, NODE_SECONDS)
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         if not sysfs.node_is_right(self.device):
             yield f"{self.device} has no character device below /dev"
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from libvirt_vepa.errors import KernelError, TakenError
+from libvirt_vepa.errors import InUseError, KernelError
 from libvirt_vepa.host import sriov_inventory
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel import pci
 from libvirt_vepa.kernel.rtnetlink import Link
 from libvirt_vepa.model.address import MacAddress, PciAddress
-from libvirt_vepa.operations.base import Operation, SharedSetting
-from libvirt_vepa.store.shared_settings import OFFLOAD, SWITCH, Sharing
+from libvirt_vepa.operations.base import NeededSetting, Operation
+from libvirt_vepa.store.shared_settings import OFFLOAD, SWITCH, SharedSetting
 
 # A record of VFs that a definition has made.
 VFS = "vfs"
@@ -24,7 +24,7 @@ RESETTING = frozenset({"i40e"})
 
 
 @dataclass(frozen=True)
-class MakeVfs(Operation):
+class CreateVfs(Operation):
     """Make VFs where there are none; they stay until the definition that wants them is removed."""
 
     nic: str
@@ -34,7 +34,7 @@ class MakeVfs(Operation):
     makes_vfs = True
 
     @classmethod
-    def recorded(cls, sharing: Sharing, name: str) -> MakeVfs:
+    def recorded(cls, sharing: SharedSetting, name: str) -> CreateVfs:
         """Return what has made the VFs that a record tells of, for the definition of that name."""
         nic = pci.device_of(PciAddress.parse(sharing.card)) or sharing.card
         return cls(nic, sharing.card, int(sharing.value), name)
@@ -45,13 +45,13 @@ class MakeVfs(Operation):
     def apply(self, host: Host) -> None:
         address = PciAddress.parse(self.address)
         # Whoever is killed in here leaves a record, and the definition's end puts back what there is.
-        host.store.shared.keep(Sharing(VFS, self.address, "0", str(self.count), {self.name: self.name}))
+        host.store.shared.save(SharedSetting(VFS, self.address, "0", str(self.count), {self.name: self.name}))
         # Some drivers make none while the NIC is down (bnxt_sriov_configure).
         host.netlink.set_up(host.need_nic(self.nic, self.address))
         pci.set_count(address, self.count)
         pci.await_devices(tuple(vf.address for vf in pci.vfs_of(address)), pci.SECONDS)
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         now = pci.counts(PciAddress.parse(self.address))[1]
         if now != self.count:
             yield f"{self.nic} has {now} VFs instead of {self.count}"
@@ -63,16 +63,16 @@ class MakeVfs(Operation):
         address = PciAddress.parse(self.address)
         if pci.counts(address)[1] == self.count:
             pci.set_count(address, 0)
-        host.store.shared.forget(VFS, self.address)
+        host.store.shared.delete(VFS, self.address)
 
     def undo_failed(self, host: Host) -> None:
         # VFs that are there stay the definition's. Those that others make later are not.
         if not pci.counts(PciAddress.parse(self.address))[1]:
-            host.store.shared.forget(VFS, self.address)
+            host.store.shared.delete(VFS, self.address)
 
 
 @dataclass(frozen=True)
-class Share(Operation):
+class HoldSharedSetting(Operation):
     """Have a setting of a NIC as a guest needs it, together with all guests that need it so; the last puts it back.
 
     `kind` is `hwmode` (the embedded switch: `veb` or `vepa`) or `l2-fwd-offload` (`on`). A NIC without VFs and stations
@@ -88,8 +88,8 @@ class Share(Operation):
     guest: str
 
     @property
-    def shared_setting(self) -> SharedSetting:
-        return SharedSetting(self.kind, self.nic, self.value)
+    def shared_setting(self) -> NeededSetting:
+        return NeededSetting(self.kind, self.nic, self.value)
 
     def describe(self) -> str:
         if self.kind == SWITCH:
@@ -99,16 +99,16 @@ class Share(Operation):
     def apply(self, host: Host) -> None:
         link = host.need_nic(self.nic, self.card)
         sharing = host.store.shared.find(self.kind, self.card)
-        if sharing and sharing.value != self.value and sharing.another(self.uuid):
+        if sharing and sharing.value != self.value and sharing.other_user(self.uuid):
             raise disagree(link.name, sharing, self.uuid)
         found = self._must_read(host, link)
-        sharing = sharing or Sharing(self.kind, self.card, found, self.value, {})
+        sharing = sharing or SharedSetting(self.kind, self.card, found, self.value, {})
         sharing = replace(sharing, original=sharing.original or found, value=self.value)
-        host.store.shared.keep(sharing.joined(self.uuid, self.guest))
+        host.store.shared.save(sharing.with_user(self.uuid, self.guest))
         if found not in ("", self.value):
             self._set(host, link, self.value)
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         link = host.find_nic(self.nic, self.card)
         if link and self._is_idle(host):
             return
@@ -120,18 +120,18 @@ class Share(Operation):
         sharing = host.store.shared.find(self.kind, self.card)
         if sharing is None or self.uuid not in sharing.users:
             return
-        left = sharing.without(self.uuid)
+        left = sharing.without_user(self.uuid)
         if left.users:
-            host.store.shared.keep(left)
+            host.store.shared.save(left)
             return
         link = host.find_nic(self.nic, self.card)
         # What has no such setting now, a NIC that is gone or one without any station, has nothing to be put back.
         if link and sharing.original and self._read(host, link) not in (None, sharing.original):
             if self._must_stay(host, link):
-                host.store.shared.keep(left)
+                host.store.shared.save(left)
                 return
             self._set(host, link, sharing.original)
-        host.store.shared.forget(self.kind, self.card)
+        host.store.shared.delete(self.kind, self.card)
 
     undo_failed = undo
 
@@ -140,7 +140,7 @@ class Share(Operation):
         address = pci.function_of(link.name) if self.kind == SWITCH else None
         if address is None or pci.driver_of(address) not in RESETTING:
             return False
-        return bool(sriov_inventory.look(link, (), self.uuid, host.netlink, host.store).users)
+        return bool(sriov_inventory.inspect(link, (), self.uuid, host.netlink, host.store).users)
 
     def _is_idle(self, host: Host) -> bool:
         """Tell whether there is no embedded switch now: neither VFs nor guests on stations, this guest's own too."""
@@ -175,20 +175,20 @@ class Share(Operation):
             host.netlink.set_feature(link, self.kind, value == ON)
 
 
-def disagree(nic: str, sharing: Sharing, uuid: str) -> TakenError:
+def disagree(nic: str, sharing: SharedSetting, uuid: str) -> InUseError:
     """Return the error for a guest that needs a shared setting otherwise than another one does."""
     what = "embedded switch" if sharing.kind == SWITCH else sharing.kind
     # One that runs may need it for an interface that it has already.
-    holder = sharing.another(uuid) or sharing.another("")
+    holder = sharing.other_user(uuid) or sharing.other_user("")
     mode = f"in {sharing.value}" if sharing.original else f"to be in {sharing.value}, once there is one,"
-    return TakenError(
+    return InUseError(
         f"the {what} of {nic} is {mode} for guest '{holder}'",
         "ask for the mode that fits, or stop that guest",
     )
 
 
 @dataclass(frozen=True)
-class AwaitStation(Operation):
+class VerifyOffload(Operation):
     """See that the NIC forwards to a macvtap by itself; the kernel falls back to software without a word.
 
     A station that was granted is not in the NIC's unicast list (macvlan_open in drivers/net/macvlan.c).
@@ -203,12 +203,12 @@ class AwaitStation(Operation):
         return f"see that {self.nic} forwards to {self.device} in hardware"
 
     def apply(self, host: Host) -> None:
-        for drift in self.drifts(host):
+        for drift in self.verify(host):
             raise KernelError(
                 drift, "its pools are used up, or the NIC has XDP or DCB on; stop a guest, or use another NIC"
             )
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         link = host.find(self.nic)
         if link and MacAddress.parse(self.mac) in host.netlink.unicast(link):
             yield f"{self.nic} forwards to {self.device} in software"

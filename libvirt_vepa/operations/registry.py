@@ -15,6 +15,17 @@ from libvirt_vepa.store.journal import INTERFACES
 
 MODULES = (device, nic, vf, source_filter)
 KNOWN: Mapping[str, type[Operation]] = dict(Operation.kinds)
+# What journals of earlier versions call them.
+FORMER = {
+    "TakeLease": "AcquireLease",
+    "SetUp": "SetLinkUp",
+    "AwaitNode": "WaitForTapNode",
+    "MakeVfs": "CreateVfs",
+    "Share": "HoldSharedSetting",
+    "AwaitStation": "VerifyOffload",
+    "HearNoSiblings": "DropReflectedFrames",
+    "KnowSiblings": "UpdateVfMacSet",
+}
 
 
 def from_record(record: Mapping[str, Any]) -> Operation:
@@ -24,7 +35,8 @@ def from_record(record: Mapping[str, Any]) -> Operation:
     """
     values = dict(record) if isinstance(record, dict) else {}
     values.pop(INTERFACES, None)
-    kind = KNOWN.get(str(values.pop("operation", "")))
+    name = str(values.pop("operation", ""))
+    kind = KNOWN.get(FORMER.get(name, name))
     if kind is None or not _fit(kind, set(values)):
         raise NewerStateError(
             f"the journal holds an operation that is not known here: {record}",

@@ -16,7 +16,7 @@ from libvirt_vepa.operations.vf import NOBODY, ZEROS
 
 
 @dataclass(frozen=True)
-class HearNoSiblings(Operation):
+class DropReflectedFrames(Operation):
     """Keep from a guest its own frames that a switch reflects, and with `siblings` those of all other VFs.
 
     `card` is the PCI address of the NIC, which names its filters.
@@ -27,26 +27,26 @@ class HearNoSiblings(Operation):
     address: str
     mac: str
     siblings: bool
-    mendable = True
+    reapply_safe = True
 
     def describe(self) -> str:
         others = ", nor from other VFs" if self.siblings else ""
         return f"let VF {self.address} of {self.nic} hear nothing from {self.mac} itself{others}"
 
     def apply(self, host: Host) -> None:
-        frames.protect(self.card, host.need(self.address).name, MacAddress.parse(self.mac), self.siblings)
+        frames.install(self.card, host.need(self.address).name, MacAddress.parse(self.mac), self.siblings)
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         link = host.find(self.address)
-        if link and not frames.protected(self.card, link.name, MacAddress.parse(self.mac), self.siblings):
+        if link and not frames.is_installed(self.card, link.name, MacAddress.parse(self.mac), self.siblings):
             yield f"{link.name} is without its filter"
 
     def undo(self, host: Host) -> None:
-        frames.unprotect(self.card, MacAddress.parse(self.mac))
+        frames.remove(self.card, MacAddress.parse(self.mac))
 
 
 @dataclass(frozen=True)
-class KnowSiblings(Operation):
+class UpdateVfMacSet(Operation):
     """Have the filters of a NIC know the MACs of all its VFs, whoever uses them, this guest's too.
 
     `mac` is that of a guest that comes or goes, "" where none of ours does. If no guest on this NIC needs source
@@ -56,7 +56,7 @@ class KnowSiblings(Operation):
     nic: str
     card: str
     mac: str
-    mendable = True
+    reapply_safe = True
 
     def describe(self) -> str:
         return f"have the filters of {self.nic} know {self.mac}, and the MACs of all other VFs"
@@ -64,8 +64,8 @@ class KnowSiblings(Operation):
     def apply(self, host: Host) -> None:
         self._write(self._found(host) | self._own)
 
-    def drifts(self, host: Host) -> Iterator[str]:
-        known = frames.known(self.card)
+    def verify(self, host: Host) -> Iterator[str]:
+        known = frames.vf_macs(self.card)
         if known is not None and not self._own <= known:
             yield f"the filters of {self.nic} do not know {self.mac}"
 
@@ -85,4 +85,4 @@ class KnowSiblings(Operation):
         return macs | {MacAddress.parse(mac) for mac in netdevs if mac}
 
     def _write(self, macs: set[MacAddress]) -> None:
-        frames.know(self.card, macs - {ZEROS, NOBODY})
+        frames.set_vf_macs(self.card, macs - {ZEROS, NOBODY})

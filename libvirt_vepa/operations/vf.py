@@ -68,7 +68,7 @@ class SetVfMac(Operation):
         if self.mtu:
             host.netlink.set_mtu(host.need(self.address), self.mtu)
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         seen = _seen(host, self)
         if seen is None:
             yield f"VF {self.number} of {self.nic} has gone"
@@ -119,7 +119,7 @@ class SetVfMtu(Operation):
     def apply(self, host: Host) -> None:
         host.netlink.set_mtu(host.need(self.address), self.mtu)
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         link = host.find(self.address)
         if link and link.mtu < self.mtu:
             yield f"{link.name} has MTU {link.mtu} instead of {self.mtu}"
@@ -150,7 +150,7 @@ class SetVfVlan(Operation):
     def apply(self, host: Host) -> None:
         self._set(host, _need(host, self.nic, self.address), self.vlan, self.qos, self.proto)
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         seen = _seen(host, self)
         if seen and not self._holds(seen[1]):
             now = seen[1].settings
@@ -193,7 +193,7 @@ class SetVf(Operation):
     def apply(self, host: Host) -> None:
         self._set(host, _need(host, self.nic, self.address), self.value)
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         seen = _seen(host, self)
         found = plain(seen[1].settings, self.setting) if seen else None
         if seen and found != self.value:

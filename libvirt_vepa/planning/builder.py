@@ -7,12 +7,12 @@ from __future__ import annotations
 from libvirt_vepa.errors import HostError
 from libvirt_vepa.host.facts import Facts
 from libvirt_vepa.model.interface import Guest
-from libvirt_vepa.operations.base import Operation, SharedSetting
-from libvirt_vepa.operations.nic import MakeVfs
-from libvirt_vepa.store.journal import Use
+from libvirt_vepa.operations.base import NeededSetting, Operation
+from libvirt_vepa.operations.nic import CreateVfs
+from libvirt_vepa.store.journal import Allocation
 
 
-class Draft:
+class PlanBuilder:
     """The steps, each with the aliases of the interfaces that need it, and what else a plan says.
 
     `shared` are all settings that were asked for of a NIC, also what is no step yet. By the NIC's key: `made` is what
@@ -23,9 +23,9 @@ class Draft:
     def __init__(self, guest: Guest, facts: Facts) -> None:
         self.guest, self.facts = guest, facts
         self.steps: dict[Operation, tuple[str, ...]] = {}
-        self.uses: list[Use] = []
-        self.shared: list[SharedSetting] = []
-        self.made: dict[str, MakeVfs] = {}
+        self.uses: list[Allocation] = []
+        self.shared: list[NeededSetting] = []
+        self.made: dict[str, CreateVfs] = {}
         self.leased: set[str] = set()
         self.promised: dict[str, list[int]] = {}
         self.remarks: list[str] = []
@@ -41,7 +41,7 @@ class Draft:
                 self.steps.pop(operation, None)
         self.steps[operation] = tuple(dict.fromkeys((*before, alias)))
 
-    def agree(self, wanted: SharedSetting) -> None:
+    def agree(self, wanted: NeededSetting) -> None:
         """Raise HostError where another interface of the guest needs otherwise what this one will share of a NIC."""
         for other in self.shared:
             if (other.kind, other.nic) == (wanted.kind, wanted.nic) and other.value != wanted.value:

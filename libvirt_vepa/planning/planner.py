@@ -11,26 +11,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from libvirt_vepa.errors import HostError, TakenError, XmlError
+from libvirt_vepa.errors import HostError, InUseError, XmlError
 from libvirt_vepa.host.facts import Facts, Nic
 from libvirt_vepa.kernel.rtnetlink import Link
-from libvirt_vepa.model.interface import Guest, GuestType, HostInterface, HostType, Mode, Request
+from libvirt_vepa.model.interface import Guest, GuestType, HostType, Mode, NicDefinition, Request
 from libvirt_vepa.model.vf_settings import VfSettings
 from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.device import (
-    AwaitNode,
+    AcquireLease,
     CreateMacvtap,
     CreateTap,
     DisableIpv6,
     JoinBridge,
     ReceiveAllMulticast,
-    SetUp,
-    TakeLease,
+    SetLinkUp,
+    WaitForTapNode,
     taken,
 )
 from libvirt_vepa.planning import sriov
-from libvirt_vepa.planning.builder import Draft
-from libvirt_vepa.store.journal import INTERFACES, Record, Use
+from libvirt_vepa.planning.builder import PlanBuilder
+from libvirt_vepa.store.journal import INTERFACES, Allocation, Record
 
 # MAX_TAP_QUEUES of linux/if_tun.h and linux/if_macvlan.h; ETH_MIN_MTU of linux/if_ether.h.
 MAX_QUEUES = 256
@@ -47,7 +47,7 @@ class Plan:
     """
 
     operations: tuple[Operation, ...]
-    uses: tuple[Use, ...]
+    uses: tuple[Allocation, ...]
     interfaces: Mapping[Operation, tuple[str, ...]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
@@ -62,29 +62,29 @@ class Plan:
 
     def _record(self, operation: Operation) -> Record:
         aliases = self.interfaces.get(operation)
-        return {**operation.record(), **({INTERFACES: list(aliases)} if aliases else {})}
+        return {**operation.to_record(), **({INTERFACES: list(aliases)} if aliases else {})}
 
 
 def make(guest: Guest, facts: Facts) -> Plan:
     """Return the plan for a guest.
 
-    Raises HostError, TakenError or XmlError, with the interface named, where the host cannot give what is asked.
+    Raises HostError, InUseError or XmlError, with the interface named, where the host cannot give what is asked.
     """
-    draft = Draft(guest, facts)
+    draft = PlanBuilder(guest, facts)
     for request in guest.requests:
         try:
             if any(other.device == request.device for other in draft.uses):
-                raise TakenError(f"device {request.device} is another interface's of this guest", OTHER_NAME)
+                raise InUseError(f"device {request.device} is another interface's of this guest", OTHER_NAME)
             use = _use(request, facts)
             for operation in _operations(request, use, draft):
                 draft.add(operation, request.alias)
-        except (HostError, TakenError, XmlError) as error:
+        except (HostError, InUseError, XmlError) as error:
             raise error.within(request.where) from error
         draft.uses.append(use)
     return Plan(tuple(draft.steps), tuple(draft.uses), draft.steps, tuple(dict.fromkeys(draft.remarks)))
 
 
-def _use(request: Request, facts: Facts) -> Use:
+def _use(request: Request, facts: Facts) -> Allocation:
     """Decide the mode that a request gets on its NIC."""
     host = facts.definitions[request.name]
     nic = facts.nics.get(host.device)
@@ -95,20 +95,22 @@ def _use(request: Request, facts: Facts) -> Use:
         allowed = " or ".join(allowed.value for allowed in host.allowed)
         only = ", which need <type>macvtap</type>" if tap else ""
         raise HostError(f"mode {mode.value} is not allowed on '{host.name}'", f"ask for {allowed}{only}")
-    return Use(request.alias, host.name, request.device, host.device, nic.key if nic else host.device, mode.value)
+    return Allocation(
+        request.alias, host.name, request.device, host.device, nic.key if nic else host.device, mode.value
+    )
 
 
-def _operations(request: Request, use: Use, draft: Draft) -> Iterator[Operation]:
+def _operations(request: Request, use: Allocation, draft: PlanBuilder) -> Iterator[Operation]:
     guest, facts = draft.guest, draft.facts
     host = facts.definitions[request.name]
     nic = _nic(host, facts)
     _check_free(request, facts)
     _check_values(request, nic.link)
-    yield TakeLease("mac", str(request.mac), guest.uuid, guest.name)
-    yield TakeLease("device", request.device, guest.uuid, guest.name)
-    yield SetUp(nic.link.name, nic.key)
+    yield AcquireLease("mac", str(request.mac), guest.uuid, guest.name)
+    yield AcquireLease("device", request.device, guest.uuid, guest.name)
+    yield SetLinkUp(nic.link.name, nic.key)
     if request.type is GuestType.TAP:
-        sriov.untagged(host)
+        sriov.reject_vlan_for_tap(host)
         yield from _tap(request, nic, _bridge(host, nic, facts))
     elif host.type is HostType.SRIOV:
         yield from _on_vf(request, host, nic, Mode(use.mode), draft)
@@ -117,41 +119,41 @@ def _operations(request: Request, use: Use, draft: Draft) -> Iterator[Operation]
         yield from _on_nic(guest, request, host, nic, Mode(use.mode))
 
 
-def _on_nic(guest: Guest, request: Request, host: HostInterface, nic: Nic, mode: Mode) -> Iterator[Operation]:
+def _on_nic(guest: Guest, request: Request, host: NicDefinition, nic: Nic, mode: Mode) -> Iterator[Operation]:
     if request.vf != VfSettings():
         raise HostError(
             f"'{host.name}' is of type {host.type.value}, and <vlan> and <vf> are for sr-iov", "leave them out"
         )
     if host.type is HostType.VMDQ:
-        yield from sriov.offload(guest, nic)
+        yield from sriov.plan_offload(guest, nic)
     else:
-        yield from sriov.beside(guest, nic, mode)
+        yield from sriov.eswitch_for_macvtap(guest, nic, mode)
     yield from _macvtap(request, nic.link.name, mode.kernel, nic.key)
     if host.type is HostType.VMDQ:
-        yield from sriov.station(guest, request, nic, mode)
+        yield from sriov.plan_vmdq_pool(guest, request, nic, mode)
 
 
-def _on_vf(request: Request, host: HostInterface, nic: Nic, mode: Mode, draft: Draft) -> Iterator[Operation]:
-    switch = sriov.switch(draft.guest, nic, sriov.switch_for(mode))
-    first = sriov.missing(host, nic, draft.made.get(nic.key))
+def _on_vf(request: Request, host: NicDefinition, nic: Nic, mode: Mode, draft: PlanBuilder) -> Iterator[Operation]:
+    switch = sriov.plan_eswitch_mode(draft.guest, nic, sriov.switch_for(mode))
+    first = sriov.plan_vf_creation(host, nic, draft.made.get(nic.key))
     if first:
         draft.made[nic.key] = first
         for share in switch:
             draft.agree(share.shared_setting)
         promised = draft.promised.setdefault(nic.key, [])
-        promised.append(sriov.promise(request, host, first, promised))
+        promised.append(sriov.reserve_future_vf(request, host, first, promised))
         yield first
         return
-    function = sriov.pick(host, nic, draft.leased)
+    function = sriov.allocate_vf(host, nic, draft.leased)
     draft.leased.add(str(function.address))
     draft.remarks += sriov.remarks(request, host, nic, mode, function)
     yield from switch
-    yield from sriov.virtual(draft.guest, request, host, nic, function)
-    yield from sriov.filters(request, nic, function, mode)
+    yield from sriov.plan_vf(draft.guest, request, host, nic, function)
+    yield from sriov.plan_filters(request, nic, function, mode)
     yield from _macvtap(request, str(function.address), "passthru")
 
 
-def _nic(host: HostInterface, facts: Facts) -> Nic:
+def _nic(host: NicDefinition, facts: Facts) -> Nic:
     """Return the NIC behind a definition, if it is one that can be used."""
     nic = facts.nics.get(host.device)
     if nic is None:
@@ -177,7 +179,7 @@ def _check_free(request: Request, facts: Facts) -> None:
         if holder is not None:
             raise taken(holder)
     if request.device in facts.devices:
-        raise TakenError(
+        raise InUseError(
             f"device {request.device} exists and is not this guest's",
             f"{OTHER_NAME}, or remove it if nothing uses it ('ip link delete {request.device}')",
         )
@@ -203,8 +205,8 @@ def _macvtap(request: Request, below: str, mode: str, card: str = "") -> Iterato
     yield CreateMacvtap(device, below, str(request.mac), mode, request.mtu, card)
     yield DisableIpv6(device)
     yield ReceiveAllMulticast(device)
-    yield SetUp(device)
-    yield AwaitNode(device)
+    yield SetLinkUp(device)
+    yield WaitForTapNode(device)
 
 
 def _check_unshared(nic: Nic) -> None:
@@ -238,15 +240,15 @@ def _tap(request: Request, nic: Nic, bridge: Link) -> Iterator[Operation]:
         what = f"a MAC that begins with fe, as {request.mac} does, is for the host's side of a tap"
         raise HostError(what, "give the guest another MAC, as in 52:54:00:aa:bb:cc")
     device = request.device
-    yield SetUp(bridge.name)
+    yield SetLinkUp(bridge.name)
     # Without an MTU of its own a tap gets the bridge's, or the bridge would take the tap's.
     yield CreateTap(device, str(request.mac.for_tap), request.queues > 1, request.mtu or bridge.mtu)
     yield DisableIpv6(device)
     yield JoinBridge(device, bridge.name, nic.link.name, nic.key)
-    yield SetUp(device)
+    yield SetLinkUp(device)
 
 
-def _bridge(host: HostInterface, nic: Nic, facts: Facts) -> Link:
+def _bridge(host: NicDefinition, nic: Nic, facts: Facts) -> Link:
     """Return the bridge that a tap joins: the one that the NIC is a port of, which the definition may name."""
     name, wanted = nic.link.name, host.bridge
     if wanted and wanted not in facts.bridges:

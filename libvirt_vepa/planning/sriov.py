@@ -6,15 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from libvirt_vepa.errors import HostError, TakenError
+from libvirt_vepa.errors import HostError, InUseError
 from libvirt_vepa.host.facts import Nic
-from libvirt_vepa.host.sriov_inventory import VF, Function
-from libvirt_vepa.model.interface import Guest, HostInterface, Mode, Request
+from libvirt_vepa.host.sriov_inventory import VF, VfInfo
+from libvirt_vepa.model.interface import Guest, Mode, NicDefinition, Request
 from libvirt_vepa.model.vf_settings import ATTRIBUTES, UNSET, VfSettings, VlanProtocol
 from libvirt_vepa.operations.base import Operation
-from libvirt_vepa.operations.device import SetUp, TakeLease
-from libvirt_vepa.operations.nic import ON, RESETTING, AwaitStation, MakeVfs, Share, disagree
-from libvirt_vepa.operations.source_filter import HearNoSiblings, KnowSiblings
+from libvirt_vepa.operations.device import AcquireLease, SetLinkUp
+from libvirt_vepa.operations.nic import ON, RESETTING, CreateVfs, HoldSharedSetting, VerifyOffload, disagree
+from libvirt_vepa.operations.source_filter import DropReflectedFrames, UpdateVfMacSet
 from libvirt_vepa.operations.vf import RATES, SetVf, SetVfMac, SetVfMtu, SetVfVlan, plain
 from libvirt_vepa.store.shared_settings import OFFLOAD, SWITCH
 
@@ -33,8 +33,8 @@ def switch_for(mode: Mode) -> str:
 # -- the embedded switch
 
 
-def switch(guest: Guest, nic: Nic, value: str) -> Iterator[Share]:
-    """Yield what has the embedded switch in a mode. Raises HostError or TakenError where that cannot be.
+def plan_eswitch_mode(guest: Guest, nic: Nic, value: str) -> Iterator[HoldSharedSetting]:
+    """Yield what has the embedded switch in a mode. Raises HostError or InUseError where that cannot be.
 
     Where there is no switch yet, most drivers do not say whether they can set it.
     """
@@ -55,23 +55,23 @@ def switch(guest: Guest, nic: Nic, value: str) -> Iterator[Share]:
             f"and others use it: {_listed(card.users)}",
             f"stop those guests first, or set it beforehand with 'bridge link set dev {name} hwmode {value}'",
         )
-    yield Share(SWITCH, name, nic.key, value, guest.uuid, guest.name)
+    yield HoldSharedSetting(SWITCH, name, nic.key, value, guest.uuid, guest.name)
 
 
-def beside(guest: Guest, nic: Nic, mode: Mode) -> Iterator[Operation]:
+def eswitch_for_macvtap(guest: Guest, nic: Nic, mode: Mode) -> Iterator[Operation]:
     """Yield what a macvtap on the NIC itself needs of an embedded switch (kernel commit 2469ffd), also of a later one.
 
     It can be had beside a switch whose driver has no control of it.
     """
     without_control = nic.card.in_use and nic.card.switch_mode is None
     if mode is not Mode.BRIDGE and (nic.card.in_use or nic.card.total) and not without_control:
-        yield from switch(guest, nic, VEPA)
+        yield from plan_eswitch_mode(guest, nic, VEPA)
 
 
 # -- VMDq
 
 
-def offload(guest: Guest, nic: Nic) -> Iterator[Operation]:
+def plan_offload(guest: Guest, nic: Nic) -> Iterator[Operation]:
     """Yield what lets a NIC forward to macvtaps by itself. Raises HostError where it cannot."""
     feature, name = nic.card.offload, nic.link.name
     if feature is None or (feature.fixed and not feature.on):
@@ -81,20 +81,20 @@ def offload(guest: Guest, nic: Nic) -> Iterator[Operation]:
             "define it with <type>ethernet</type>, or use a NIC with VMDq, as with ixgbe, i40e or fm10k",
         )
     if not feature.fixed:
-        yield Share(OFFLOAD, name, nic.key, ON, guest.uuid, guest.name)
+        yield HoldSharedSetting(OFFLOAD, name, nic.key, ON, guest.uuid, guest.name)
 
 
-def station(guest: Guest, request: Request, nic: Nic, mode: Mode) -> Iterator[Operation]:
+def plan_vmdq_pool(guest: Guest, request: Request, nic: Nic, mode: Mode) -> Iterator[Operation]:
     """Yield what follows once the macvtap is up: the embedded switch comes into being with the first station."""
-    yield AwaitStation(request.device, nic.link.name, str(request.mac))
+    yield VerifyOffload(request.device, nic.link.name, str(request.mac))
     if mode is not Mode.BRIDGE:
-        yield from switch(guest, nic, VEPA)
+        yield from plan_eswitch_mode(guest, nic, VEPA)
 
 
 # -- SR-IOV
 
 
-def missing(host: HostInterface, nic: Nic, made: MakeVfs | None) -> MakeVfs | None:
+def plan_vf_creation(host: NicDefinition, nic: Nic, made: CreateVfs | None) -> CreateVfs | None:
     """Return what makes the VFs that a definition wants and that are not there; HostError where that cannot be.
 
     `made` are those that another interface of the guest has made already.
@@ -116,15 +116,15 @@ def missing(host: HostInterface, nic: Nic, made: MakeVfs | None) -> MakeVfs | No
         raise HostError(
             f"NIC {name} can have {card.total} VFs, not {host.vf_count}", f"change the count of '{host.name}'"
         )
-    return MakeVfs(name, str(card.address), host.vf_count, host.name)
+    return CreateVfs(name, str(card.address), host.vf_count, host.name)
 
 
-def promise(request: Request, host: HostInterface, made: MakeVfs, promised: Collection[int]) -> int:
+def reserve_future_vf(request: Request, host: NicDefinition, made: CreateVfs, promised: Collection[int]) -> int:
     """Return the number of the first VF, of those that will be made, that is none of those `promised` already.
 
     Raises HostError, and XmlError, for all that can be known to be refused once they are there.
     """
-    wanted(request, host)
+    effective_vf_settings(request, host)
     first, last = host.vf_range or (0, made.count - 1)
     allowed = range(first, min(last + 1, made.count))
     for number in allowed:
@@ -137,8 +137,8 @@ def promise(request: Request, host: HostInterface, made: MakeVfs, promised: Coll
     raise HostError(what, "change its range or its count, or ask for fewer")
 
 
-def pick(host: HostInterface, nic: Nic, taken: Collection[str]) -> Function:
-    """Return the first VF by PCI order that is free and not among those `taken` already. Raises TakenError."""
+def allocate_vf(host: NicDefinition, nic: Nic, taken: Collection[str]) -> VfInfo:
+    """Return the first VF by PCI order that is free and not among those `taken` already. Raises InUseError."""
     ordered = sorted(nic.card.functions, key=lambda each: each.address)
     allowed = [each for each in ordered if host.vf_range is None or _within(each.number, host.vf_range)]
     for function in allowed:
@@ -147,13 +147,13 @@ def pick(host: HostInterface, nic: Nic, taken: Collection[str]) -> Function:
     if host.vf_range and not allowed:
         numbers = " to ".join(map(str, host.vf_range))
         raise HostError(f"NIC {nic.link.name} has none of VFs {numbers}", f"change the range of '{host.name}'")
-    raise TakenError(
+    raise InUseError(
         f"no VF of NIC {nic.link.name} is free: {_listed([_holder(function) for function in allowed])}",
         "stop one of these guests, or make more VFs",
     )
 
 
-def untagged(host: HostInterface) -> None:
+def reject_vlan_for_tap(host: NicDefinition) -> None:
     """Raise HostError where a definition's VLAN would not hold for a tap, whose frames go by way of a bridge."""
     if host.vf.vlan is not None:
         raise HostError(
@@ -167,7 +167,7 @@ def _within(number: int, span: tuple[int, int]) -> bool:
     return first <= number <= last
 
 
-def _holder(function: Function) -> str:
+def _holder(function: VfInfo) -> str:
     return f"VF {function.number}: {function.user or 'this guest'}"
 
 
@@ -176,29 +176,29 @@ def _listed(texts: Sequence[str]) -> str:
     return ", ".join(texts[:MOST_NAMED]) + more
 
 
-def virtual(guest: Guest, request: Request, host: HostInterface, nic: Nic, function: Function) -> Iterator[Operation]:
+def plan_vf(guest: Guest, request: Request, host: NicDefinition, nic: Nic, function: VfInfo) -> Iterator[Operation]:
     """Yield what gives a guest a VF, all but the macvtap on it. Raises HostError where the driver cannot."""
     name, number, address, said = nic.link.name, function.number, str(function.address), function.said
     if said is None:
         raise HostError(f"driver {nic.card.driver} of NIC {name} tells nothing of VF {number}", "see 'ip link show'")
     _check(request, nic, function)
-    yield TakeLease(VF, address, guest.uuid, guest.name)
+    yield AcquireLease(VF, address, guest.uuid, guest.name)
     mtu = function.link.mtu if function.link else 0
     yield SetVfMac(name, number, address, str(request.mac), str(said.mac), mtu)
     if request.mtu is not None and request.mtu > mtu:
         yield SetVfMtu(address, request.mtu, mtu)
-    yield from settings((name, number, address), wanted(request, host), said.settings)
-    yield SetUp(address)
+    yield from plan_vf_settings((name, number, address), effective_vf_settings(request, host), said.settings)
+    yield SetLinkUp(address)
 
 
-def _check(request: Request, nic: Nic, function: Function) -> None:
+def _check(request: Request, nic: Nic, function: VfInfo) -> None:
     others = (each for each in nic.card.functions if each.number != function.number and each.said)
     for other in others:
         if other.said and other.said.mac == request.mac and other.user:
-            raise TakenError(f"{request.mac} is the MAC of {_holder(other)}", "give the guest another MAC")
+            raise InUseError(f"{request.mac} is the MAC of {_holder(other)}", "give the guest another MAC")
 
 
-def wanted(request: Request, host: HostInterface) -> VfSettings:
+def effective_vf_settings(request: Request, host: NicDefinition) -> VfSettings:
     """Return what a VF is to be set to: what the request says, then its <bandwidth>, then the definition.
 
     Raises XmlError or HostError where these do not go together.
@@ -207,13 +207,13 @@ def wanted(request: Request, host: HostInterface) -> VfSettings:
     if request.outbound is not None:
         # From kilobytes to whole megabits, and no less than the one that is no "no limit".
         bandwidth = VfSettings(max_tx_rate=max(1, request.outbound * 8 // 1000))
-    found = request.vf.over(bandwidth).over(host.vf).checked()
+    found = request.vf.merged_over(bandwidth).merged_over(host.vf).validated()
     if found.vlan is None and (found.qos is not None or found.proto is not None):
         raise HostError("qos and proto are a VLAN's, and none is asked for", "write <vlan><tag id='…'/></vlan> too")
     return found
 
 
-def settings(which: tuple[str, int, str], asked: VfSettings, now: VfSettings) -> Iterator[Operation]:
+def plan_vf_settings(which: tuple[str, int, str], asked: VfSettings, now: VfSettings) -> Iterator[Operation]:
     """Yield what changes the settings of a VF: of which NIC, its number, its PCI address. Raises HostError."""
     if asked.vlan is not None:
         proto, before = asked.proto or VlanProtocol.DOT1Q, now.proto or VlanProtocol.DOT1Q
@@ -236,15 +236,15 @@ def _rates(asked: VfSettings, now: VfSettings) -> Iterable[str]:
     return reversed(RATES) if most and least and least > most else RATES
 
 
-def filters(request: Request, nic: Nic, function: Function, mode: Mode) -> Iterator[Operation]:
+def plan_filters(request: Request, nic: Nic, function: VfInfo, mode: Mode) -> Iterator[Operation]:
     """Yield what keeps reflected frames from a guest on a VF, once its netdev is the one that stays."""
     name, mac = nic.link.name, str(request.mac)
     if mode is not Mode.BRIDGE:
-        yield HearNoSiblings(name, nic.key, str(function.address), mac, mode is Mode.PEPA)
-    yield KnowSiblings(name, nic.key, mac)
+        yield DropReflectedFrames(name, nic.key, str(function.address), mac, mode is Mode.PEPA)
+    yield UpdateVfMacSet(name, nic.key, mac)
 
 
-def remarks(request: Request, host: HostInterface, nic: Nic, mode: Mode, function: Function) -> Iterator[str]:
+def remarks(request: Request, host: NicDefinition, nic: Nic, mode: Mode, function: VfInfo) -> Iterator[str]:
     """Yield what an administrator should know: the filters stand on the spoof check of the other VFs."""
     count = len(nic.card.functions)
     if host.vf_count is not None and count < host.vf_count:
@@ -253,7 +253,7 @@ def remarks(request: Request, host: HostInterface, nic: Nic, mode: Mode, functio
     if mode is Mode.BRIDGE:
         return
     now = function.said.settings if function.said else UNSET
-    if wanted(request, host).over(now).spoofchk is False:
+    if effective_vf_settings(request, host).merged_over(now).spoofchk is False:
         yield f"the spoof check of VF {function.number} of NIC {nic.link.name} is off: its guest can pass for another"
     for other in nic.card.functions:
         if other.number == function.number or not other.user or not other.said:

@@ -9,7 +9,7 @@ import socket
 from array import array
 from collections import deque
 
-from libvirt_vepa.errors import WireError
+from libvirt_vepa.errors import ProtocolError
 from libvirt_vepa.rpc import message as messages
 from libvirt_vepa.rpc import xdr
 from libvirt_vepa.rpc.message import Frames, Message
@@ -22,7 +22,7 @@ MOST = 1024 * 1024
 DESCRIPTORS = 4 * messages.DESCRIPTORS_MAX
 
 
-class Side:
+class Endpoint:
     """A side that is read from and written to without ever waiting for it."""
 
     def __init__(self, source: int, sink: int) -> None:
@@ -92,7 +92,7 @@ class Side:
     _write = staticmethod(os.write)
 
 
-class LocalSide(Side):
+class FdPassingEndpoint(Endpoint):
     """A side that descriptors come from and go to, each with a byte behind its message (virNetSocketSendFD)."""
 
     def __init__(self, end: socket.socket) -> None:
@@ -105,7 +105,7 @@ class LocalSide(Side):
         self._arrived: deque[int] = deque()
         self._other = self
 
-    def join(self, other: LocalSide) -> None:
+    def join(self, other: FdPassingEndpoint) -> None:
         """Send what has come from the other side."""
         self._other, other._other = other, self
 
@@ -115,7 +115,7 @@ class LocalSide(Side):
         return max(super().waiting, MOST if len(self._outgoing) >= DESCRIPTORS else 0)
 
     def send(self, data: bytes) -> bool:
-        """As before, with the descriptors that belong to it. Raises WireError where one has not come."""
+        """As before, with the descriptors that belong to it. Raises ProtocolError where one has not come."""
         taken = True
         for piece in self._frames.feed(data):
             taken = super().send(self._attach(piece) if isinstance(piece, Message) else piece) and taken
@@ -137,7 +137,7 @@ class LocalSide(Side):
         first = self._sent + self._kept + len(data) - len(message.tail)
         for number in range(len(message.tail)):
             if not self._other._arrived:
-                raise WireError("a message came without its descriptors", xdr.ANEW)
+                raise ProtocolError("a message came without its descriptors", xdr.ANEW)
             self._outgoing.append((first + number, self._other._arrived.popleft()))
         return data
 
@@ -149,7 +149,7 @@ class LocalSide(Side):
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 self._arrived.extend(array("i", value))
         if len(self._arrived) > DESCRIPTORS:
-            raise WireError(f"{len(self._arrived)} descriptors came without a message", xdr.ANEW)
+            raise ProtocolError(f"{len(self._arrived)} descriptors came without a message", xdr.ANEW)
         return data
 
     def _write(self, sink: int, data: bytes | memoryview) -> int:  # type: ignore[override]  # os.write takes any buffer

@@ -7,8 +7,8 @@ from __future__ import annotations
 import select
 from collections.abc import Callable, Mapping
 
-from libvirt_vepa.proxy.endpoint import MOST, Side
-from libvirt_vepa.proxy.relay import CutError, Relay
+from libvirt_vepa.proxy.endpoint import MOST, Endpoint
+from libvirt_vepa.proxy.relay import ProtocolViolation, Relay
 
 # How long the daemon, or a hand, may take for what a client that has ended has begun.
 JOB_SECONDS = 60.0
@@ -17,13 +17,13 @@ DELIVER_SECONDS = 10.0
 ENDED = select.POLLHUP | select.POLLERR
 
 
-class Pump:
+class EventLoop:
     """The two sides of a connection, and the relay between them."""
 
-    def __init__(self, client: Side, daemon: Side, relay: Relay) -> None:
+    def __init__(self, client: Endpoint, daemon: Endpoint, relay: Relay) -> None:
         self._relay = relay
         self._client, self._daemon = client, daemon
-        self._ended: set[Side] = set()
+        self._ended: set[Endpoint] = set()
         self._poll = select.poll()
         self._asked: dict[int, int] = {}
         # What is waited for nearly always; as long as that is so there is nothing to think about.
@@ -36,7 +36,7 @@ class Pump:
         self._writers = {client.sink: client.flush, daemon.sink: daemon.flush}
 
     def run(self) -> None:
-        """Carry everything until either side ends; what was read is still delivered. Raises WireError.
+        """Carry everything until either side ends; what was read is still delivered. Raises ProtocolError.
 
         What a client has begun that takes more than one message is brought to its end.
         """
@@ -88,7 +88,7 @@ class Pump:
         else:
             self._pass(self._daemon, data, self._relay.from_daemon)
 
-    def _pass(self, side: Side, data: bytes | None, relayed: Callable[[bytes], tuple[bytes, bytes]]) -> None:
+    def _pass(self, side: Endpoint, data: bytes | None, relayed: Callable[[bytes], tuple[bytes, bytes]]) -> None:
         if not data:
             # None is no end.
             if data is not None:
@@ -97,10 +97,10 @@ class Pump:
             return
         try:
             self._send(*relayed(data))
-        except CutError as error:
+        except ProtocolViolation as error:
             self._send(*error.before)
             raise
-        if lost := self._relay.take_lost():
+        if lost := self._relay.take_orphaned_fds():
             self._client.drop(lost)
 
     def _send(self, to_daemon: bytes, to_client: bytes) -> None:
@@ -143,7 +143,7 @@ class Pump:
         return wanted
 
 
-def _deliver(side: Side) -> None:
+def _deliver(side: Endpoint) -> None:
     """Write the rest, now that nothing more comes; a side that takes nothing for long gets no more."""
     while side.waiting and not side.gone and select.select([], [side.sink], [], DELIVER_SECONDS)[1]:
         side.flush()

@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from libvirt_vepa.errors import HostError, WireError
+from libvirt_vepa.errors import HostError, ProtocolError
 from libvirt_vepa.libvirtd import session
 from libvirt_vepa.libvirtd.sockets import SYSTEM, WHO, ask, authentications, in_use, read_message
-from libvirt_vepa.proxy.helper_client import no_hand, open_hand
+from libvirt_vepa.proxy.helper_client import connect_helper, refuse_helper
 from libvirt_vepa.proxy.relay import Relay
 from libvirt_vepa.proxy.translation import error_reply
 from libvirt_vepa.rpc import message as messages
@@ -40,7 +40,7 @@ def open_daemon(
 
     `helper` is the command that serves one connection as libvirt-vepad does, on its standard input.
     `may_start` says that a user's own daemon is started where none runs.
-    Raises HostError where the daemon cannot be had, which the client is told as well, WireError for
+    Raises HostError where the daemon cannot be had, which the client is told as well, ProtocolError for
     what is not libvirt's protocol, ConnectionError where a side has ended.
     """
     *features, opening = _await_opening(source, sink)
@@ -53,7 +53,10 @@ def open_daemon(
         for call in features:
             ask(daemon, procedures.FEATURE, call.payload)
         daemon.sendall(opening.encode())
-        yield daemon, Relay(no_hand if _is_session(opening) else partial(open_hand, helper), _is_read_only(opening))
+        yield (
+            daemon,
+            Relay(refuse_helper if _is_session(opening) else partial(connect_helper, helper), _is_read_only(opening)),
+        )
 
 
 def _await_opening(source: int, sink: int) -> list[Message]:
@@ -76,7 +79,7 @@ def _answer(procedure: int) -> bytes:
     if procedure == procedures.FEATURE:
         # Only keepalive is asked for that early, and every daemon has it.
         return xdr.WORD.pack(1)
-    raise WireError(f"procedure {procedure} is called before the connection is open", xdr.ANEW)
+    raise ProtocolError(f"procedure {procedure} is called before the connection is open", xdr.ANEW)
 
 
 def _connect(opening: Message, may_start: bool) -> socket.socket:

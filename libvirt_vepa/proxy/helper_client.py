@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from libvirt_vepa.errors import HostError
-from libvirt_vepa.proxy.tasks import Errand, Outcome
+from libvirt_vepa.proxy.tasks import HelperRequest, HelperResponse
 
 SOCKET = Path("/run/libvirt/libvirt-vepad-sock")
 # How long it may take until an errand can be written.
@@ -24,7 +24,7 @@ CHUNK = 65536
 REMEDY = "see 'systemctl status libvirt-vepad.socket', or try again as root"
 
 
-class Hand:
+class HelperClient:
     """One conversation with `libvirt-vepad`."""
 
     def __init__(self, channel: socket.socket) -> None:
@@ -36,7 +36,7 @@ class Hand:
         """Return the descriptor that can be read when the hand has said something."""
         return self._channel.fileno()
 
-    def say(self, errand: Errand) -> None:
+    def send(self, errand: HelperRequest) -> None:
         """Give it an errand. Raises HostError where it is not there any more."""
         line = json.dumps({"do": errand.word, **errand.values}) + "\n"
         try:
@@ -44,7 +44,7 @@ class Hand:
         except OSError as error:
             raise HostError(f"libvirt-vepad has gone: {error.strerror}", REMEDY) from error
 
-    def hear(self) -> Outcome | None:
+    def receive(self) -> HelperResponse | None:
         """Read what has come; return it once it is whole. What ends too early, or is no JSON, is an error too."""
         try:
             data = self._channel.recv(CHUNK)
@@ -66,12 +66,12 @@ class Hand:
         self._channel.close()
 
 
-def no_hand() -> Hand:
+def refuse_helper() -> HelperClient:
     """Refuse: the guests of a session daemon run without the rights that devices need. Raises HostError."""
     raise HostError("a session's guest cannot have a NIC of the host", "run it at qemu:///system")
 
 
-def open_hand(command: Sequence[str]) -> Hand:
+def connect_helper(command: Sequence[str]) -> HelperClient:
     """Begin a conversation with the service, or where nobody listens, and for root, with a process of its own.
 
     Root's connection may itself be a service that has no right to make devices, and whose children end with it.
@@ -85,17 +85,17 @@ def open_hand(command: Sequence[str]) -> Hand:
     return _own(command)
 
 
-def _service() -> Hand:
+def _service() -> HelperClient:
     channel = socket.socket(socket.AF_UNIX)
     try:
         channel.connect(os.fspath(SOCKET))
     except OSError as error:
         channel.close()
         raise HostError(f"cannot reach libvirt-vepad at {SOCKET}: {error.strerror}", REMEDY) from error
-    return Hand(channel)
+    return HelperClient(channel)
 
 
-def _own(command: Sequence[str]) -> Hand:
+def _own(command: Sequence[str]) -> HelperClient:
     """Start the hand as a child that outlives this process, as long as it still waits for a guest."""
     import subprocess
 
@@ -110,4 +110,4 @@ def _own(command: Sequence[str]) -> Hand:
             cwd="/",
             start_new_session=True,
         )
-    return Hand(mine)
+    return HelperClient(mine)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from libvirt_vepa.errors import HostError, TakenError, VepaError, XmlError, printable
+from libvirt_vepa.errors import HostError, InUseError, VepaError, XmlError, printable
 from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.proxy import interface_view
 from libvirt_vepa.proxy.interface_view import Nic
-from libvirt_vepa.proxy.tasks import Job, ask, code_of, failed
+from libvirt_vepa.proxy.tasks import Task, ask, code_of, failed
 from libvirt_vepa.proxy.translation import FAILED, MARK, ORIGIN, XML_ERROR
 from libvirt_vepa.rpc import procedures, xdr
 from libvirt_vepa.rpc.message import Message, Status
@@ -57,8 +57,8 @@ class Call:
         return self.message.reply(procedures.error(code, DOMAIN, words, text), Status.ERROR)
 
 
-def begin(message: Message) -> Job:
-    """Return the job of a call in `PROCEDURES`. Raises WireError where it cannot be read."""
+def begin(message: Message) -> Task:
+    """Return the job of a call in `PROCEDURES`. Raises ProtocolError where it cannot be read."""
     handle, shape = PROCEDURES[Interface(message.header.procedure)]
     return _answered(_call(message, shape), handle)
 
@@ -76,7 +76,7 @@ def _call(message: Message, shape: str) -> Call:
     return Call(message, tuple(texts), tuple(words))
 
 
-def _answered(call: Call, handle: Callable[[Call], Job]) -> Job:
+def _answered(call: Call, handle: Callable[[Call], Task]) -> Task:
     try:
         return (yield from handle(call))
     except VepaError as error:
@@ -88,13 +88,13 @@ def _kind(error: VepaError) -> tuple[int, str]:
         return DENIED
     if isinstance(error, XmlError):
         return XML_ERROR
-    return INVALID if isinstance(error, TakenError) else FAILED
+    return INVALID if isinstance(error, InUseError) else FAILED
 
 
 # -- what the daemon knows
 
 
-def _pass(call: Call) -> Job:
+def _pass(call: Call) -> Task:
     """Let the daemon answer."""
     return ask(call.procedure, call.message.payload)
 
@@ -116,7 +116,7 @@ def _is_error(reply: Message) -> bool:
 # -- lists
 
 
-def _names(call: Call) -> Job:
+def _names(call: Call) -> Task:
     """List the names of those that are active, or of the others, or only count them."""
     active = call.procedure in (Interface.COUNT, Interface.LIST)
     listing = Interface.LIST if active else Interface.LIST_INACTIVE
@@ -133,7 +133,7 @@ def _names(call: Call) -> Job:
     return call.message.reply(xdr.array([xdr.string(name) for name in names[:most]]))
 
 
-def _all(call: Call) -> Job:
+def _all(call: Call) -> Task:
     """List those that the flags ask for, or only count them."""
     needed, flags = call.words
     # Which names there are twice cannot be told from a number.
@@ -159,7 +159,7 @@ def _is_asked_for(own: Nic, flags: int) -> bool:
 # -- one of them
 
 
-def _by_name(call: Call) -> Job:
+def _by_name(call: Call) -> Task:
     own = interface_view.find(call.texts[0])
     if own:
         return call.message.reply(own.encoded)
@@ -167,7 +167,7 @@ def _by_name(call: Call) -> Job:
     return _not_found(call, "is called") if failed(reply) and _has_no_driver(reply) else reply
 
 
-def _by_mac(call: Call) -> Job:
+def _by_mac(call: Call) -> Task:
     """Find an interface by its MAC, which belongs to the NIC first, and then to the definitions of that NIC."""
     reply = yield from _pass(call)
     if not failed(reply) or not (_has_no_driver(reply) or code_of(reply) == NO_INTERFACE[0]):
@@ -193,7 +193,7 @@ def _not_found(call: Call, what: str) -> Message:
     return call.refused(NO_INTERFACE, printable(f"no interface {what} '{text}'; see 'virsh iface-list --all'"))
 
 
-def _named(call: Call) -> Job:
+def _named(call: Call) -> Task:
     """Answer what is asked of an interface, where it is ours."""
     own = interface_view.find(call.texts[0])
     return OWN[Interface(call.procedure)](call, own) if own else (yield from _pass(call))
@@ -220,7 +220,7 @@ def _refuse_state(call: Call, own: Nic) -> Message:
     return call.refused(UNSUPPORTED, f"'{own.definition}' is the name of a NIC for guests; {remedy}")
 
 
-def _define(call: Call) -> Job:
+def _define(call: Call) -> Task:
     document, flags = call.texts[0], call.words[0]
     if MARK not in document or not definition.is_physical(document, ORIGIN):
         return (yield from _pass(call))
@@ -237,7 +237,7 @@ OWN: Mapping[Interface, Callable[[Call, Nic], Message]] = {
     Interface.IS_ACTIVE: _is_active,
 }
 # What answers a call, and what its arguments are.
-PROCEDURES: Mapping[Interface, tuple[Callable[[Call], Job], str]] = {
+PROCEDURES: Mapping[Interface, tuple[Callable[[Call], Task], str]] = {
     Interface.COUNT: (_names, ""),
     Interface.LIST: (_names, "w"),
     Interface.COUNT_INACTIVE: (_names, ""),

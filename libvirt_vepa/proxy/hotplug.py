@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from libvirt_vepa.errors import HostError, said_of
+from libvirt_vepa.errors import HostError, error_context
 from libvirt_vepa.model.interface import NAMESPACE
 from libvirt_vepa.proxy import tasks
-from libvirt_vepa.proxy.tasks import Ask, Errand, Job, Outcome
+from libvirt_vepa.proxy.tasks import DaemonCall, HelperRequest, HelperResponse, Task
 from libvirt_vepa.proxy.translation import ORIGIN
 from libvirt_vepa.rpc import procedures, xdr
 from libvirt_vepa.rpc.message import Message
@@ -31,7 +31,7 @@ INACTIVE = 2
 ELEMENT, NO_METADATA = 2, 80
 
 T = TypeVar("T")
-Steps = Generator[Ask | Errand, Message | Outcome, T]
+Steps = Generator[DaemonCall | HelperRequest, Message | HelperResponse, T]
 
 
 class Refused(Exception):
@@ -53,7 +53,7 @@ class Change:
 
     @classmethod
     def read(cls, call: Message) -> Change:
-        """Take a call apart. Raises WireError."""
+        """Take a call apart. Raises ProtocolError."""
         at = xdr.skip_string(call.payload, 0) + xdr.UUID_BYTES + xdr.WORD.size
         end = xdr.skip_string(call.payload, at)
         return cls(call, call.payload[:at], xdr.string_at(call.payload, at), call.payload[end:])
@@ -64,7 +64,7 @@ class Change:
         end = len(self.domain) - xdr.WORD.size
         return str(UUID(bytes=self.domain[end - xdr.UUID_BYTES : end]))
 
-    def forward(self, text: bytes) -> Job:
+    def forward(self, text: bytes) -> Task:
         """Pass the call on with this in its document's place. Raises Refused."""
         return _must(self.call.header.procedure, self.domain + xdr.string(text) + self.flags)
 
@@ -87,7 +87,7 @@ class Change:
             return {}
         raise Refused(reply)
 
-    def write(self, scope: int, requests: dict[str, bytes]) -> Job:
+    def write(self, scope: int, requests: dict[str, bytes]) -> Task:
         """Put these requests into the guest's metadata. Raises Refused."""
         words = xdr.WORD.pack(ELEMENT) + xdr.optional(metadata.write(requests))
         words += xdr.optional(metadata.KEY.encode()) + xdr.optional(NAMESPACE.encode()) + xdr.WORD.pack(scope)
@@ -114,7 +114,7 @@ def _asked(call: Message) -> tuple[Change, bytes, str, bytes] | None:
     return change, interface, alias, request
 
 
-def attach(call: Message) -> Job | None:
+def attach(call: Message) -> Task | None:
     """Attach a physical interface; None for what is none. Raises XmlError for what cannot be meant.
 
     The job raises HostError for what cannot be had.
@@ -123,7 +123,7 @@ def attach(call: Message) -> Job | None:
     return asked and _or_refusal(_attach(*asked))
 
 
-def _attach(change: Change, interface: bytes, alias: str, request: bytes) -> Job:
+def _attach(change: Change, interface: bytes, alias: str, request: bytes) -> Task:
     scopes = yield from change.scopes()
     if LIVE in scopes:
         yield from _errand("begin", guest=change.guest)
@@ -152,7 +152,7 @@ def _take_back(change: Change, alias: str, before: dict[int, bytes | None]) -> S
             yield from change.put(scope, alias, request)
 
 
-def update(call: Message) -> Job | None:
+def update(call: Message) -> Task | None:
     """Change a physical interface; None for what is none. Raises XmlError for what cannot be meant.
 
     The job raises HostError for what cannot be had.
@@ -161,7 +161,7 @@ def update(call: Message) -> Job | None:
     return asked and _or_refusal(_update(*asked))
 
 
-def _update(change: Change, interface: bytes, alias: str, request: bytes) -> Job:
+def _update(change: Change, interface: bytes, alias: str, request: bytes) -> Task:
     scopes = yield from change.scopes()
     if LIVE in scopes:
         requests = yield from change.requests(LIVE)
@@ -178,7 +178,7 @@ def _update(change: Change, interface: bytes, alias: str, request: bytes) -> Job
         raise
 
 
-def detach(call: Message) -> Job | None:
+def detach(call: Message) -> Task | None:
     """Detach an interface, in whichever form it is given; None for another device. Raises XmlError."""
     change = Change.read(call)
     device = translate.to_stored(change.text, ORIGIN)
@@ -186,13 +186,13 @@ def detach(call: Message) -> Job | None:
     return None if name is None else _or_refusal(_detach(change, device, name))
 
 
-def detach_alias(call: Message) -> Job:
+def detach_alias(call: Message) -> Task:
     """Detach the device with an alias."""
     change = Change.read(call)
     return _or_refusal(_detach(change, change.text, change.text.decode(errors="replace")))
 
 
-def _detach(change: Change, device: bytes, name: str) -> Job:
+def _detach(change: Change, device: bytes, name: str) -> Task:
     scopes = yield from change.scopes()
     ours = LIVE in scopes and (yield from change.requests(LIVE))
     if ours:
@@ -203,7 +203,7 @@ def _detach(change: Change, device: bytes, name: str) -> Job:
         with suppress(Refused):
             yield from _tidy(change)
     if ours:
-        with said_of("it is detached, but"):
+        with error_context("it is detached, but"):
             yield from _errand("settle", name=name)
     return reply
 
@@ -216,7 +216,7 @@ def _tidy(change: Change) -> Steps[None]:
         yield from change.write(CONFIG, needed)
 
 
-def _must(procedure: int, payload: bytes) -> Job:
+def _must(procedure: int, payload: bytes) -> Task:
     """Call the daemon. Raises Refused."""
     reply = yield from tasks.ask(procedure, payload)
     if tasks.failed(reply):
@@ -231,7 +231,7 @@ def _errand(word: str, **values: str) -> Steps[None]:
         raise HostError(str(outcome["error"]), str(outcome.get("remedy", "")))
 
 
-def _or_refusal(action: Job) -> Job:
+def _or_refusal(action: Task) -> Task:
     try:
         return (yield from action)
     except Refused as refused:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from libvirt_vepa.errors import not_installed, printable
 from libvirt_vepa.kernel import pci, sysfs
-from libvirt_vepa.model.interface import HostInterface
+from libvirt_vepa.model.interface import NicDefinition
 from libvirt_vepa.rpc import procedures
 from libvirt_vepa.store import definitions
 
@@ -47,13 +47,13 @@ def find(name: bytes) -> Nic | None:
     return next((_nic(each) for each in definitions.names() if printable(each).encode() == name), None)
 
 
-def shown(host: HostInterface) -> Nic:
+def shown(host: NicDefinition) -> Nic:
     """Return a definition as clients see it. Raises KernelError where the kernel does not tell, and HostError."""
     device = _device(host)
     return Nic(host.name, sysfs.address(device).encode(), sysfs.is_running(device)) if device else Nic(host.name)
 
 
-def _device(host: HostInterface) -> str:
+def _device(host: NicDefinition) -> str:
     """Return what the NIC is called now, found as a guest's start does; "" where there is none, or more than one."""
     if host.address:
         return pci.device_of(host.address) or ""
@@ -72,4 +72,4 @@ def _device(host: HostInterface) -> str:
 
 def _nic(definition: str) -> Nic:
     found = definitions.load_or_error(definition)
-    return shown(found) if isinstance(found, HostInterface) else Nic(definition)
+    return shown(found) if isinstance(found, NicDefinition) else Nic(definition)

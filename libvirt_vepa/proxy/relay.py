@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
-from libvirt_vepa.errors import HostError, VepaError, WireError
+from libvirt_vepa.errors import HostError, ProtocolError, VepaError
 from libvirt_vepa.proxy import translation
-from libvirt_vepa.proxy.helper_client import Hand, no_hand
-from libvirt_vepa.proxy.tasks import Ask, Errand, Job, Outcome
+from libvirt_vepa.proxy.helper_client import HelperClient, refuse_helper
+from libvirt_vepa.proxy.tasks import DaemonCall, HelperRequest, HelperResponse, Task
 from libvirt_vepa.proxy.translation import MARK
 from libvirt_vepa.rpc import procedures as procedures_module
 from libvirt_vepa.rpc.message import Frames, Header, Message, Status, Type
@@ -25,14 +25,14 @@ OWN_SERIALS, LAST_SERIAL = 0xC0000000, 0xFFFFFFFF
 Both = tuple[bytes, bytes]
 
 
-class CutError(WireError):
+class ProtocolViolation(ProtocolError):
     """A side has stopped to follow the protocol."""
 
     # What the daemon and the client still get.
     before: Both = b"", b""
 
 
-class Lane:
+class Direction:
     """One direction: what passes, and what is put between whole messages of it."""
 
     def __init__(
@@ -47,32 +47,32 @@ class Lane:
         """How many bytes of our own wait for the end of a message."""
         return len(self._due)
 
-    def passes(self, data: bytes) -> bool:
+    def is_passthrough(self, data: bytes) -> bool:
         """Tell whether all of this passes as it is; where not, it must be given to `pass_on`."""
         return not self._due and self._frames.passes(data)
 
-    def put(self, message: Message) -> None:
-        """Let a message of our own pass as soon as no other is cut in two by it. Raises WireError."""
+    def enqueue(self, message: Message) -> None:
+        """Let a message of our own pass as soon as no other is cut in two by it. Raises ProtocolError."""
         self._due += message.encode()
 
     def pass_on(self, data: bytes, passed: list[bytes]) -> None:
-        """Append what passes of this. Raises WireError when what stands before the error has been appended."""
-        end = self._frames.missing if self._due else 0
+        """Append what passes of this. Raises ProtocolError when what stands before the error has been appended."""
+        end = self._frames.remaining if self._due else 0
         if end:
             self._pass(data[:end], passed)
-            passed.append(self.due())
+            passed.append(self.drain())
         self._pass(data[end:], passed)
         # One piece alone need not be joined, which would copy it.
-        if due := self.due():
+        if due := self.drain():
             passed.append(due)
 
     def _pass(self, data: bytes, passed: list[bytes]) -> None:
         for piece in self._frames.feed(data):
             passed.append(piece if isinstance(piece, bytes) else self._handle(piece))
 
-    def due(self) -> bytes:
+    def drain(self) -> bytes:
         """Return, once, the messages of our own that may pass now."""
-        if not self._due or self._frames.missing:
+        if not self._due or self._frames.remaining:
             return b""
         due = bytes(self._due)
         self._due.clear()
@@ -80,12 +80,12 @@ class Lane:
 
 
 @dataclass
-class Running:
+class PendingTask:
     """A job that has begun, the call that began it, and the hand that it has been given."""
 
-    job: Job
+    job: Task
     call: Message
-    hand: Hand | None = None
+    hand: HelperClient | None = None
 
 
 class Relay:
@@ -95,19 +95,19 @@ class Relay:
     `read_only` is whether the client opened the connection so.
     """
 
-    def __init__(self, open_hand: Callable[[], Hand] = no_hand, read_only: bool = False) -> None:
+    def __init__(self, open_hand: Callable[[], HelperClient] = refuse_helper, read_only: bool = False) -> None:
         # The procedures whose replies are looked at: more once a job has called them.
         self._heard = set(procedures_module.REPLIES)
-        self._ahead = Lane(_is_wanted_call, procedures_module.CALLS.keys() | JOBS.keys(), self._call)
-        self._back = Lane(self._is_wanted_reply, self._heard, self._reply)
+        self._ahead = Direction(_is_wanted_call, procedures_module.CALLS.keys() | TASKS.keys(), self._call)
+        self._back = Direction(self._is_wanted_reply, self._heard, self._reply)
         # Tell whether all of this passes as it is, so that neither `from_client` nor `from_daemon` need be asked.
-        self.passes_ahead, self.passes_back = self._ahead.passes, self._back.passes
+        self.passes_ahead, self.passes_back = self._ahead.is_passthrough, self._back.is_passthrough
         self._open_hand = open_hand
         # The daemon knows it too, and refuses what passes.
         self._passes = procedures_module.WRITES if read_only else frozenset()
         # Jobs that wait for the daemon, by the serial of the call of our own; and for a hand, by its descriptor.
-        self._asked: dict[int, Running] = {}
-        self._errands: dict[int, Running] = {}
+        self._asked: dict[int, PendingTask] = {}
+        self._errands: dict[int, PendingTask] = {}
         self._serial = OWN_SERIALS
         self._lost = 0
 
@@ -126,56 +126,56 @@ class Relay:
         """The descriptors that `from_hand` is to be called for when they can be read."""
         return tuple(self._errands)
 
-    def take_lost(self) -> int:
+    def take_orphaned_fds(self) -> int:
         """Return how many of the client's descriptors belong to calls that were refused since the last time."""
         lost, self._lost = self._lost, 0
         return lost
 
     def from_client(self, data: bytes) -> Both:
-        """Return what the daemon gets of this, and what the client gets back at once. Raises CutError."""
-        if self._ahead.passes(data):
-            return data, self._back.due()
+        """Return what the daemon gets of this, and what the client gets back at once. Raises ProtocolViolation."""
+        if self._ahead.is_passthrough(data):
+            return data, self._back.drain()
         ahead: list[bytes] = []
         try:
             self._ahead.pass_on(data, ahead)
-        except WireError as error:
-            raise _cut(error, b"".join(ahead), self._back.due()) from error
-        return b"".join(ahead), self._back.due()
+        except ProtocolError as error:
+            raise _cut(error, b"".join(ahead), self._back.drain()) from error
+        return b"".join(ahead), self._back.drain()
 
     def from_daemon(self, data: bytes) -> Both:
-        """Return what the daemon is asked for next, and what the client gets of this. Raises CutError."""
-        if self._back.passes(data):
-            return self._ahead.due(), data
+        """Return what the daemon is asked for next, and what the client gets of this. Raises ProtocolViolation."""
+        if self._back.is_passthrough(data):
+            return self._ahead.drain(), data
         back: list[bytes] = []
         try:
             self._back.pass_on(data, back)
-        except WireError as error:
-            raise _cut(error, self._ahead.due(), b"".join(back)) from error
-        return self._ahead.due(), b"".join(back)
+        except ProtocolError as error:
+            raise _cut(error, self._ahead.drain(), b"".join(back)) from error
+        return self._ahead.drain(), b"".join(back)
 
     def from_hand(self, descriptor: int) -> Both:
         """Read what a hand says; return what the daemon and the client get then."""
         running = self._errands[descriptor]
-        outcome = running.hand.hear() if running.hand else {}
+        outcome = running.hand.receive() if running.hand else {}
         if outcome is not None:
             del self._errands[descriptor]
             self._go_on(running, outcome)
-        return self._ahead.due(), self._back.due()
+        return self._ahead.drain(), self._back.drain()
 
     def _call(self, call: Message) -> bytes:
         """Return what the daemon gets of a call."""
         try:
-            job = None if call.header.procedure in self._passes else _job(call)
+            job = None if call.header.procedure in self._passes else _task(call)
         except VepaError as error:
-            self._back.put(translation.refusal(call, error))
+            self._back.enqueue(translation.refusal(call, error))
             return b""
         if job is not None:
-            self._go_on(Running(job, call), None)
+            self._go_on(PendingTask(job, call), None)
             return b""
         message = translation.stored(call)
         if message.header.type == call.header.type:
             return message.encode()
-        self._back.put(message)
+        self._back.enqueue(message)
         self._lost += len(call.tail)
         return b""
 
@@ -191,11 +191,11 @@ class Relay:
 
     # -- jobs
 
-    def _go_on(self, running: Running, came: Message | Outcome | None) -> None:
+    def _go_on(self, running: PendingTask, came: Message | HelperResponse | None) -> None:
         """Let a job go on with what came, until it waits again or answers its call."""
         try:
             step = next(running.job) if came is None else running.job.send(came)
-            if isinstance(step, Ask):
+            if isinstance(step, DaemonCall):
                 self._ask(step, running)
             else:
                 self._run(step, running)
@@ -204,44 +204,44 @@ class Relay:
             answer = running.call.reply(end.value.payload, end.value.header.status)
         except VepaError as error:
             answer = translation.refusal(running.call, error)
-        self._back.put(answer)
+        self._back.enqueue(answer)
         if running.hand:
             running.hand.close()
 
-    def _ask(self, ask: Ask, running: Running) -> None:
+    def _ask(self, ask: DaemonCall, running: PendingTask) -> None:
         self._serial = self._serial + 1 if self._serial < LAST_SERIAL else OWN_SERIALS
         self._asked[self._serial] = running
         self._heard.add(ask.procedure)
         header = Header(
             procedures_module.PROGRAM, procedures_module.VERSION, ask.procedure, Type.CALL, self._serial, Status.OK
         )
-        self._ahead.put(Message(header, ask.payload))
+        self._ahead.enqueue(Message(header, ask.payload))
 
-    def _run(self, errand: Errand, running: Running) -> None:
+    def _run(self, errand: HelperRequest, running: PendingTask) -> None:
         try:
             running.hand = running.hand or self._open_hand()
-            running.hand.say(errand)
+            running.hand.send(errand)
         except HostError as error:
             self._go_on(running, {"error": error.what, "remedy": error.remedy})
         else:
             self._errands[running.hand.fileno()] = running
 
 
-def _cut(error: WireError, to_daemon: bytes, to_client: bytes) -> CutError:
-    cut = CutError(error.what, error.remedy, *error.where)
+def _cut(error: ProtocolError, to_daemon: bytes, to_client: bytes) -> ProtocolViolation:
+    cut = ProtocolViolation(error.what, error.remedy, *error.where)
     cut.before = to_daemon, to_client
     return cut
 
 
 def _is_wanted_call(header: Header) -> bool:
-    return translation.has_document(header) or (header.procedure in JOBS and translation.is_call(header))
+    return translation.has_document(header) or (header.procedure in TASKS and translation.is_call(header))
 
 
 @dataclass(frozen=True)
-class Begin:
+class TaskStart:
     """What begins the job of a call, if one of these marks is in it; it may find that the call only passes."""
 
-    job: Callable[[Message], Job | None]
+    job: Callable[[Message], Task | None]
     marks: tuple[bytes, ...]
 
 
@@ -258,24 +258,24 @@ def _host_interfaces() -> ModuleType:
 
 
 # By procedure; the marks of a detach take in what is stored, without a word of ours.
-JOBS: Mapping[int, Begin] = {
-    procedures_module.ATTACH: Begin(lambda call: _hotplug().attach(call), (MARK,)),
-    procedures_module.ATTACH_FLAGS: Begin(lambda call: _hotplug().attach(call), (MARK,)),
-    procedures_module.DETACH: Begin(lambda call: _hotplug().detach(call), (MARK, b"<interface")),
-    procedures_module.DETACH_FLAGS: Begin(lambda call: _hotplug().detach(call), (MARK, b"<interface")),
-    procedures_module.UPDATE: Begin(lambda call: _hotplug().update(call), (MARK,)),
-    procedures_module.DETACH_ALIAS: Begin(lambda call: _hotplug().detach_alias(call), (b"",)),
-    **dict.fromkeys(procedures_module.Interface, Begin(lambda call: _host_interfaces().begin(call), (b"",))),
+TASKS: Mapping[int, TaskStart] = {
+    procedures_module.ATTACH: TaskStart(lambda call: _hotplug().attach(call), (MARK,)),
+    procedures_module.ATTACH_FLAGS: TaskStart(lambda call: _hotplug().attach(call), (MARK,)),
+    procedures_module.DETACH: TaskStart(lambda call: _hotplug().detach(call), (MARK, b"<interface")),
+    procedures_module.DETACH_FLAGS: TaskStart(lambda call: _hotplug().detach(call), (MARK, b"<interface")),
+    procedures_module.UPDATE: TaskStart(lambda call: _hotplug().update(call), (MARK,)),
+    procedures_module.DETACH_ALIAS: TaskStart(lambda call: _hotplug().detach_alias(call), (b"",)),
+    **dict.fromkeys(procedures_module.Interface, TaskStart(lambda call: _host_interfaces().begin(call), (b"",))),
 }
 
 
-def _job(call: Message) -> Job | None:
+def _task(call: Message) -> Task | None:
     """Return the job that a call begins, None for one that only passes. Raises XmlError or HostError."""
-    begin = JOBS.get(call.header.procedure)
+    begin = TASKS.get(call.header.procedure)
     if begin is None or call.header.with_descriptors or not any(mark in call.payload for mark in begin.marks):
         return None
     try:
         return begin.job(call)
-    except WireError:
+    except ProtocolError:
         # Whoever gets it may understand it, or say what is wrong.
         return None

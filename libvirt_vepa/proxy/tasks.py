@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Calls of a client's that take more than their one message to the daemon.
 
-A job is a generator: it yields what it needs, an `Ask` of the daemon or an `Errand` for the
+A job is a generator: it yields what it needs, an `DaemonCall` of the daemon or an `HelperRequest` for the
 privileged hand, is sent what came of it, and returns the reply that the client gets.
 """
 
@@ -17,7 +17,7 @@ from libvirt_vepa.rpc.message import Message, Status
 
 
 @dataclass(frozen=True)
-class Ask:
+class DaemonCall:
     """A call of our own to the daemon, over the client's connection."""
 
     procedure: int
@@ -25,28 +25,28 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Errand:
+class HelperRequest:
     """What `libvirt-vepad` is to do: its word for it, and with what."""
 
     word: str
     values: Mapping[str, str]
 
 
-Outcome = Mapping[str, Any]
-Job = Generator[Ask | Errand, Message | Outcome, Message]
+HelperResponse = Mapping[str, Any]
+Task = Generator[DaemonCall | HelperRequest, Message | HelperResponse, Message]
 
 
-def ask(procedure: int, payload: bytes) -> Job:
+def ask(procedure: int, payload: bytes) -> Task:
     """Call the daemon; what comes back may be an error of the daemon's."""
-    reply = yield Ask(procedure, payload)
+    reply = yield DaemonCall(procedure, payload)
     if not isinstance(reply, Message):
         raise TypeError(f"a reply of the daemon's was expected, not {reply!r}")
     return reply
 
 
-def run(word: str, **values: str) -> Generator[Ask | Errand, Message | Outcome, Outcome]:
+def run(word: str, **values: str) -> Generator[DaemonCall | HelperRequest, Message | HelperResponse, HelperResponse]:
     """Run an errand; what comes back holds `error` where it failed."""
-    outcome = yield Errand(word, values)
+    outcome = yield HelperRequest(word, values)
     if isinstance(outcome, Message):
         raise TypeError(f"an errand's outcome was expected, not {outcome!r}")
     return outcome
@@ -58,5 +58,5 @@ def failed(reply: Message) -> bool:
 
 
 def code_of(reply: Message) -> int:
-    """Return the number of the daemon's error (virErrorNumber in libvirt/virterror.h). Raises WireError."""
+    """Return the number of the daemon's error (virErrorNumber in libvirt/virterror.h). Raises ProtocolError."""
     return xdr.word_at(reply.payload, 0)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from libvirt_vepa.errors import VepaError, WireError, XmlError, not_installed
+from libvirt_vepa.errors import ProtocolError, VepaError, XmlError, not_installed
 from libvirt_vepa.rpc import procedures, xdr
 from libvirt_vepa.rpc.message import Header, Message, Status, Type
 
@@ -62,7 +62,7 @@ def _translated(message: Message, parts: tuple[procedures.Part, ...], into: Call
     payload, begin = message.payload, xdr.WORD.size if message.header.with_descriptors else 0
     try:
         documents = [(at, xdr.string_at(payload, at)) for at in procedures.documents_at(parts, payload, begin)]
-    except WireError:
+    except ProtocolError:
         # Whoever gets it may understand it, or say what is wrong.
         return message
     try:
@@ -101,7 +101,7 @@ def loading() -> Iterator[None]:
 
 def refusal(message: Message, error: VepaError) -> Message:
     """Return the reply that libvirt would give for an error."""
-    return error_reply(message, error, *(XML_ERROR if isinstance(error, XmlError | WireError) else FAILED))
+    return error_reply(message, error, *(XML_ERROR if isinstance(error, XmlError | ProtocolError) else FAILED))
 
 
 def error_reply(message: Message, error: VepaError, code: int, words: str) -> Message:

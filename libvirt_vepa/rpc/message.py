@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
-from libvirt_vepa.errors import WireError
+from libvirt_vepa.errors import ProtocolError
 from libvirt_vepa.rpc.xdr import ANEW, WORD, word_at
 
 # VIR_NET_MESSAGE_MAX does not count the length word that begins a message.
@@ -65,9 +65,11 @@ class Message:
     tail: bytes = b""
 
     def __post_init__(self) -> None:
-        """Raise WireError where it is too long."""
+        """Raise ProtocolError where it is too long."""
         if FRAME.size + len(self.payload) > MESSAGE_MAX:
-            raise WireError("the message would be longer than libvirt's protocol allows", "make the document smaller")
+            raise ProtocolError(
+                "the message would be longer than libvirt's protocol allows", "make the document smaller"
+            )
 
     def encode(self) -> bytes:
         """Return the message as it goes over the wire."""
@@ -94,14 +96,14 @@ class Frames:
         self._header: Header | None = None
 
     @property
-    def missing(self) -> int:
+    def remaining(self) -> int:
         """How many bytes of a message that has begun to pass are still to come: what may not be cut into."""
         return self._passing
 
     def feed(self, data: bytes) -> Iterable[bytes | Message]:
         """Return chunks to pass on and messages that were wanted, in order; must be used up before the next call.
 
-        Raises WireError for what is no message, when everything before that has been given.
+        Raises ProtocolError for what is no message, when everything before that has been given.
         """
         return (data,) if self.passes(data) else self._cut(data)
 
@@ -157,7 +159,7 @@ class Frames:
                 return at
             try:
                 self._passing = self._length(there, at)
-            except WireError:  # it is raised again when what stands before it has been given
+            except ProtocolError:  # it is raised again when what stands before it has been given
                 return at
             if self._header is not None:
                 self._passing = 0
@@ -188,7 +190,7 @@ class Frames:
         # As soon as it is there: whoever sends a bad one may send nothing more.
         length = word_at(there, at)
         if not FRAME.size <= length <= MESSAGE_MAX:
-            raise WireError(f"a message of {length} bytes is none of libvirt's", ANEW)
+            raise ProtocolError(f"a message of {length} bytes is none of libvirt's", ANEW)
         if rest < FRAME.size:
             return 0
         header = self._header or Header._make(FRAME.unpack_from(there, at)[1:])
@@ -207,8 +209,8 @@ class Frames:
 
 
 def descriptors(payload: bytes) -> int:
-    """Return how many come with a message that has such a payload. Raises WireError where that cannot be."""
+    """Return how many come with a message that has such a payload. Raises ProtocolError where that cannot be."""
     count = word_at(payload, 0)
     if count > DESCRIPTORS_MAX:
-        raise WireError(f"a message with {count} descriptors is none of libvirt's", ANEW)
+        raise ProtocolError(f"a message with {count} descriptors is none of libvirt's", ANEW)
     return count

@@ -108,7 +108,10 @@ INTERFACES_MAX = 16384
 
 
 def documents_at(parts: tuple[Part, ...], payload: bytes, at: int = 0) -> tuple[int, ...]:
-    """Return where in a call its documents begin, in their order; `at` is where the arguments do. Raises WireError."""
+    """Return where in a call its documents begin, in their order; `at` is where the arguments do.
+
+    Raises ProtocolError.
+    """
     for part in parts:
         if part is Part.PARAMETERS:
             return tuple(place for field, place in xdr.string_parameters(payload, at) if field in FIELDS)
@@ -139,7 +142,7 @@ def interface(name: bytes, mac: bytes) -> bytes:
 
 
 def interfaces_at(payload: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    """Return name and MAC of each interface in the array that a payload begins with. Raises WireError."""
+    """Return name and MAC of each interface in the array that a payload begins with. Raises ProtocolError."""
     texts = xdr.strings_at(payload, xdr.WORD.size, 2 * xdr.word_at(payload, 0))
     return tuple(zip(texts[::2], texts[1::2], strict=True))
 

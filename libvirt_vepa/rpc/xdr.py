@@ -7,7 +7,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 
-from libvirt_vepa.errors import WireError
+from libvirt_vepa.errors import ProtocolError
 
 STRING_MAX = 4 * 1024 * 1024
 UUID_BYTES = 16
@@ -22,12 +22,12 @@ PARAMETERS_MAX = 1024
 
 
 def skip_string(payload: bytes, at: int) -> int:
-    """Return where what follows a string begins. Raises WireError where the payload is too short for it."""
+    """Return where what follows a string begins. Raises ProtocolError where the payload is too short for it."""
     return _span(payload, at)[1]
 
 
 def string_at(payload: bytes, at: int) -> bytes:
-    """Return the string that begins there. Raises WireError where the payload is too short for it."""
+    """Return the string that begins there. Raises ProtocolError where the payload is too short for it."""
     return payload[at + WORD.size : _span(payload, at)[0]]
 
 
@@ -37,12 +37,12 @@ def _span(payload: bytes, at: int) -> tuple[int, int]:
     end = at + WORD.size + length
     filled = end + -length % WORD.size
     if length > STRING_MAX or filled > len(payload):
-        raise WireError(f"a string of {length} bytes does not fit into its message", ANEW)
+        raise ProtocolError(f"a string of {length} bytes does not fit into its message", ANEW)
     return end, filled
 
 
 def strings_at(payload: bytes, at: int, count: int) -> tuple[bytes, ...]:
-    """Return strings that stand one after the other. Raises WireError where the payload is too short for them."""
+    """Return strings that stand one after the other. Raises ProtocolError where the payload is too short for them."""
     found = []
     for _ in range(count):
         found.append(string_at(payload, at))
@@ -51,21 +51,21 @@ def strings_at(payload: bytes, at: int, count: int) -> tuple[bytes, ...]:
 
 
 def word_at(payload: bytes | bytearray, at: int) -> int:
-    """Return the number that stands there. Raises WireError where the payload has ended."""
+    """Return the number that stands there. Raises ProtocolError where the payload has ended."""
     if len(payload) - at < WORD.size:
-        raise WireError("a message has ended too early", ANEW)
+        raise ProtocolError("a message has ended too early", ANEW)
     return int(WORD.unpack_from(payload, at)[0])
 
 
 def with_string(payload: bytes, at: int, text: bytes) -> bytes:
-    """Return the payload with another string in the place of the one that begins there. Raises WireError."""
+    """Return the payload with another string in the place of the one that begins there. Raises ProtocolError."""
     return payload[:at] + string(text) + payload[skip_string(payload, at) :]
 
 
 def string(text: bytes) -> bytes:
-    """Return a string as XDR. Raises WireError where libvirt would not take one that long."""
+    """Return a string as XDR. Raises ProtocolError where libvirt would not take one that long."""
     if len(text) > STRING_MAX:
-        raise WireError("the translated document is longer than the 4 MiB that libvirt takes", "make it smaller")
+        raise ProtocolError("the translated document is longer than the 4 MiB that libvirt takes", "make it smaller")
     return WORD.pack(len(text)) + text + b"\0" * (-len(text) % WORD.size)
 
 
@@ -82,11 +82,11 @@ def optional(text: bytes | None) -> bytes:
 def string_parameters(payload: bytes, at: int) -> Iterator[tuple[bytes, int]]:
     """Yield the typed parameters that are strings: what each is called, and where its value begins.
 
-    The list of them begins there. Raises WireError where it is none.
+    The list of them begins there. Raises ProtocolError where it is none.
     """
     count = word_at(payload, at)
     if count > PARAMETERS_MAX:
-        raise WireError(f"{count} parameters are more than libvirt takes", ANEW)
+        raise ProtocolError(f"{count} parameters are more than libvirt takes", ANEW)
     at += WORD.size
     for _ in range(count):
         field, kind_at = string_at(payload, at), skip_string(payload, at)
@@ -97,4 +97,4 @@ def string_parameters(payload: bytes, at: int) -> Iterator[tuple[bytes, int]]:
         elif kind in PARAMETER_BYTES:
             at += PARAMETER_BYTES[kind]
         else:
-            raise WireError(f"a parameter of type {kind} is none of libvirt's", ANEW)
+            raise ProtocolError(f"a parameter of type {kind} is none of libvirt's", ANEW)

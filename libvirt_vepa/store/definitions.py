@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from libvirt_vepa.errors import HostError, VepaError, XmlError
-from libvirt_vepa.model.interface import HostInterface, check_definition_name
+from libvirt_vepa.model.interface import NicDefinition, check_definition_name
 from libvirt_vepa.store import atomic_file
 from libvirt_vepa.xml import definition
 from libvirt_vepa.xml import document as documents
@@ -20,7 +20,7 @@ from libvirt_vepa.xml import document as documents
 DIRECTORY = Path("/etc/libvirt/vepa")
 
 
-def define(data: bytes, origin: str, directory: Path | None = None) -> HostInterface:
+def define(data: bytes, origin: str, directory: Path | None = None) -> NicDefinition:
     """Read a definition and keep it, in the place of an earlier one of that name.
 
     Raises XmlError where it cannot be read and HostError where it cannot be kept; the earlier
@@ -34,7 +34,7 @@ def define(data: bytes, origin: str, directory: Path | None = None) -> HostInter
     return host
 
 
-def load(name: str, directory: Path | None = None) -> HostInterface:
+def load(name: str, directory: Path | None = None) -> NicDefinition:
     """Return the definition of that name; HostError where there is none, XmlError where its file is damaged."""
     path = _path(name, directory)
     with atomic_file.host_errors(f"read {path}"), _known(name), open(path, "rb") as file:
@@ -45,7 +45,7 @@ def load(name: str, directory: Path | None = None) -> HostInterface:
     return host
 
 
-def load_all(directory: Path | None = None) -> tuple[tuple[str, HostInterface | VepaError], ...]:
+def load_all(directory: Path | None = None) -> tuple[tuple[str, NicDefinition | VepaError], ...]:
     """Return every name that has a file, in order, with its definition or with what is wrong with it."""
     folder = directory or DIRECTORY
     return tuple((name, load_or_error(name, folder)) for name in names(folder))
@@ -65,7 +65,7 @@ def names(directory: Path | None = None) -> tuple[str, ...]:
     return tuple(name.removesuffix(".xml") for name in found if name.endswith(".xml") and not name.startswith("."))
 
 
-def load_or_error(name: str, directory: Path | None = None) -> HostInterface | VepaError:
+def load_or_error(name: str, directory: Path | None = None) -> NicDefinition | VepaError:
     """Return the definition of that name, or what is wrong with it."""
     try:
         return load(name, directory)

@@ -15,7 +15,7 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Use:
+class Allocation:
     """Which NIC one interface of a guest stands on: the request's alias, its definition's name, its device.
 
     `nic` is what the NIC was called when it began, `card` what it is known by since (`pci.card_of`).
@@ -40,7 +40,7 @@ class Journal:
 
     uuid: str
     guest: str
-    uses: tuple[Use, ...]
+    uses: tuple[Allocation, ...]
     operations: tuple[Record, ...]
     written: int = 0
 
@@ -49,18 +49,18 @@ class Journal:
         """The cards that the guest stands on, each once, in the order in which they are locked."""
         return tuple(sorted({use.card for use in self.uses}))
 
-    def joined(self, other: Journal) -> Journal:
+    def merge(self, other: Journal) -> Journal:
         """Return a journal that holds what either holds; what both hold, once, for the interfaces of both."""
-        records = {bare(record): record for record in self.operations}
+        records = {identity_key(record): record for record in self.operations}
         for record in other.operations:
-            mine = records.setdefault(bare(record), record)
+            mine = records.setdefault(identity_key(record), record)
             if INTERFACES in mine:
                 both = dict.fromkeys((*mine[INTERFACES], *record.get(INTERFACES, ())))
-                records[bare(record)] = {**mine, INTERFACES: list(both)}
+                records[identity_key(record)] = {**mine, INTERFACES: list(both)}
         uses = tuple(dict.fromkeys((*self.uses, *other.uses)))
         return Journal(self.uuid, self.guest, uses, tuple(records.values()))
 
-    def parted(self, alias: str) -> tuple[Journal | None, Journal]:
+    def split(self, alias: str) -> tuple[Journal | None, Journal]:
         """Return what is left without one interface, None where that is nothing, and what is that interface's alone."""
         rest, part = [], []
         for record in self.operations:
@@ -74,7 +74,7 @@ class Journal:
         return left, Journal(self.uuid, self.guest, tuple(use for use in self.uses if use.alias == alias), tuple(part))
 
 
-def bare(record: Record) -> str:
+def identity_key(record: Record) -> str:
     """Return what a record says, apart from for whom, and from what a NIC that is known otherwise was called."""
     left_out = {INTERFACES, "nic"} if record.get("card") else {INTERFACES}
     return json.dumps({key: value for key, value in record.items() if key not in left_out}, sort_keys=True)

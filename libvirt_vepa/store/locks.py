@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
-from libvirt_vepa.errors import StateError, TakenError, remedy_for
+from libvirt_vepa.errors import InUseError, StateError, remedy_for
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def held(folder: Path, names: tuple[str, ...], holder: str, seconds: float) -> I
     """Hold the locks of these names, taken in the order given; all callers use the same order.
 
     `holder` is what others are told when they have waited in vain, because it has held a lock for `seconds`:
-    TakenError. Where many hold it in turns a wait may be longer.
+    InUseError. Where many hold it in turns a wait may be longer.
     Only the main thread can wait, because the bound is an alarm signal.
     Raises StateError where the lock file cannot be made.
     """
@@ -114,7 +114,7 @@ def _alarm(seconds: float, path: Path) -> Iterator[None]:
         if now is None or now != turn:
             turn = now
             return
-        raise TakenError(
+        raise InUseError(
             f"{path.name} has been locked for {seconds:g} seconds by {_holder(path)}",
             "try again when that has ended",
         )

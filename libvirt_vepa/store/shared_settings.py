@@ -22,7 +22,7 @@ SWITCH, OFFLOAD = "hwmode", "l2-fwd-offload"
 
 
 @dataclass(frozen=True)
-class Sharing:
+class SharedSetting:
     """A setting of a NIC that is not as it was: `users` are the names of those who need it, by their UUID.
 
     `card` is what the NIC is known by: `pci.card_of`.
@@ -34,49 +34,49 @@ class Sharing:
     value: str
     users: Mapping[str, str]
 
-    def another(self, uuid: str) -> str | None:
+    def other_user(self, uuid: str) -> str | None:
         """Return the name of a user that is not this one, or None."""
         return next((name for user, name in self.users.items() if user != uuid), None)
 
-    def joined(self, uuid: str, name: str) -> Sharing:
+    def with_user(self, uuid: str, name: str) -> SharedSetting:
         """Return it with one more user."""
         return replace(self, users={**self.users, uuid: name})
 
-    def without(self, uuid: str) -> Sharing:
+    def without_user(self, uuid: str) -> SharedSetting:
         """Return it without a user."""
         return replace(self, users={user: name for user, name in self.users.items() if user != uuid})
 
 
-class Sharings:
+class SharedSettingStore:
     """The records on disk. Every method raises StateError where they cannot be read or written."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def find(self, kind: str, card: str) -> Sharing | None:
+    def find(self, kind: str, card: str) -> SharedSetting | None:
         """Return the record, or None where nothing of that kind is shared."""
         path = self._path(kind, card)
         with atomic_file.state_errors(f"read {path}"):
             try:
-                return Sharing(**json.loads(path.read_text(encoding="utf-8")))
+                return SharedSetting(**json.loads(path.read_text(encoding="utf-8")))
             except FileNotFoundError:
                 return None
             except (ValueError, TypeError, RecursionError) as error:
                 remedy = f"see with 'libvirt-vepa status' that no guest uses {card}, then remove the file"
                 raise StateError(f"{path} is damaged", remedy) from error
 
-    def of(self, kind: str) -> tuple[Sharing, ...]:
+    def list(self, kind: str) -> tuple[SharedSetting, ...]:
         """Return all records of a kind."""
         names = sorted(path.name for path in atomic_file.entries(self._folder))
         cards = [name.removeprefix(f"{kind}-").removesuffix(ENDING) for name in names if name.startswith(f"{kind}-")]
         found = (self.find(kind, card) for card in cards)
         return tuple(sharing for sharing in found if sharing)
 
-    def keep(self, sharing: Sharing) -> None:
+    def save(self, sharing: SharedSetting) -> None:
         """Write a record, whole and durable."""
         atomic_file.save(self._path(sharing.kind, sharing.card), json.dumps(asdict(sharing), indent=1) + "\n")
 
-    def forget(self, kind: str, card: str) -> None:
+    def delete(self, kind: str, card: str) -> None:
         """Remove a record, and what an interrupted `keep` left of one."""
         atomic_file.remove(self._path(kind, card))
 

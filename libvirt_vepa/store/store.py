@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from libvirt_vepa.errors import HostError, NewerStateError, StateError, TakenError
+from libvirt_vepa.errors import HostError, InUseError, NewerStateError, StateError
 from libvirt_vepa.store import atomic_file, locks
-from libvirt_vepa.store.journal import Journal, Record, Use
-from libvirt_vepa.store.shared_settings import Sharings
+from libvirt_vepa.store.journal import Allocation, Journal, Record
+from libvirt_vepa.store.shared_settings import SharedSettingStore
 
 ROOT = Path("/run/libvirt/vepa")
 VERSION = 1
@@ -59,7 +59,7 @@ class Store:
     def __init__(self, root: Path = ROOT) -> None:
         self._guests = root / "guests"
         self._leases = root / "leases"
-        self.shared = Sharings(root / "shared")
+        self.shared = SharedSettingStore(root / "shared")
         self._locks = root / "locks"
 
     # -- locks
@@ -117,12 +117,12 @@ class Store:
         found = {path.name.partition(".")[0] for path in atomic_file.entries(self._guests)}
         return tuple(sorted(uuid for uuid in found if UUID_PATTERN.fullmatch(uuid)))
 
-    def must_be_unused(self, name: str) -> None:
-        """Raise TakenError where a guest stands on the NIC of that name."""
+    def require_unused(self, name: str) -> None:
+        """Raise InUseError where a guest stands on the NIC of that name."""
         for uuid in self.guests():
             journal = self.load(uuid)
             if journal and any(use.name == name for use in journal.uses):
-                raise TakenError(
+                raise InUseError(
                     f"'{name}' is in use by guest '{journal.guest}'",
                     "stop that guest first; if it is gone, run 'libvirt-vepa reconcile'",
                 )
@@ -141,7 +141,7 @@ class Store:
                 remedy = "see with 'libvirt-vepa status' that no guest has it, then remove the file"
                 raise StateError(f"{path} is damaged", remedy) from error
 
-    def take(self, lease: Lease) -> Lease:
+    def acquire(self, lease: Lease) -> Lease:
         """Take a lease unless it is held, and return the one that is in force then: check its uuid.
 
         The file is linked into place whole, which fails where one is already there.
@@ -170,7 +170,7 @@ class Store:
                 return False
         return True
 
-    def drop(self, lease: Lease) -> None:
+    def release(self, lease: Lease) -> None:
         """Give a lease back; one that another guest holds by now is left alone."""
         holder = self.holder(lease.kind, lease.key)
         path = self._leases / lease.file
@@ -224,7 +224,7 @@ def _journal(text: str, path: Path) -> Journal:
                 f"{path} was written by a newer libvirt-vepa (version {record['version']}, known is {VERSION})",
                 "install that one again, or stop the guest and remove the file and the guest's devices by hand",
             )
-        uses = tuple(Use(**use) for use in record["uses"])
+        uses = tuple(Allocation(**use) for use in record["uses"])
         return Journal(record["uuid"], record["guest"], uses, tuple(record["operations"]), record["written"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _damaged(path) from error

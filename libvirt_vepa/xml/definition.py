@@ -10,7 +10,7 @@ from __future__ import annotations
 from lxml import etree
 
 from libvirt_vepa.errors import XmlError
-from libvirt_vepa.model.interface import HostInterface, HostType, Mode, check_definition_name, check_device_name
+from libvirt_vepa.model.interface import HostType, Mode, NicDefinition, check_definition_name, check_device_name
 from libvirt_vepa.xml import definition_source
 from libvirt_vepa.xml import document as documents
 from libvirt_vepa.xml.document import error_at, optional_child, required_attribute, required_child, text_of
@@ -18,7 +18,7 @@ from libvirt_vepa.xml.document import error_at, optional_child, required_attribu
 SCHEMA = "host.rng"
 
 
-def read(data: bytes, origin: str) -> HostInterface:
+def read(data: bytes, origin: str) -> NicDefinition:
     """Return the definition that a document holds, in the canonical spelling or the proposal's.
 
     `origin` is what messages call the document. Raises XmlError, which names the line.
@@ -34,7 +34,7 @@ def read(data: bytes, origin: str) -> HostInterface:
     _split_modes(root, origin)
     device, mac, address = definition_source.source(root, origin)
     kind = text_of(required_child(root, "type", origin), origin, _host_type)
-    host = HostInterface(
+    host = NicDefinition(
         name=required_attribute(root, "name", origin, check_definition_name),
         device=device,
         type=kind,
@@ -105,7 +105,7 @@ def _host_type(text: str) -> HostType:
     return HostType.parse(text)
 
 
-def write(host: HostInterface) -> bytes:
+def write(host: NicDefinition) -> bytes:
     """Return a definition as a canonical document, quoted as libvirt quotes."""
     lines = [
         *definition_source.write_source(host, _quoted),

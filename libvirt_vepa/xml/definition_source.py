@@ -10,7 +10,7 @@ from typing import Any
 
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.address import MacAddress, PciAddress
-from libvirt_vepa.model.interface import HostInterface, HostType, check_nic_name
+from libvirt_vepa.model.interface import HostType, NicDefinition, check_nic_name
 from libvirt_vepa.model.vf_settings import VfSettings, number
 from libvirt_vepa.xml.document import error_at, optional_child, required_attribute, required_child
 
@@ -74,9 +74,8 @@ def settings(root: Any, kind: HostType, origin: str) -> VfSettings:
             found = VfSettings.parse({name: text for name, text in vf.items() if name not in ("range", "count")})
         _holds_no_more(vf, origin, attributes=vf.attrib)
     if vlan is not None:
-        found = required_attribute(_tag(vlan, origin), "id", origin, lambda text: VfSettings.parse({}, text)).over(
-            found
-        )
+        tag = _tag(vlan, origin)
+        found = required_attribute(tag, "id", origin, lambda text: VfSettings.parse({}, text)).merged_over(found)
     return found
 
 
@@ -138,7 +137,7 @@ def _range(text: str) -> tuple[int, int]:
 # -- and as it is written, without indent
 
 
-def write_source(host: HostInterface, quoted: Callable[[str], str]) -> Iterator[str]:
+def write_source(host: NicDefinition, quoted: Callable[[str], str]) -> Iterator[str]:
     """Yield the lines of <source>."""
     if host.address is None:
         word = f"mac={quoted(str(host.mac))}" if host.mac else f"dev={quoted(host.device)}"
@@ -154,9 +153,9 @@ def write_source(host: HostInterface, quoted: Callable[[str], str]) -> Iterator[
     yield "</source>"
 
 
-def write_vfs(host: HostInterface) -> Iterator[str]:
+def write_vfs(host: NicDefinition) -> Iterator[str]:
     """Yield the lines about VFs, none where there is nothing to say."""
-    words = dict(host.vf.words)
+    words = dict(host.vf.to_attributes)
     if host.vf_count is not None:
         words = {"count": str(host.vf_count), **words}
     if host.vf_range:

@@ -17,7 +17,7 @@ from lxml import etree
 
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.address import MacAddress
-from libvirt_vepa.model.interface import HostInterface
+from libvirt_vepa.model.interface import NicDefinition
 from libvirt_vepa.xml import document as documents
 from libvirt_vepa.xml import validate
 
@@ -53,7 +53,7 @@ def to_proposed(data: bytes, origin: str) -> bytes:
     return data if validate.find(tree, origin) is None else _run("proposed.xsl", tree, text)
 
 
-def to_native(data: bytes, origin: str, hosts: Iterable[HostInterface]) -> bytes:
+def to_native(data: bytes, origin: str, hosts: Iterable[NicDefinition]) -> bytes:
     """Return the document with libvirt's own direct and bridge interfaces, for hosts without the hook.
 
     `hosts` are the definitions of that host. Raises XmlError as `to_stored` does, and where a name

@@ -24,8 +24,8 @@ from libvirt_vepa.model.interface import (
     DEVICE_PREFIX,
     NAMESPACE,
     GuestType,
-    HostInterface,
     Mode,
+    NicDefinition,
     check_definition_name,
     check_device_name,
     derived_alias,
@@ -210,14 +210,14 @@ def _claims_of_others(devices: Any, ours: set[Any]) -> set[str]:
     return names | {f"alias {_given(device, 'alias', 'name')}" for device in others}
 
 
-def check_known(ours: list[Any], origin: str, known: dict[str, HostInterface]) -> None:
+def check_known(ours: list[Any], origin: str, known: dict[str, NicDefinition]) -> None:
     """Judge what only the definitions tell, of requests that `check` has passed. Raises XmlError."""
     for interface in ours:
         with _of(interface, origin):
             _check_known(interface, known)
 
 
-def _check_known(interface: Any, known: dict[str, HostInterface]) -> None:
+def _check_known(interface: Any, known: dict[str, NicDefinition]) -> None:
     name = interface.xpath("normalize-space(name)")
     if name not in known:
         raise XmlError(f"no physical interface '{name}' is defined", "see 'libvirt-vepa iface-list'")

@@ -19,7 +19,7 @@ from typing import Any
 
 from lxml import etree
 
-from libvirt_vepa.model.interface import HostInterface, HostType, Mode
+from libvirt_vepa.model.interface import HostType, Mode, NicDefinition
 
 FOLDER = Path(__file__).resolve().parent / "translate"
 SHEETS = FOLDER.parents[2] / "xslt"
@@ -32,8 +32,8 @@ NAMES = sorted({name.split(".")[0] for name in FILES} - {BARE})
 NATIVE_NAMES = [name for name in NAMES if not name.startswith("vf")]
 # What the names in the documents mean, to the package and to the sheet.
 HOSTS = (
-    HostInterface("lan", "eth0", HostType.ETHERNET, bridge="br-lan"),
-    HostInterface("wan", "eth1", HostType.ETHERNET, (Mode.PEPA, Mode.VEPA, Mode.BRIDGE)),
+    NicDefinition("lan", "eth0", HostType.ETHERNET, bridge="br-lan"),
+    NicDefinition("wan", "eth1", HostType.ETHERNET, (Mode.PEPA, Mode.VEPA, Mode.BRIDGE)),
 )
 HOSTS_PARAMETER = "lan=eth0:vepa:br-lan wan=eth1:pepa"
 # What interfaces without a MAC are given.

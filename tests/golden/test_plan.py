@@ -16,10 +16,10 @@ import pytest
 
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.host.facts import Facts, Nic
-from libvirt_vepa.host.sriov_inventory import Card, Function
+from libvirt_vepa.host.sriov_inventory import NicHardware, VfInfo
 from libvirt_vepa.kernel.rtnetlink import Feature, Link, Vf
 from libvirt_vepa.model.address import MacAddress, PciAddress
-from libvirt_vepa.model.interface import Guest, HostInterface, HostType, Mode
+from libvirt_vepa.model.interface import Guest, HostType, Mode, NicDefinition
 from libvirt_vepa.model.vf_settings import VfSettings, VlanProtocol
 from libvirt_vepa.planning import planner
 from libvirt_vepa.store.store import Lease
@@ -51,8 +51,8 @@ def read_facts(path: Path) -> Facts:
 
 def definition(
     name: str, device: str, type: str = "ethernet", modes: tuple[str, ...] = (), bridge: str | None = None
-) -> HostInterface:
-    return HostInterface(name, device, HostType.parse(type), tuple(map(Mode.parse, modes)), bridge)
+) -> NicDefinition:
+    return NicDefinition(name, device, HostType.parse(type), tuple(map(Mode.parse, modes)), bridge)
 
 
 def nic(
@@ -65,18 +65,18 @@ def nic(
 
 def a_card(
     driver: str = "", vfs: dict[str, str] | None = None, switch_mode: str | None = None, offload: str = ""
-) -> Card:
+) -> NicHardware:
     """Return a card; each VF is said by who has it, or by what else is in the way, "" where nothing is."""
     functions = tuple(function(int(number), said) for number, said in (vfs or {}).items())
     feature = Feature(on=offload == "on", fixed=offload == "fixed") if offload else None
-    return Card(driver, CARD, "legacy", 7 if functions else 0, functions, switch_mode, feature)
+    return NicHardware(driver, CARD, "legacy", 7 if functions else 0, functions, switch_mode, feature)
 
 
-def function(number: int, said: str) -> Function:
+def function(number: int, said: str) -> VfInfo:
     address = replace(CARD, slot=0x10, function=number)
     guest = Lease("vf", str(address), "", said.removeprefix("guest ")) if said.startswith("guest ") else None
     seen = Vf(number, MacAddress.parse("00:00:00:00:00:00"), VfSettings(0, 0, VlanProtocol.DOT1Q, True, False))
-    return Function(number, address, link(f"eth0v{number}"), seen, guest, "" if guest else said)
+    return VfInfo(number, address, link(f"eth0v{number}"), seen, guest, "" if guest else said)
 
 
 def link(

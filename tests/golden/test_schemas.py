@@ -11,7 +11,7 @@ import pytest
 from lxml import etree
 
 from libvirt_vepa.model.address import MacAddress, PciAddress
-from libvirt_vepa.model.interface import HostInterface, HostType, Mode
+from libvirt_vepa.model.interface import HostType, Mode, NicDefinition
 from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
 from libvirt_vepa.xml import definition
 from libvirt_vepa.xml import document as documents
@@ -37,9 +37,9 @@ REQUESTS = [
     for request in requests(data)
 ]
 LOW = VfSettings(4094, 0, VlanProtocol.DOT1Q, False, True, LinkState.DISABLE, 0, 2**32 - 1)
-FULL = HostInterface("lan", "eth0", HostType.SRIOV, (Mode.BRIDGE, Mode.VEPA, Mode.PEPA), "br0", vf=LOW, vf_range=(0, 3))
-BY_MAC = HostInterface("mac", "", HostType.SRIOV, mac=MacAddress.parse("0:1b:21:aa:bb:cc"), vf_count=65535)
-BY_ADDRESS = HostInterface("address", "", HostType.SRIOV, address=PciAddress(2**32 - 1, 0xFF, 0x1F, 7), vf_range=(9, 9))
+FULL = NicDefinition("lan", "eth0", HostType.SRIOV, (Mode.BRIDGE, Mode.VEPA, Mode.PEPA), "br0", vf=LOW, vf_range=(0, 3))
+BY_MAC = NicDefinition("mac", "", HostType.SRIOV, mac=MacAddress.parse("0:1b:21:aa:bb:cc"), vf_count=65535)
+BY_ADDRESS = NicDefinition("address", "", HostType.SRIOV, address=PciAddress(2**32 - 1, 0xFF, 0x1F, 7), vf_range=(9, 9))
 DEFINITIONS = [
     *map(
         definition.write,
@@ -50,8 +50,8 @@ DEFINITIONS = [
             BY_ADDRESS,
             replace(BY_MAC, vf=VfSettings(1, 7, VlanProtocol.DOT1AD, True, False, LinkState.AUTO)),
             replace(BY_ADDRESS, vf=VfSettings(state=LinkState.ENABLE), address=PciAddress(0, 1, 2, 3)),
-            HostInterface("_.a+b-c", "a&b", HostType.VMDQ, bridge="<b"),
-            HostInterface("long", "x" * 127, HostType.ETHERNET),
+            NicDefinition("_.a+b-c", "a&b", HostType.VMDQ, bridge="<b"),
+            NicDefinition("long", "x" * 127, HostType.ETHERNET),
         ),
     ),
     b"<interface type='physical' name='lan'><vf/><source><address type='pci' bus='255' slot='31' function='00'/>"

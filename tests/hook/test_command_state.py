@@ -136,7 +136,7 @@ def test_reconcile_leaves_a_newer_journal_and_goes_on_with_the_others(
     libvirtd: None, prepared: Guest, another: Guest, newer: str | None
 ) -> None:
     whole = journal(prepared).read_text()
-    journal(prepared).write_text(newer or whole.replace('"SetUp"', '"SetUpside"'))
+    journal(prepared).write_text(newer or whole.replace('"SetLinkUp"', '"SetUpside"'))
     done = command("reconcile")
     assert done.returncode == 1
     assert (done.stderr.count(b"\n") == 1 and b"newer" in done.stderr) or b"not known here" in done.stderr

@@ -31,13 +31,13 @@ def main(action: str, root: str, directory: str, number: str, kind: str) -> int:
         with guests.open_host(Store(Path(root))) as host:
             match action:
                 case "begin":
-                    guests.begin(one, host, Path(directory))
+                    guests.start_guest(one, host, Path(directory))
                 case "attach":
                     guests.attach(guest(int(number), second), host, Path(directory))
                 case "detach":
                     failed = guests.detach(one.uuid, second.alias, host)
                 case _:
-                    failed = guests.end(one.uuid, host, "a test")
+                    failed = guests.release_guest(one.uuid, host, "a test")
     except VepaError as error:
         failed = (error,)
     os.access(MARKS[1], os.F_OK)

@@ -34,10 +34,10 @@ PROGRAM = """
 from libvirt_vepa.kernel import nftables as filter
 from libvirt_vepa.model.address import MacAddress
 one = MacAddress.parse("52:54:00:00:01:01")
-filter.protect("eth1", "vf0", one, True)
-filter.know("eth1", [one])
-filter.know("eth1", [])
-filter.unprotect("eth1", one)
+filter.install("eth1", "vf0", one, True)
+filter.set_vf_macs("eth1", [one])
+filter.set_vf_macs("eth1", [])
+filter.remove("eth1", one)
 """
 
 
@@ -103,11 +103,11 @@ def nft(command: str, check: bool = True) -> str:
 
 
 def protect(device: str = "vf0", siblings: bool = True) -> None:
-    frames.protect(NIC, device, OWN, siblings)
+    frames.install(NIC, device, OWN, siblings)
 
 
 def protected(device: str = "vf0", siblings: bool = True) -> bool:
-    return frames.protected(NIC, device, OWN, siblings)
+    return frames.is_installed(NIC, device, OWN, siblings)
 
 
 def test_without_a_filter_everything_is_heard(one: Vf) -> None:
@@ -117,27 +117,27 @@ def test_without_a_filter_everything_is_heard(one: Vf) -> None:
 
 def test_a_guest_never_hears_itself(one: Vf) -> None:
     protect(siblings=False)
-    frames.know(NIC, [OWN, SIBLING])
+    frames.set_vf_macs(NIC, [OWN, SIBLING])
     assert one.heard() == {SIBLING, STRANGER}
-    assert protected(siblings=False) and not protected() and not frames.protected(NIC, "vf0", SIBLING, False)
+    assert protected(siblings=False) and not protected() and not frames.is_installed(NIC, "vf0", SIBLING, False)
 
 
 def test_nor_its_siblings_as_they_come_and_go(one: Vf) -> None:
     protect()
     assert one.heard() == {SIBLING, STRANGER}
     for _ in range(2):
-        frames.know(NIC, [SIBLING, OWN])
+        frames.set_vf_macs(NIC, [SIBLING, OWN])
         assert one.heard() == {STRANGER}
-    assert protected() and frames.known(NIC) == {OWN, SIBLING}
+    assert protected() and frames.vf_macs(NIC) == {OWN, SIBLING}
     for _ in range(2):
-        frames.know(NIC, [OWN, OWN])
+        frames.set_vf_macs(NIC, [OWN, OWN])
         assert one.heard() == {SIBLING, STRANGER}
-    assert protected() and frames.known(NIC) == {OWN}
+    assert protected() and frames.vf_macs(NIC) == {OWN}
 
 
 def test_what_is_asked_last_is_in_force(one: Vf) -> None:
     protect()
-    frames.know(NIC, [SIBLING])
+    frames.set_vf_macs(NIC, [SIBLING])
     for siblings, heard in ((True, {STRANGER}), (False, {SIBLING, STRANGER}), (True, {STRANGER})):
         protect(siblings=siblings)
         assert one.heard() == heard and protected(siblings=siblings)
@@ -147,54 +147,54 @@ def test_what_is_asked_last_is_in_force(one: Vf) -> None:
 
 def test_the_table_goes_with_the_last_that_is_protected(one: Vf) -> None:
     protect()
-    frames.protect(NIC, "wire", SIBLING, True)
-    frames.know(NIC, [OWN, SIBLING])
-    frames.unprotect(NIC, SIBLING)
-    assert protected() and not frames.protected(NIC, "wire", SIBLING, True) and one.heard() == {STRANGER}
-    frames.unprotect(NIC, OWN)
+    frames.install(NIC, "wire", SIBLING, True)
+    frames.set_vf_macs(NIC, [OWN, SIBLING])
+    frames.remove(NIC, SIBLING)
+    assert protected() and not frames.is_installed(NIC, "wire", SIBLING, True) and one.heard() == {STRANGER}
+    frames.remove(NIC, OWN)
     assert not nft("list tables") and one.heard() == {OWN, SIBLING, STRANGER}
 
 
 def test_the_kernel_itself_keeps_a_table_that_protects_a_vf(one: Vf) -> None:
     protect(siblings=False)
-    frames.know(NIC, [SIBLING])
+    frames.set_vf_macs(NIC, [SIBLING])
     # What is said to it when a table seemed to be empty, and another guest came in between.
     with pytest.raises(AssertionError, match="Device or resource busy"):
         nft("flush map netdev {0} siblings; delete chain netdev {0} reflected".format("libvirt-vepa-eth1"))
-    assert protected(siblings=False) and frames.known(NIC) == {SIBLING} and one.heard() == {SIBLING, STRANGER}
+    assert protected(siblings=False) and frames.vf_macs(NIC) == {SIBLING} and one.heard() == {SIBLING, STRANGER}
 
 
 def test_nothing_there_is_fine() -> None:
-    frames.unprotect(NIC, OWN)
-    frames.know(NIC, [OWN])
-    assert frames.known(NIC) is None and not protected() and not nft("list tables")
+    frames.remove(NIC, OWN)
+    frames.set_vf_macs(NIC, [OWN])
+    assert frames.vf_macs(NIC) is None and not protected() and not nft("list tables")
 
 
 def test_nics_are_apart_and_what_others_made_is_left(one: Vf) -> None:
     nft("add table netdev admin; add chain netdev admin own")
     before = nft("list ruleset")
     protect()
-    frames.protect("eth2", "wire", OWN, True)
-    frames.know(NIC, [OWN])
-    frames.know("eth2", [SIBLING])
-    assert (frames.known(NIC), frames.known("eth2")) == ({OWN}, {SIBLING})
-    frames.unprotect(NIC, OWN)
-    assert frames.known("eth2") == {SIBLING}
-    frames.unprotect("eth2", OWN)
+    frames.install("eth2", "wire", OWN, True)
+    frames.set_vf_macs(NIC, [OWN])
+    frames.set_vf_macs("eth2", [SIBLING])
+    assert (frames.vf_macs(NIC), frames.vf_macs("eth2")) == ({OWN}, {SIBLING})
+    frames.remove(NIC, OWN)
+    assert frames.vf_macs("eth2") == {SIBLING}
+    frames.remove("eth2", OWN)
     assert nft("list ruleset") == before
 
 
 def test_a_device_that_goes_and_comes_again() -> None:
     with vf("vf0"):
         protect()
-        frames.know(NIC, [SIBLING])
+        frames.set_vf_macs(NIC, [SIBLING])
     assert not protected()
     with vf("vf0") as again:
         # Newer kernels put the hook at the new device by themselves, older ones have deleted the chain.
         assert protected() == (OWN not in again.heard())
         protect()
         assert protected() and again.heard() == {STRANGER}
-    frames.unprotect(NIC, OWN)
+    frames.remove(NIC, OWN)
     assert not nft("list tables")
 
 
@@ -215,18 +215,18 @@ def test_a_hook_that_went_with_a_renamed_device_is_noticed() -> None:
 @pytest.mark.parametrize("name", ODD)
 def test_odd_names(name: str) -> None:
     with vf(name) as odd:
-        frames.protect(name, name, OWN, True)
-        frames.know(name, [SIBLING])
-        assert frames.protected(name, name, OWN, True) and odd.heard() == {STRANGER}
+        frames.install(name, name, OWN, True)
+        frames.set_vf_macs(name, [SIBLING])
+        assert frames.is_installed(name, name, OWN, True) and odd.heard() == {STRANGER}
         # What nft itself takes for a name (its scanner.l).
         assert re.match(r"table netdev [a-z][\w/.-]* {$", nft("list ruleset"), re.ASCII | re.MULTILINE)
-        frames.unprotect(name, OWN)
+        frames.remove(name, OWN)
         assert not nft("list tables")
 
 
 def test_names_that_look_alike_are_apart() -> None:
     for name in ODD:
-        frames.protect(name, "lo", OWN, False)
+        frames.install(name, "lo", OWN, False)
     assert nft("list tables").count("table netdev ") == len(ODD)
 
 
@@ -251,16 +251,16 @@ def test_what_others_do_to_it_is_noticed_and_mended(one: Vf, harm: str) -> None:
     nft(harm.format(table="libvirt-vepa-eth1", own=OWN.digits))
     assert not protected()
     protect()
-    frames.know(NIC, [SIBLING])
+    frames.set_vf_macs(NIC, [SIBLING])
     assert protected() and one.heard() == {STRANGER}
 
 
 def test_a_table_that_somebody_put_to_sleep_can_be_removed(one: Vf) -> None:
     protect()
-    frames.know(NIC, [SIBLING])
+    frames.set_vf_macs(NIC, [SIBLING])
     nft("add table netdev libvirt-vepa-eth1 { flags dormant; }")
-    frames.know(NIC, [OWN])
-    frames.unprotect(NIC, OWN)
+    frames.set_vf_macs(NIC, [OWN])
+    frames.remove(NIC, OWN)
     assert not nft("list tables") and one.heard() == {OWN, SIBLING, STRANGER}
 
 
@@ -272,18 +272,18 @@ def test_a_device_that_is_not_there_is_one_line() -> None:
 
 def test_without_the_binding_it_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nftables", None)
-    assert frames.known(NIC) is None and frames.know(NIC, [OWN]) is None
+    assert frames.vf_macs(NIC) is None and frames.set_vf_macs(NIC, [OWN]) is None
     for call in (protect_loopback, protected):
         with pytest.raises(HostError, match=r"^Python's module 'nftables' is missing; install the package python3-nft"):
             call()
 
 
 def protect_loopback() -> None:
-    frames.protect(NIC, "lo", OWN, False)
+    frames.install(NIC, "lo", OWN, False)
 
 
 def test_without_root_it_is_one_line() -> None:
-    told = [told_by(call, "os.setuid(65534)") for call in ("know('eth1', [])", "known('eth1')")]
+    told = [told_by(call, "os.setuid(65534)") for call in ("set_vf_macs('eth1', [])", "vf_macs('eth1')")]
     assert [line.partition(": ")[0] for line in told] == [
         "cannot tell the filters of eth1 the MACs of its VFs",
         "cannot read the table of eth1",
@@ -296,12 +296,12 @@ def test_without_the_kernels_part_it_is_one_line() -> None:
     lacking = ("strace", "-qq", "-o/dev/null", "-einject=socket:error=EPROTONOSUPPORT")
     # The first socket only looks for the device.
     protecting = (*lacking[:-1], lacking[-1] + ":when=2+")
-    assert told_by(f"protect('eth1', 'lo', {MADE}, False)", "pass", *protecting) == (
+    assert told_by(f"install('eth1', 'lo', {MADE}, False)", "pass", *protecting) == (
         "cannot keep reflected frames from lo: the kernel has no nftables for network devices; "
         "use one with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_INGRESS"
     )
     # A guest in mode bridge needs none.
-    for call in (f"know('eth1', [{MADE}])", "known('eth1')", f"unprotect('eth1', {MADE})"):
+    for call in (f"set_vf_macs('eth1', [{MADE}])", "vf_macs('eth1')", f"remove('eth1', {MADE})"):
         assert told_by(call, "pass", *lacking) == ""
 
 
@@ -325,13 +325,13 @@ def work(number: int) -> None:
     """What a guest does from its start to its end, again and again, and what must be true meanwhile."""
     device, own = f"many{number}", MacAddress.parse(mac(number))
     for siblings in (True, False) * 2:
-        frames.protect(NIC, device, own, siblings)
-        frames.know(NIC, [own])
-        assert frames.protected(NIC, device, own, siblings)
+        frames.install(NIC, device, own, siblings)
+        frames.set_vf_macs(NIC, [own])
+        assert frames.is_installed(NIC, device, own, siblings)
         # Whoever was the last to say: in the product only who has the NIC's lock says anything.
-        assert len(frames.known(NIC) or ()) == 1
-        frames.unprotect(NIC, own)
-        assert not frames.protected(NIC, device, own, siblings)
+        assert len(frames.vf_macs(NIC) or ()) == 1
+        frames.remove(NIC, own)
+        assert not frames.is_installed(NIC, device, own, siblings)
 
 
 def test_guests_that_come_and_go_at_once() -> None:
@@ -361,9 +361,9 @@ def test_killed_at_any_moment_the_calls_mend_it(one: Vf) -> None:
         points += 1
         if points % 2:
             protect()
-            frames.know(NIC, [OWN, SIBLING])
+            frames.set_vf_macs(NIC, [OWN, SIBLING])
             assert protected() and one.heard() == {STRANGER}
-        frames.unprotect(NIC, OWN)
+        frames.remove(NIC, OWN)
         assert not nft("list tables"), points
     assert points >= 5
     assert not nft("list tables")

@@ -12,7 +12,7 @@ from libvirt_vepa.errors import KernelError
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel.rtnetlink import Feature, Link
 from libvirt_vepa.model.address import MacAddress, PciAddress
-from libvirt_vepa.model.interface import HostInterface, HostType
+from libvirt_vepa.model.interface import HostType, NicDefinition
 from libvirt_vepa.model.vf_settings import VfSettings
 from libvirt_vepa.proxy import interface_view
 from tests.lab.network import Nic
@@ -58,7 +58,7 @@ def test_two_nics_of_one_address_are_both_told_of(link: Link, dmz: Nic, host: Ho
 
 def test_clients_see_a_nic_by_whatever_its_definition_gives(link: Link, host: Host) -> None:
     ip(f"link property add dev eth1 altname {LONG}")
-    named, other = HostInterface("lan", LONG, HostType.ETHERNET), HostInterface("lan", "eth9", HostType.ETHERNET)
+    named, other = NicDefinition("lan", LONG, HostType.ETHERNET), NicDefinition("lan", "eth9", HostType.ETHERNET)
     given, nobodys = replace(named, device="", mac=link.mac), replace(named, device="", mac=MacAddress.parse(UNKNOWN))
     for active, state in ((False, "down"), (True, "up")):
         ip(f"link set eth1 {state}")
@@ -70,7 +70,7 @@ def test_clients_see_a_nic_by_whatever_its_definition_gives(link: Link, host: Ho
 
 def test_clients_see_no_nic_where_two_have_the_address(link: Link, dmz: Nic) -> None:
     ip(f"link set eth2 address {link.mac}")
-    assert interface_view.shown(HostInterface("lan", "", HostType.ETHERNET, mac=link.mac)) == interface_view.Nic("lan")
+    assert interface_view.shown(NicDefinition("lan", "", HostType.ETHERNET, mac=link.mac)) == interface_view.Nic("lan")
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1/24", "169.254.1.1/16", "2001:db8::1/64"])

@@ -13,7 +13,7 @@ import pytest
 
 from libvirt_vepa.errors import KernelError
 from libvirt_vepa.kernel import sysfs
-from libvirt_vepa.operations.device import AwaitNode, CreateMacvtap
+from libvirt_vepa.operations.device import CreateMacvtap, WaitForTapNode
 from tests.kernel.world import PROCESS, SECONDS, World, device, links, mac, node
 
 DEVICE = device(1)
@@ -66,10 +66,10 @@ def test_a_late_node_is_waited_for(world: World, missing: Path, rename: bool, ot
         os.mknod(missing, 0o20600, os.makedev(1, 3))
     helper = PROCESS.Process(target=make_late, args=(missing, os.getpid()), kwargs={"rename": rename})
     helper.start()
-    AwaitNode(DEVICE).apply(world.host)
+    WaitForTapNode(DEVICE).apply(world.host)
     helper.join(SECONDS)
     assert helper.exitcode == 0
-    assert list(AwaitNode(DEVICE).drifts(world.host)) == []
+    assert list(WaitForTapNode(DEVICE).verify(world.host)) == []
 
 
 def test_a_node_that_is_there_is_not_waited_for(world: World) -> None:

@@ -8,21 +8,21 @@ from dataclasses import replace
 
 import pytest
 
-from libvirt_vepa.errors import KernelError, TakenError, VepaError
+from libvirt_vepa.errors import InUseError, KernelError, VepaError
 from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.device import (
-    AwaitNode,
+    AcquireLease,
     CreateMacvtap,
     CreateTap,
     DisableIpv6,
     JoinBridge,
     ReceiveAllMulticast,
-    SetUp,
-    TakeLease,
+    SetLinkUp,
+    WaitForTapNode,
 )
-from libvirt_vepa.operations.nic import AwaitStation, MakeVfs, Share
+from libvirt_vepa.operations.nic import CreateVfs, HoldSharedSetting, VerifyOffload
 from libvirt_vepa.operations.registry import KNOWN
-from libvirt_vepa.operations.source_filter import HearNoSiblings, KnowSiblings
+from libvirt_vepa.operations.source_filter import DropReflectedFrames, UpdateVfMacSet
 from libvirt_vepa.operations.vf import SetVf, SetVfMac, SetVfMtu, SetVfVlan
 from tests.kernel.world import World, device, links, mac, node, uuid
 from tests.lab.shell import run
@@ -30,10 +30,10 @@ from tests.lab.shell import run
 DEVICE, FEATURE = device(1), "tx-checksum-ip-generic"
 MACVTAP = CreateMacvtap(DEVICE, "eth1", mac(1), "vepa", 1400)
 TAP = CreateTap("tap1", "fe:54:00:00:01:01", True, 1400)
-LEASE = TakeLease("mac", mac(1), uuid(1), "web1")
+LEASE = AcquireLease("mac", mac(1), uuid(1), "web1")
 # Each with what must be done before it, and what it says of its absence.
 SETTINGS = {
-    SetUp(DEVICE): (MACVTAP, f"{DEVICE} is down"),
+    SetLinkUp(DEVICE): (MACVTAP, f"{DEVICE} is down"),
     DisableIpv6(DEVICE): (MACVTAP, f"{DEVICE} has the host's IPv6 enabled"),
     ReceiveAllMulticast(DEVICE): (MACVTAP, f"{DEVICE} does not receive all multicast"),
     JoinBridge("tap1", "br1"): (TAP, "tap1 is not a port of bridge br1"),
@@ -43,12 +43,12 @@ MADE = {
     MACVTAP: f"{DEVICE} has gone",
     TAP: "tap1 has gone",
     # Any feature that can be switched will do.
-    Share(FEATURE, "eth1", "eth1", "off", uuid(1), "web1"): f"eth1 has {FEATURE} on instead of off",
+    HoldSharedSetting(FEATURE, "eth1", "eth1", "off", uuid(1), "web1"): f"eth1 has {FEATURE} on instead of off",
 }
 # Those need a card, which tests/sriov has.
-ELSEWHERE = {AwaitStation, HearNoSiblings, KnowSiblings, MakeVfs, SetVf, SetVfMac, SetVfMtu, SetVfVlan}
+ELSEWHERE = {VerifyOffload, DropReflectedFrames, UpdateVfMacSet, CreateVfs, SetVf, SetVfMac, SetVfMtu, SetVfVlan}
 # What is done for the NIC or the bridge is not undone, and so it is the same for all guests.
-LOST = {SetUp: "{} has gone", AwaitNode: "{} has no character device below /dev"}
+LOST = {SetLinkUp: "{} has gone", WaitForTapNode: "{} has no character device below /dev"}
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def _bridge(world: World) -> None:
 
 
 def drifts(operation: Operation, world: World) -> list[str]:
-    return list(operation.drifts(world.host))
+    return list(operation.verify(world.host))
 
 
 def named(operation: Operation) -> str:
@@ -65,7 +65,7 @@ def named(operation: Operation) -> str:
 
 
 def test_every_operation_is_here() -> None:
-    assert {type(operation) for operation in (*SETTINGS, *MADE)} | {AwaitNode} | ELSEWHERE == set(KNOWN.values())
+    assert {type(operation) for operation in (*SETTINGS, *MADE)} | {WaitForTapNode} | ELSEWHERE == set(KNOWN.values())
 
 
 @pytest.mark.parametrize("operation", MADE, ids=named)
@@ -94,14 +94,14 @@ def test_a_setting_may_be_made_again_and_goes_with_its_device(world: World, oper
     assert first.device not in links()
 
 
-@pytest.mark.parametrize("operation", [*SETTINGS, AwaitNode(DEVICE)], ids=named)
+@pytest.mark.parametrize("operation", [*SETTINGS, WaitForTapNode(DEVICE)], ids=named)
 def test_without_its_device_a_setting_does_nothing_and_may_be_undone(world: World, operation: Operation) -> None:
     before = links()
     # One line that says "has gone" is enough; the one that made the device says it.
     wanted = LOST.get(type(operation))
     assert drifts(operation, world) == ([wanted.format(operation.device)] if wanted else [])
     operation.undo(world.host)
-    if not isinstance(operation, DisableIpv6 | AwaitNode):
+    if not isinstance(operation, DisableIpv6 | WaitForTapNode):
         with pytest.raises(KernelError, match=f"cannot use {operation.device}: No such device; .* then try again"):
             operation.apply(world.host)
     assert links() == before
@@ -111,7 +111,7 @@ def test_without_its_device_a_setting_does_nothing_and_may_be_undone(world: Worl
 def test_what_exists_is_neither_made_again_nor_touched(world: World, operation: Operation) -> None:
     operation.apply(world.host)
     before = links()
-    with pytest.raises((KernelError, TakenError), match="exists"):
+    with pytest.raises((KernelError, InUseError), match="exists"):
         operation.apply(world.host)
     assert links() == before
 
@@ -120,7 +120,7 @@ def test_a_lease_is_taken_again_by_its_guest_only(world: World) -> None:
     LEASE.apply(world.host)
     LEASE.apply(world.host)
     other = replace(LEASE, uuid=uuid(2), guest="web2")
-    with pytest.raises(TakenError, match=rf"mac {mac(1)} is in use by guest 'web1' \({uuid(1)}\); choose another mac"):
+    with pytest.raises(InUseError, match=rf"mac {mac(1)} is in use by guest 'web1' \({uuid(1)}\); choose another mac"):
         other.apply(world.host)
     other.undo(world.host)
     assert drifts(LEASE, world) == []
@@ -180,10 +180,10 @@ def test_a_tap_tells_what_is_different(world: World) -> None:
 
 def test_a_node_holds_until_it_goes(world: World) -> None:
     MACVTAP.apply(world.host)
-    AwaitNode(DEVICE).apply(world.host)
-    assert drifts(AwaitNode(DEVICE), world) == []
+    WaitForTapNode(DEVICE).apply(world.host)
+    assert drifts(WaitForTapNode(DEVICE), world) == []
     node(DEVICE).unlink()
-    assert drifts(AwaitNode(DEVICE), world) == [f"{DEVICE} has no character device below /dev"]
+    assert drifts(WaitForTapNode(DEVICE), world) == [f"{DEVICE} has no character device below /dev"]
 
 
 def test_a_kernel_that_says_no_is_one_line(world: World) -> None:

@@ -191,7 +191,7 @@ def test_a_lease_of_an_earlier_version_tells_of_itself(world: World) -> None:
     (world.root / "guests" / f"{uuid(1)}.json").unlink()
     for path in (world.root / "leases").iterdir():
         values = json.loads(path.read_text())
-        assert [record["operation"] for record in values.pop("records")] == ["TakeLease", "CreateMacvtap"]
+        assert [record["operation"] for record in values.pop("records")] == ["AcquireLease", "CreateMacvtap"]
         path.write_text(json.dumps(values))
     assert put_back(world) == [] and not world.files()
     run("ip", "link", "delete", device(1))

@@ -14,7 +14,14 @@ from libvirt_vepa.host.context import Host
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.lifecycle import status
 from libvirt_vepa.model.interface import Guest
-from libvirt_vepa.operations.device import AwaitNode, CreateMacvtap, DisableIpv6, JoinBridge, ReceiveAllMulticast, SetUp
+from libvirt_vepa.operations.device import (
+    CreateMacvtap,
+    DisableIpv6,
+    JoinBridge,
+    ReceiveAllMulticast,
+    SetLinkUp,
+    WaitForTapNode,
+)
 from tests.kernel.world import PROCESS, SECONDS, World, ask, device, guest, line, links, mac, node, uuid
 from tests.lab.network import Nic
 from tests.lab.shell import run
@@ -42,7 +49,7 @@ def test_a_guest_that_is_as_it_was_made(world: World) -> None:
     world.begin(ONE)
     before = links(), world.files()
     guests.check(ONE, world.host)
-    assert guests.mend(ONE, world.host) == ()
+    assert guests.repair_guest(ONE, world.host) == ()
     (row,) = status.interfaces(world.host)
     assert (row.guest, row.state, row.use.nic, row.use.mode, row.use.device) == ("web1", "ok", "eth1", "vepa", DEVICE)
     assert (links(), world.files()) == before
@@ -55,10 +62,10 @@ def test_a_change_is_told_and_repaired_where_that_is_safe(world: World, change: 
     (row,) = status.interfaces(world.host)
     assert drift in row.state or drift == "eth1 is down"
     if repairs:
-        assert guests.mend(ONE, world.host) == (f"{drift}: repaired",)
-        assert guests.mend(ONE, world.host) == ()
+        assert guests.repair_guest(ONE, world.host) == (f"{drift}: repaired",)
+        assert guests.repair_guest(ONE, world.host) == ()
     else:
-        assert drift in guests.mend(ONE, world.host)
+        assert drift in guests.repair_guest(ONE, world.host)
         assert checked(world).startswith(f"interface {mac(1)}: ") and drift in checked(world)
 
 
@@ -76,7 +83,7 @@ def test_what_cannot_be_repaired_is_said_with_why(world: World) -> None:
     run("mount", "--bind", "-o", "ro", "/proc/sys", "/proc/sys")
     try:
         text = checked(world)
-        told = guests.mend(ONE, world.host)
+        told = guests.repair_guest(ONE, world.host)
     finally:
         run("umount", "/proc/sys")
     assert text.startswith(f"interface {mac(1)}: {DEVICE} has the host's IPv6 enabled; ")
@@ -89,11 +96,11 @@ def test_ipv6_that_comes_back_is_switched_off_before_the_device_is_put_up(world:
     switch = Path(f"/proc/sys/net/ipv6/conf/{DEVICE}/disable_ipv6")
     switch.write_text("0\n")
     drifts = f"{DEVICE} has the host's IPv6 enabled", f"{DEVICE} is down"
-    assert guests.mend(ONE, world.host) == tuple(f"{drift}: repaired" for drift in drifts)
+    assert guests.repair_guest(ONE, world.host) == tuple(f"{drift}: repaired" for drift in drifts)
     assert switch.read_text() == "1\n" and links()[DEVICE]["up"]
 
 
-@pytest.mark.parametrize("look", [guests.check, guests.mend])
+@pytest.mark.parametrize("look", [guests.check, guests.repair_guest])
 def test_a_tap_that_has_left_its_bridge_joins_it_again(world: World, bridge: str, look: Look) -> None:
     world.begin(TAP)
     run("ip", "link", "set", DEVICE, "nomaster")
@@ -107,11 +114,11 @@ def test_a_nic_that_has_left_the_bridge_of_a_tap_is_told_and_left_alone(world: W
     drift = "eth1 is no longer a port of bridge br-lan ('ip link set eth1 master br-lan' puts it back)"
     (row,) = status.interfaces(world.host)
     assert row.state == drift
-    assert guests.mend(TAP, world.host) == (drift,)
+    assert guests.repair_guest(TAP, world.host) == (drift,)
     assert checked(world, TAP).startswith(f"interface {mac(1)}: {drift}; ")
     assert links()["eth1"]["master"] is None and links()[DEVICE]["master"] == "br-lan"
     run("ip", "link", "set", "eth1", "master", "br-lan")
-    assert guests.check(TAP, world.host) == () == guests.mend(TAP, world.host)
+    assert guests.check(TAP, world.host) == () == guests.repair_guest(TAP, world.host)
 
 
 def test_what_cannot_be_repaired_does_not_keep_the_rest_from_it(world: World, dmz: Nic) -> None:
@@ -119,7 +126,7 @@ def test_what_cannot_be_repaired_does_not_keep_the_rest_from_it(world: World, dm
     world.begin(guest(1, ask(1, 1, name="dmz"), ask(1, 2)))
     run("ip", "link", "delete", "eth2")
     run("ip", "link", "set", device(1, 2), "down")
-    told = guests.mend(ONE, world.host)
+    told = guests.repair_guest(ONE, world.host)
     assert any(text.startswith("cannot use eth2: No such device; ") for text in told)
     assert links()[device(1, 2)]["up"]
 
@@ -147,7 +154,7 @@ def test_a_node_that_has_gone_is_told(world: World) -> None:
     )
 
 
-@pytest.mark.parametrize("look", [guests.check, guests.mend])
+@pytest.mark.parametrize("look", [guests.check, guests.repair_guest])
 def test_a_guest_of_which_nothing_is_known(world: World, look) -> None:
     with pytest.raises(StateError, match="nothing is known of its devices; see that the hook is installed"):
         look(ONE, world.host)
@@ -170,12 +177,12 @@ def test_status_has_a_row_for_each_interface_and_for_each_journal_that_cannot_be
 
 
 PASSING = (
-    SetUp("x1"),
+    SetLinkUp("x1"),
     CreateMacvtap("x3", "x1", mac(1), "vepa", None),
     DisableIpv6("x3"),
     ReceiveAllMulticast("x3"),
     JoinBridge("x3", "x2"),
-    AwaitNode("x3"),
+    WaitForTapNode("x3"),
 )
 
 
@@ -194,7 +201,7 @@ def test_devices_that_come_and_go_while_they_are_looked_at_are_there_or_not(worl
     child.start()
     for _ in range(300):
         for step in PASSING:
-            assert all(isinstance(text, str) for text in step.drifts(world.host))
+            assert all(isinstance(text, str) for text in step.verify(world.host))
     mine.send("done")
     child.join(SECONDS)
     assert child.exitcode == 0

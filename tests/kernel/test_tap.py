@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from libvirt_vepa.errors import KernelError, TakenError
+from libvirt_vepa.errors import InUseError, KernelError
 from libvirt_vepa.kernel import tuntap
 from libvirt_vepa.operations.device import CreateTap
 from tests.kernel.events import Capture, guest_side
@@ -82,7 +82,7 @@ def guest_side_of(control: CreateTap, world: World) -> Capture:
 def test_a_device_of_the_name_that_comes_in_between_is_left_alone(world: World) -> None:
     run("ip", "tuntap", "add", "other", "mode", "tap")
     before = links()
-    with pytest.raises(TakenError, match="device other exists; remove it"), tuntap.new_tap("other", multi_queue=False):
+    with pytest.raises(InUseError, match="device other exists; remove it"), tuntap.new_tap("other", multi_queue=False):
         pytest.fail("another's tap was opened")
     assert links() == before
 

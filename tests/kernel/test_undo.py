@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa.errors import KernelError, TakenError
+from libvirt_vepa.errors import InUseError, KernelError
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.lifecycle import executor
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.model.interface import Guest
 from libvirt_vepa.operations.base import Operation
-from libvirt_vepa.operations.device import CreateMacvtap, TakeLease
+from libvirt_vepa.operations.device import AcquireLease, CreateMacvtap
 from libvirt_vepa.planning.planner import Plan
 from tests.kernel.world import World, ask, device, guest, line, links, mac, uuid
 from tests.lab.network import Nic
@@ -27,7 +27,7 @@ WITHOUT_ADMIN = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_
 
 
 def planned(world: World, one: Guest) -> Plan:
-    return guests.look(one, world.host, world.directory)
+    return guests.dry_run(one, world.host, world.directory)
 
 
 def foreign(name: str, address: str, *up: str) -> None:
@@ -41,7 +41,7 @@ def test_a_look_changes_nothing_and_tells_what_a_start_does(world: World) -> Non
     plan = planned(world, guest(1))
     assert links() == before and not world.files()
     world.begin(guest(1))
-    assert executor.steps(world.journal(guest(1))) == plan.operations
+    assert executor.operations_of(world.journal(guest(1))) == plan.operations
     assert planned(world, guest(1)) == plan
 
 
@@ -49,7 +49,7 @@ def test_a_nic_that_vanishes_between_plan_and_apply(world: World) -> None:
     plan = planned(world, guest(1))
     run("ip", "link", "delete", "eth1")
     with pytest.raises(KernelError) as caught:
-        executor.run(guest(1), plan, world.host)
+        executor.execute(guest(1), plan, world.host)
     assert str(caught.value) == (
         f"{HERE}: cannot use eth1: No such device; the device has gone; see that nothing else manages it, "
         "then try again"
@@ -79,7 +79,7 @@ def test_a_device_that_comes_between_plan_and_apply_survives(world: World) -> No
     run("ip", "link", "set", "eth1", "up")
     before = links()
     with pytest.raises(KernelError, match="File exists; a device of that name exists"):
-        executor.run(one, plan, world.host)
+        executor.execute(one, plan, world.host)
     assert world.end(one) == ()
     assert links() == before and not world.files()
 
@@ -97,12 +97,12 @@ class Damage(Operation):
 
 
 def test_what_was_never_done_is_not_undone_later(world: World) -> None:
-    lease, one = TakeLease("mac", mac(1), uuid(1), "web1"), guest(1)
+    lease, one = AcquireLease("mac", mac(1), uuid(1), "web1"), guest(1)
     path = world.root / "leases" / f"mac-{mac(1)}"
     steps = (lease, Damage(str(path)), CreateMacvtap(device(1), "eth1", mac(1), "vepa", None))
     with pytest.raises(KernelError, match="it failed; nothing helps"):
-        executor.run(one, Plan(steps, ()), world.host)
-    assert executor.steps(world.journal(one)) == (lease,)
+        executor.execute(one, Plan(steps, ()), world.host)
+    assert executor.operations_of(world.journal(one)) == (lease,)
     foreign(device(1), mac(1))
     before = links()
     (failed,) = world.end(one)
@@ -124,7 +124,7 @@ class Half(Operation):
         Path(self.path).write_text("half", encoding="ascii")
         raise KernelError("it failed", "nothing helps")
 
-    def drifts(self, host: Host) -> Iterator[str]:
+    def verify(self, host: Host) -> Iterator[str]:
         if not Path(self.path).exists():
             yield "it is not there"
 
@@ -147,7 +147,7 @@ class Stuck(Half):
 def test_a_failed_step_is_put_back_or_remembered(world: World, tmp_path: Path, kind: type[Half], kept: bool) -> None:
     path = tmp_path / "half"
     with pytest.raises(KernelError, match="it failed; nothing helps"):
-        executor.run(guest(1), Plan((kind(str(path)),), ()), world.host)
+        executor.execute(guest(1), Plan((kind(str(path)),), ()), world.host)
     assert path.exists() == kept
     assert world.kept(guest(1)) == [kind.__name__] * kept
 
@@ -243,6 +243,6 @@ def test_a_lost_tap_is_made_by_a_name_that_is_free_again(world: World, bridge: s
     world.begin(one)
     run("ip", "link", "delete", device(1))
     run("ip", "tuntap", "add", device(1), "mode", "tap")
-    with pytest.raises(TakenError, match=f"device {device(1)} exists and is not this guest's"):
+    with pytest.raises(InUseError, match=f"device {device(1)} exists and is not this guest's"):
         world.begin(one)
     assert device(1) in links() and not world.files()

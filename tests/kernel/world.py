@@ -83,10 +83,10 @@ class World:
         (self.directory / f"{name}.xml").write_text(text, encoding="utf-8")
 
     def begin(self, one: Guest) -> None:
-        guests.begin(one, self.host, self.directory)
+        guests.start_guest(one, self.host, self.directory)
 
     def end(self, one: Guest) -> tuple[VepaError, ...]:
-        return guests.end(one.uuid, self.host, "a test")
+        return guests.release_guest(one.uuid, self.host, "a test")
 
     def journal(self, one: Guest) -> Journal | None:
         return self.host.store.load(one.uuid)
@@ -151,10 +151,10 @@ def children(action: Callable[..., None], *arguments: tuple[Any, ...]) -> list[i
 def begin_here(world: World, one: Guest) -> None:
     """Begin a guest in a child, whose way to the kernel must be its own."""
     with guests.open_host(Store(world.root)) as host:
-        guests.begin(one, host, world.directory)
+        guests.start_guest(one, host, world.directory)
 
 
 def end_here(world: World, one: Guest) -> None:
     with guests.open_host(Store(world.root)) as host:
-        failed = guests.end(one.uuid, host, "a test")
+        failed = guests.release_guest(one.uuid, host, "a test")
     os._exit(1 if failed else 0)

@@ -76,14 +76,14 @@ class Place:
         undefine_module.undefine(name, self.host.store, self.root / "definitions")
 
     def look(self, some: Guest) -> tuple[Any, ...]:
-        return guests.look(some, self.host, self.root / "definitions").operations
+        return guests.dry_run(some, self.host, self.root / "definitions").operations
 
     def begin(self, some: Guest, host: Host | None = None) -> tuple[str, ...]:
-        return guests.begin(some, host or self.host, self.root / "definitions")
+        return guests.start_guest(some, host or self.host, self.root / "definitions")
 
     def end(self, *some: Guest) -> list[str]:
         """End guests, and return what could not be put back."""
-        return [str(error) for each in some for error in guests.end(each.uuid, self.host, "a test")]
+        return [str(error) for each in some for error in guests.release_guest(each.uuid, self.host, "a test")]
 
     def refused(self, some: Guest, begin: bool = True) -> str:
         """Return what is said against the start of a guest: one line, with guest and interface named first."""
@@ -155,7 +155,7 @@ def place(card: Nic, root: Path) -> Iterator[Place]:
         found = Place(card, host, root)
         yield found
         for uuid in store.guests():
-            guests.end(uuid, host, "a test")
+            guests.release_guest(uuid, host, "a test")
         for name in definitions.names(root / "definitions"):
             undefine_module.undefine(name, store, root / "definitions")
 

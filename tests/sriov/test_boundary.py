@@ -101,7 +101,7 @@ def test_a_setting_is_as_iproute2_shows_it(
     netlink.set_vf(physical, 1, settings)
     assert shown(physical, 1) == before | told and shown(physical, 0) == other
     (_, vf) = netlink.vfs(physical)
-    assert vf.settings == settings.over(vf.settings)
+    assert vf.settings == settings.merged_over(vf.settings)
 
 
 @pytest.mark.parametrize(

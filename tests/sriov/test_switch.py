@@ -13,7 +13,7 @@ from libvirt_vepa.errors import KernelError
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.model.interface import Mode
 from libvirt_vepa.operations import nic as nics
-from libvirt_vepa.operations.nic import MakeVfs
+from libvirt_vepa.operations.nic import CreateVfs
 from tests.lab.network import Nic
 from tests.lab.shell import run
 from tests.sriov.lent import hwmode, parameter
@@ -59,7 +59,7 @@ def test_a_macvtap_alone_leaves_no_trace_of_a_switch(bare: Place) -> None:
 
 def test_vfs_that_could_not_be_made_are_nobodys(bare: Place) -> None:
     with pytest.raises(KernelError, match=r"cannot give .* 8 VFs"):
-        MakeVfs("card0", str(bare.address), 8, VF).apply(bare.host)
+        CreateVfs("card0", str(bare.address), 8, VF).apply(bare.host)
     assert not list(bare.root.glob("state/shared/*"))
 
 

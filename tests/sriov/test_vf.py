@@ -208,7 +208,7 @@ def test_vfs_that_others_use_are_siblings_too(lan: Place) -> None:
     lan.begin(some)
     assert known("card1") >= {mac(1), *own} and stranger not in known("card1")
     run("ip", "link", "set", "card1", "vf", "6", "mac", stranger)
-    guests.renew(lan.host)
+    guests.refresh_filters(lan.host)
     assert known("card1") >= {mac(1), stranger, *own}
     run("ip", "link", "set", "card1", "vf", "6", "mac", "52:54:00:00:03:02")
     lan.begin(guest(2))

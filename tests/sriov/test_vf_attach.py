@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from libvirt_vepa.errors import KernelError, TakenError, VepaError
+from libvirt_vepa.errors import InUseError, KernelError, VepaError
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.model.interface import Mode
 from libvirt_vepa.model.vf_settings import VfSettings, VlanProtocol
@@ -43,7 +43,7 @@ def test_what_is_detached_is_put_back_and_the_rest_stays(lan: Place) -> None:
     ("asked", "kind", "said"),
     [
         ({"vf": VfSettings(vlan=42, proto=VlanProtocol.DOT1AD)}, KernelError, "802.1ad"),
-        ({"mode": Mode.BRIDGE}, TakenError, "the embedded switch of card1 is in vepa for guest 'g1'"),
+        ({"mode": Mode.BRIDGE}, InUseError, "the embedded switch of card1 is in vepa for guest 'g1'"),
     ],
     ids=["a step that fails", "the other mode"],
 )

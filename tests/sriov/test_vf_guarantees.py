@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from libvirt_vepa.errors import TakenError
+from libvirt_vepa.errors import InUseError
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel import pci
 from libvirt_vepa.lifecycle import guest as guests
@@ -34,7 +34,7 @@ def killed(lan: Place, word: str, number: int, what: str) -> None:
 
     def work(host: Host) -> None:
         die_before(number, what)
-        lan.begin(SOME, host) if word == "begin" else guests.end(SOME.uuid, host, "a test")
+        lan.begin(SOME, host) if word == "begin" else guests.release_guest(SOME.uuid, host, "a test")
         die()
 
     assert Child.of(lan.host.store, work).end() == ("", KILLED)
@@ -79,11 +79,14 @@ def test_twice_as_many_guests_as_vfs(lan: Place) -> None:
     refused = [text for text, _ in said if text]
     assert len(refused) == COUNT
     for text in refused:
-        assert text.startswith("TakenError: ") and "no VF of NIC card1 is free: VF 0: guest 'g" in text
+        assert text.startswith("InUseError: ") and "no VF of NIC card1 is free: VF 0: guest 'g" in text
     running = [each for each, (text, _) in zip(some, said, strict=True) if not text]
     below = {link(device_of(each))["link"] for each in running}
     assert below == {function.device for function in lan.functions()} and len(below) == COUNT
-    ends = [Child.of(lan.host.store, lambda host, each=each: guests.end(each.uuid, host, "a test")) for each in some]
+    ends = [
+        Child.of(lan.host.store, lambda host, each=each: guests.release_guest(each.uuid, host, "a test"))
+        for each in some
+    ]
     assert [child.end() for child in ends] == [("", 0)] * len(some)
     assert lan.seen() == before
 
@@ -93,9 +96,9 @@ def test_what_a_running_guest_does_not_notice_is_mended(lan: Place) -> None:
     lan.begin(SOME)
     during = table("card1")
     run("nft", "delete", "table", "netdev", table_name("card1"))
-    drifts = guests.mend(SOME, lan.host)
+    drifts = guests.repair_guest(SOME, lan.host)
     assert [drift for drift in drifts if "is without its filter" in drift]
-    assert not guests.mend(SOME, lan.host) and len(table("card1")) == len(during)
+    assert not guests.repair_guest(SOME, lan.host) and len(table("card1")) == len(during)
     assert not lan.end(SOME)
     assert lan.seen() == before
 
@@ -107,7 +110,7 @@ def test_a_vf_whose_driver_is_taken_away_under_a_guest(lan: Place) -> None:
     Path(f"/sys/bus/pci/devices/{address}/driver/unbind").write_text(f"{address}\n", encoding="ascii")
     (row,) = status.interfaces(lan.host)
     assert f"{device_of(SOME)} has gone" in row.state
-    assert [drift for drift in guests.mend(SOME, lan.host) if f"{address} has gone" in drift]
+    assert [drift for drift in guests.repair_guest(SOME, lan.host) if f"{address} has gone" in drift]
     assert not lan.end(SOME)
     assert lan.seen() == before
 
@@ -188,13 +191,13 @@ USES = (addressed, carrying, port, elsewhere, with_another_driver)
 def test_vfs_stay_for_as_long_as_their_definition(lan: Place) -> None:
     some = guest(2)
     lan.begin(some)
-    with pytest.raises(TakenError, match="in use by guest 'g2'"):
+    with pytest.raises(InUseError, match="in use by guest 'g2'"):
         lan.undefine()
     assert not lan.end(some)
     for use in USES:
         with use(lan) as why:
             before = lan.seen()
-            with pytest.raises(TakenError) as caught:
+            with pytest.raises(InUseError) as caught:
                 lan.undefine()
             assert f" of card1 ({lan.address}), which 'lan' has made, is in use by the host: " in str(caught.value)
             assert why in str(caught.value)

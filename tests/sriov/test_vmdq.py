@@ -70,7 +70,7 @@ def test_an_offload_that_is_switched_off_under_a_guest(vmdq: Place) -> None:
     before, one = vmdq.seen(), guest(1)
     vmdq.begin(one)
     run("ethtool", "-K", "card0", OFFLOAD, "off")
-    drifts = " and ".join(guests.mend(one, vmdq.host))
+    drifts = " and ".join(guests.repair_guest(one, vmdq.host))
     assert f"card0 has {OFFLOAD} off instead of on" in drifts and "in software" in drifts
     assert not vmdq.end(one)
     assert vmdq.seen() == before

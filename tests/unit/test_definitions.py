@@ -7,12 +7,12 @@ from __future__ import annotations
 import pytest
 
 from libvirt_vepa.errors import XmlError
-from libvirt_vepa.model.interface import HostInterface, HostType, Mode
+from libvirt_vepa.model.interface import HostType, Mode, NicDefinition
 from libvirt_vepa.xml import definition
 from tests.unit.refusals import refusal
 
 VEPA, PEPA, BRIDGE = Mode.VEPA, Mode.PEPA, Mode.BRIDGE
-LAN = HostInterface("lan", "eth0", HostType.ETHERNET)
+LAN = NicDefinition("lan", "eth0", HostType.ETHERNET)
 NAMES = "use up to 64 letters, digits, '_', '.', '+' or '-', not beginning with '.', '+' or '-'"
 DEVICES = "use 1 to 15 characters without blanks, '/', ':' or '%'"
 NICS = DEVICES.replace("15", "127")
@@ -29,7 +29,7 @@ def lan(content: str = "", name: str = "name='lan'", source: str = "dev='eth0'",
     return f"<interface type='physical' {name}>\n<source {source}/>\n<type>{kind}</type>\n{content}\n</interface>"
 
 
-def read(text: str) -> HostInterface:
+def read(text: str) -> NicDefinition:
     return definition.read(text.encode(), "f.xml")
 
 
@@ -39,11 +39,11 @@ def refused(text: str) -> str:
 
 def test_the_canonical_spelling():
     text = lan("<mode>vepa</mode>\n<mode>bridge</mode>\n<bridge name='br0'/>")
-    assert read(text) == HostInterface("lan", "eth0", HostType.ETHERNET, (VEPA, BRIDGE), "br0")
+    assert read(text) == NicDefinition("lan", "eth0", HostType.ETHERNET, (VEPA, BRIDGE), "br0")
 
 
 def test_the_proposals_own_text():
-    assert read(PROPOSAL) == HostInterface("somename", "eth0", HostType.SRIOV, (VEPA, PEPA, BRIDGE))
+    assert read(PROPOSAL) == NicDefinition("somename", "eth0", HostType.SRIOV, (VEPA, PEPA, BRIDGE))
 
 
 @pytest.mark.parametrize("kind", HostType)
@@ -163,8 +163,8 @@ def test_a_definition_that_is_half_written_is_refused_wherever_it_ends(length):
     "host",
     [
         LAN,
-        HostInterface("_.+-", "a&'\"<>", HostType.VMDQ, (PEPA,), "'&<\""),
-        HostInterface("x" * 64, "$(x)", HostType.SRIOV, (BRIDGE, VEPA, PEPA)),
+        NicDefinition("_.+-", "a&'\"<>", HostType.VMDQ, (PEPA,), "'&<\""),
+        NicDefinition("x" * 64, "$(x)", HostType.SRIOV, (BRIDGE, VEPA, PEPA)),
     ],
 )
 def test_what_is_written_is_read_again(host):

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from libvirt_vepa.errors import HostError, XmlError
-from libvirt_vepa.model.interface import HostInterface, HostType, Mode
+from libvirt_vepa.model.interface import HostType, Mode, NicDefinition
 from libvirt_vepa.store import definitions
 from libvirt_vepa.xml import definition
 from tests.unit.refusals import refusal
 
-LAN = HostInterface("lan", "eth0", HostType.ETHERNET)
-WAN = HostInterface("wan", "eth1", HostType.VMDQ, (Mode.BRIDGE,))
+LAN = NicDefinition("lan", "eth0", HostType.ETHERNET)
+WAN = NicDefinition("wan", "eth1", HostType.VMDQ, (Mode.BRIDGE,))
 UNKNOWN = (
     "no physical interface 'lan' is defined on this host; "
     "see 'libvirt-vepa iface-list', and define it with 'libvirt-vepa iface-define'"
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "vepa"
 
 
-def define(host: HostInterface, folder: Path) -> HostInterface:
+def define(host: NicDefinition, folder: Path) -> NicDefinition:
     return definitions.define(definition.write(host), "f.xml", folder)
 
 
@@ -56,7 +56,7 @@ def test_the_proposals_spelling_is_kept_in_the_canonical_one(folder):
 
 def test_a_definition_takes_the_place_of_the_earlier_one(folder):
     define(LAN, folder)
-    other = HostInterface("lan", "eth7", HostType.SRIOV)
+    other = NicDefinition("lan", "eth7", HostType.SRIOV)
     define(other, folder)
     assert definitions.load_all(folder) == (("lan", other),)
 
@@ -76,7 +76,7 @@ def test_one_that_cannot_be_kept_leaves_the_earlier_one_and_no_beginning(folder,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    text = definition.write(HostInterface("lan", "eth7", HostType.ETHERNET))
+    text = definition.write(NicDefinition("lan", "eth7", HostType.ETHERNET))
     assert refusal(definitions.define, text, "f.xml", folder, kind=HostError) == (
         f"cannot write {folder}/lan.xml: No space left on device; make room on the file system"
     )

@@ -9,7 +9,7 @@ import pytest
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.kernel import sysfs
 from libvirt_vepa.model.address import MacAddress, PciAddress
-from libvirt_vepa.model.interface import HostInterface, HostType
+from libvirt_vepa.model.interface import HostType, NicDefinition
 from libvirt_vepa.model.vf_settings import UNSET, LinkState, VfSettings, VlanProtocol
 from libvirt_vepa.proxy import interface_view
 from libvirt_vepa.xml import definition
@@ -26,7 +26,7 @@ def lan(content: str = "", source: str = ETH0, kind: str = "sr-iov") -> str:
     return f"<interface type='physical' name='lan'>\n{source}\n<type>{kind}</type>\n{content}\n</interface>"
 
 
-def read(text: str) -> HostInterface:
+def read(text: str) -> NicDefinition:
     return definition.read(text.encode(), "f.xml")
 
 
@@ -205,7 +205,7 @@ def test_what_the_schema_does_not_know(source, what):
     assert told.startswith(f"f.xml, line 2: {what}; see what may stand there in ")
 
 
-FULL = HostInterface(
+FULL = NicDefinition(
     "lan",
     "",
     HostType.SRIOV,
@@ -220,10 +220,10 @@ FULL = HostInterface(
     "host",
     [
         FULL,
-        HostInterface("lan", "", HostType.ETHERNET, mac=MacAddress.parse("00:1b:21:aa:bb:cc")),
-        HostInterface("lan", "x" * 127, HostType.SRIOV, vf_range=(2, 2)),
-        HostInterface("lan", "", HostType.SRIOV, address=PciAddress(2**32 - 1, 255, 31, 7), vf_count=65535),
-        HostInterface("lan", "eth0", HostType.SRIOV, vf=VfSettings(vlan=4094)),
+        NicDefinition("lan", "", HostType.ETHERNET, mac=MacAddress.parse("00:1b:21:aa:bb:cc")),
+        NicDefinition("lan", "x" * 127, HostType.SRIOV, vf_range=(2, 2)),
+        NicDefinition("lan", "", HostType.SRIOV, address=PciAddress(2**32 - 1, 255, 31, 7), vf_count=65535),
+        NicDefinition("lan", "eth0", HostType.SRIOV, vf=VfSettings(vlan=4094)),
     ],
 )
 def test_what_is_written_is_read_again(host):

@@ -13,7 +13,7 @@ import pytest
 from lxml import etree
 
 from libvirt_vepa.model.interface import NAMESPACE
-from libvirt_vepa.proxy.helper_client import Hand, no_hand
+from libvirt_vepa.proxy.helper_client import HelperClient, refuse_helper
 from libvirt_vepa.proxy.relay import OWN_SERIALS, Relay
 from libvirt_vepa.rpc import procedures
 from tests.unit import remote
@@ -88,8 +88,8 @@ class Helper:
         self.fails, self.heard = fails, []
         self.near, self.far = socket.socketpair()
 
-    def open(self) -> Hand:
-        return Hand(self.near)
+    def open(self) -> HelperClient:
+        return HelperClient(self.near)
 
     def answer(self) -> None:
         said = json.loads(self.far.recv(1 << 20))
@@ -99,7 +99,7 @@ class Helper:
 
 
 def run(
-    call: remote.Frame, daemon: Daemon, open_hand: Callable[[], Hand], helper: Helper | None = None
+    call: remote.Frame, daemon: Daemon, open_hand: Callable[[], HelperClient], helper: Helper | None = None
 ) -> remote.Frame:
     """Let a relay serve one call to its end; return the client's reply."""
     relay = Relay(open_hand)
@@ -195,7 +195,7 @@ def test_a_request_of_that_name_that_was_there_comes_back():
 
 def test_without_a_hand_nothing_is_changed():
     daemon = Daemon()
-    reply = run(change(160), daemon, no_hand)
+    reply = run(change(160), daemon, refuse_helper)
     assert b"a session's guest cannot have a NIC of the host" in (remote.error(reply.payload).message or b"")
     assert daemon.heard == []
 
@@ -225,7 +225,7 @@ def test_a_detach_lets_the_device_go_afterwards(procedure):
 
 def test_a_detach_from_a_guest_without_requests_needs_no_hand():
     daemon = Daemon()
-    assert run(change(161), daemon, no_hand).status == remote.OK
+    assert run(change(161), daemon, refuse_helper).status == remote.OK
     assert daemon.heard == ["get 1", "call 161", "xml"]
 
 
@@ -239,17 +239,17 @@ def test_a_detach_that_is_refused_lets_nothing_go():
 def test_an_update_writes_what_it_changes_and_takes_it_back():
     had = f"<interfaces><interface alias='{ALIAS}' name='lan' type='macvtap' mode='pepa'/></interfaces>".encode()
     daemon = Daemon(requests={LIVE: had, CONFIG: had})
-    assert run(change(174, flags=CONFIG), daemon, no_hand).status == remote.OK
+    assert run(change(174, flags=CONFIG), daemon, refuse_helper).status == remote.OK
     assert daemon.heard == ["get 2", "set 2", "call 174"] and b"vepa" in (daemon.requests[CONFIG] or b"")
     daemon = Daemon(fails=3, requests={LIVE: had, CONFIG: had})
-    assert run(change(174, flags=CONFIG), daemon, no_hand).payload == REFUSED
+    assert run(change(174, flags=CONFIG), daemon, refuse_helper).payload == REFUSED
     assert b"pepa" in (daemon.requests[CONFIG] or b"")
 
 
 def test_an_update_of_a_running_guest_cannot_change_the_request():
     had = f"<interfaces><interface alias='{ALIAS}' name='lan' type='macvtap' mode='pepa'/></interfaces>".encode()
     daemon = Daemon(requests={LIVE: had, CONFIG: had})
-    reply = run(change(174), daemon, no_hand)
+    reply = run(change(174), daemon, refuse_helper)
     assert b"cannot change while the guest runs; detach it" in (remote.error(reply.payload).message or b"")
     assert daemon.heard == ["get 1"]
 
@@ -266,8 +266,8 @@ def test_what_is_asked_of_a_vf_is_written_with_the_request():
         assert (vlan.tag, vlan[0].tag, dict(vlan[0].attrib)) == ("vlan", "tag", {"id": "42"})
         assert (vf.tag, dict(vf.attrib)) == ("vf", {"trust": "on"})
     # The same again is no change, another VLAN is one that a running guest cannot be given.
-    assert run(change(174, ON_A_VF), daemon, no_hand).status == remote.OK
-    reply = run(change(174, ON_A_VF.replace(b"42", b"43")), daemon, no_hand)
+    assert run(change(174, ON_A_VF), daemon, refuse_helper).status == remote.OK
+    reply = run(change(174, ON_A_VF.replace(b"42", b"43")), daemon, refuse_helper)
     assert b"vlan and vf of an interface cannot change while the guest runs" in (
         remote.error(reply.payload).message or b""
     )
@@ -275,7 +275,7 @@ def test_what_is_asked_of_a_vf_is_written_with_the_request():
 
 @pytest.mark.parametrize("size", [1, 30, 300])
 def test_calls_of_our_own_do_not_cut_into_what_the_client_is_saying(size):
-    relay, daemon = Relay(no_hand), Daemon()
+    relay, daemon = Relay(refuse_helper), Daemon()
     stream = remote.call(211, b"d" * 700, 9, remote.STREAM)._replace(status=remote.CONTINUE)
     (asked,) = remote.frames(relay.from_client(change(160, flags=CONFIG).pack())[0])
     ahead = relay.from_client(stream.pack()[:size])[0]

@@ -14,7 +14,7 @@ from libvirt_vepa.kernel import sysfs
 from libvirt_vepa.proxy import host_interfaces
 from libvirt_vepa.proxy.relay import Relay
 from libvirt_vepa.store import definitions
-from libvirt_vepa.store.journal import Journal, Use
+from libvirt_vepa.store.journal import Allocation, Journal
 from libvirt_vepa.store.store import Store
 from tests.unit import remote
 
@@ -314,7 +314,7 @@ def test_what_cannot_be_written_is_another_error(client, host):
 
 
 def test_what_a_guest_uses_is_not_undefined(client, host):
-    use = Use("ua-1", "lan", "vp1", "eth1", "eth1", "vepa")
+    use = Allocation("ua-1", "lan", "vp1", "eth1", "eth1", "vepa")
     Store(host / "state").save(Journal(UUID, "web", (use,), ()))
     assert client.is_told(UNDEFINE, strings("lan", LAN)) == (
         55,

@@ -12,7 +12,7 @@ from libvirt_vepa.host import sriov_inventory
 from libvirt_vepa.kernel.link import Link
 from libvirt_vepa.model.address import MacAddress, PciAddress
 from libvirt_vepa.model.interface import HostType
-from libvirt_vepa.store.shared_settings import Sharing
+from libvirt_vepa.store.shared_settings import SharedSetting
 from libvirt_vepa.store.store import Lease, Store
 from tests.unit.test_pci import Tree, tree
 
@@ -46,7 +46,7 @@ class Kernel:
 
 
 def look(kinds, store, kernel=None):
-    return sriov_inventory.look(NIC, kinds, UUID, kernel or Kernel(), store)
+    return sriov_inventory.inspect(NIC, kinds, UUID, kernel or Kernel(), store)
 
 
 @pytest.fixture
@@ -73,9 +73,9 @@ def test_addresses_are_read_once_and_what_a_guest_holds_is_free_for_it(card, tre
     tree.counts(card, 8, 3)
     for number in range(3):
         tree.vf(card, number, f"0000:01:10.{number}", "mlx5_core", f"vf{number}")
-    store.take(Lease("vf", str(VF), UUID, "web"))
-    store.take(Lease("vf", "0000:01:10.1", OTHER, "db"))
-    store.shared.keep(Sharing("l2-fwd-offload", str(PF), "off", "on", {UUID: "web", OTHER: "db"}))
+    store.acquire(Lease("vf", str(VF), UUID, "web"))
+    store.acquire(Lease("vf", "0000:01:10.1", OTHER, "db"))
+    store.shared.save(SharedSetting("l2-fwd-offload", str(PF), "off", "on", {UUID: "web", OTHER: "db"}))
     seen = look({HostType.SRIOV}, store, kernel)
     assert [each.user for each in seen.functions] == ["", "guest 'db'", "vf2 has an address of the host's"]
     assert seen.users == ("VF 1: guest 'db'", "VF 2: vf2 has an address of the host's", "VMDq: guest 'db'")

@@ -24,9 +24,9 @@ def take_and_drop(root, uuid, barrier):
     store = Store(root)
     barrier.wait(60)
     for _ in range(1000):
-        if store.take(lease(uuid)).uuid == uuid:
+        if store.acquire(lease(uuid)).uuid == uuid:
             assert store.holder("mac", "x") == lease(uuid)
-            store.drop(lease(uuid))
+            store.release(lease(uuid))
 
 
 def test_who_is_told_to_have_a_lease_has_it(tmp_path):
@@ -45,12 +45,12 @@ def test_a_file_that_is_in_the_way_and_cannot_be_read_ends_the_wait(tmp_path):
     (tmp_path / "leases").mkdir()
     (tmp_path / "leases" / "mac-x").symlink_to("nowhere")
     with pytest.raises(StateError, match=r"mac-x, which is there; remove it, then try again"):
-        Store(tmp_path).take(lease(ONE))
+        Store(tmp_path).acquire(lease(ONE))
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"kind": "mac", "key": "x", "uuid": "../x", "guest": "y"}'])
 def test_what_tells_of_nobody_is_left_out_of_the_list(tmp_path, text):
     store = Store(tmp_path)
-    store.take(lease(ONE, "y"))
+    store.acquire(lease(ONE, "y"))
     (tmp_path / "leases" / "mac-x").write_text(text)
     assert store.leases() == (lease(ONE, "y"),)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from libvirt_vepa.errors import StateError, TakenError
+from libvirt_vepa.errors import InUseError, StateError
 from libvirt_vepa.store import locks
 
 PROCESS = multiprocessing.get_context("fork")
@@ -67,7 +67,7 @@ def test_a_lock_is_given_back_when_the_work_fails(tmp_path):
 def test_a_wait_is_bounded_and_the_error_names_the_holder(tmp_path):
     with another(tmp_path, "nic-eth0"):
         begin = time.monotonic()
-        with pytest.raises(TakenError) as caught, locks.held(tmp_path, ("nic-eth0",), "me", SHORT):
+        with pytest.raises(InUseError) as caught, locks.held(tmp_path, ("nic-eth0",), "me", SHORT):
             pytest.fail("two processes hold the same lock")
         assert SHORT <= time.monotonic() - begin < LONG
     assert str(caught.value) == (
@@ -78,7 +78,7 @@ def test_a_wait_is_bounded_and_the_error_names_the_holder(tmp_path):
 def test_a_hostile_holder_is_told_of_in_one_line(tmp_path):
     with (
         another(tmp_path, "a", holder="guest 'x\n\x1b[2J'"),
-        pytest.raises(TakenError, match=r"by guest 'x\\n\\x1b\[2J'") as caught,
+        pytest.raises(InUseError, match=r"by guest 'x\\n\\x1b\[2J'") as caught,
         locks.held(tmp_path, ("a",), "me", SHORT),
     ):
         pass
@@ -88,14 +88,14 @@ def test_a_hostile_holder_is_told_of_in_one_line(tmp_path):
 def test_waiting_in_vain_takes_nothing_from_the_holder(tmp_path):
     with another(tmp_path, "a", "b"):
         for _ in range(2):
-            with pytest.raises(TakenError), locks.held(tmp_path, ("b",), "me", SHORT):
+            with pytest.raises(InUseError), locks.held(tmp_path, ("b",), "me", SHORT):
                 pass
         assert names(tmp_path) == ["a", "b"]
 
 
 def test_what_was_taken_before_a_vain_wait_is_given_back(tmp_path):
     with another(tmp_path, "b"):
-        with pytest.raises(TakenError), locks.held(tmp_path, ("a", "b"), "me", SHORT):
+        with pytest.raises(InUseError), locks.held(tmp_path, ("a", "b"), "me", SHORT):
             pass
         assert names(tmp_path) == ["b"]
 

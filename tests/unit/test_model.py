@@ -11,9 +11,9 @@ from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.model.interface import (
     Guest,
     GuestType,
-    HostInterface,
     HostType,
     Mode,
+    NicDefinition,
     Request,
     check_definition_name,
     check_device_name,
@@ -129,7 +129,7 @@ def test_the_kernels_names_of_the_modes(mode, kernel):
 
 
 def lan(*modes):
-    return HostInterface("lan", "eth0", HostType.ETHERNET, modes)
+    return NicDefinition("lan", "eth0", HostType.ETHERNET, modes)
 
 
 @pytest.mark.parametrize(

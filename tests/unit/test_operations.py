@@ -14,28 +14,28 @@ from libvirt_vepa.lifecycle import executor
 from libvirt_vepa.model.interface import Guest
 from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.device import (
-    AwaitNode,
+    AcquireLease,
     CreateMacvtap,
     CreateTap,
     DisableIpv6,
     JoinBridge,
     ReceiveAllMulticast,
-    SetUp,
-    TakeLease,
+    SetLinkUp,
+    WaitForTapNode,
 )
-from libvirt_vepa.operations.nic import AwaitStation, MakeVfs, Share
-from libvirt_vepa.operations.registry import KNOWN, from_record
-from libvirt_vepa.operations.source_filter import HearNoSiblings, KnowSiblings
+from libvirt_vepa.operations.nic import CreateVfs, HoldSharedSetting, VerifyOffload
+from libvirt_vepa.operations.registry import FORMER, KNOWN, from_record
+from libvirt_vepa.operations.source_filter import DropReflectedFrames, UpdateVfMacSet
 from libvirt_vepa.operations.vf import SetVf, SetVfMac, SetVfMtu, SetVfVlan
 from libvirt_vepa.planning.planner import Plan
-from libvirt_vepa.store.shared_settings import Sharing
+from libvirt_vepa.store.shared_settings import SharedSetting
 from libvirt_vepa.store.store import Store
 
 MAC, PF, VF = "52:54:00:aa:bb:cc", "0000:01:00.0", "0000:01:10.6"
 UUID = "11111111-2222-3333-4444-555555555555"
 SAMPLES = {
-    TakeLease("mac", "52:54:00:aa:bb:cc", UUID, "web"): "reserve mac 52:54:00:aa:bb:cc for guest 'web'",
-    SetUp("eth0"): "put eth0 up",
+    AcquireLease("mac", "52:54:00:aa:bb:cc", UUID, "web"): "reserve mac 52:54:00:aa:bb:cc for guest 'web'",
+    SetLinkUp("eth0"): "put eth0 up",
     CreateMacvtap("vp0", "eth0", "52:54:00:aa:bb:cc", "vepa", None): (
         "create macvtap vp0 on eth0: mode vepa, MAC 52:54:00:aa:bb:cc"
     ),
@@ -47,21 +47,21 @@ SAMPLES = {
     DisableIpv6("vp0"): "disable the host's IPv6 on vp0",
     ReceiveAllMulticast("vp0"): "receive all multicast on vp0",
     JoinBridge("vp0", "br-lan", "eth0", PF): "make vp0 a port of bridge br-lan",
-    AwaitNode("vp0"): "wait for the character device of vp0",
-    MakeVfs("eth0", "0000:01:00.0", 4, "lan"): "make 4 VFs of eth0",
-    Share("hwmode", "eth0", PF, "vepa", UUID, "web"): (
+    WaitForTapNode("vp0"): "wait for the character device of vp0",
+    CreateVfs("eth0", "0000:01:00.0", 4, "lan"): "make 4 VFs of eth0",
+    HoldSharedSetting("hwmode", "eth0", PF, "vepa", UUID, "web"): (
         "have the embedded switch of eth0, if in use, in vepa while a guest needs it"
     ),
-    AwaitStation("vp0", "eth0", MAC): "see that eth0 forwards to vp0 in hardware",
+    VerifyOffload("vp0", "eth0", MAC): "see that eth0 forwards to vp0 in hardware",
     SetVfMtu(VF, 9000, 1500): f"set MTU 9000 of {VF}",
     SetVfMac("eth0", 3, VF, MAC, "00:00:00:00:00:00", 1500): f"set VF 3 of eth0 ({VF}) to MAC {MAC}",
     SetVfVlan("eth0", 3, VF, 42, 5, "802.1ad", 0, 0, "802.1Q"): "set VF 3 of eth0 to vlan 42 qos 5 proto 802.1ad",
     SetVf("eth0", 3, VF, "spoofchk", False, True): "set VF 3 of eth0 to spoofchk off",
     SetVf("eth0", 3, VF, "state", "enable", "auto"): "set VF 3 of eth0 to state enable",
     SetVf("eth0", 3, VF, "max_tx_rate", 100, 0): "set VF 3 of eth0 to max_tx_rate 100",
-    KnowSiblings("eth0", PF, MAC): f"have the filters of eth0 know {MAC}, and the MACs of all other VFs",
-    HearNoSiblings("eth0", PF, VF, MAC, False): f"let VF {VF} of eth0 hear nothing from {MAC} itself",
-    HearNoSiblings("eth0", PF, VF, MAC, True): (
+    UpdateVfMacSet("eth0", PF, MAC): f"have the filters of eth0 know {MAC}, and the MACs of all other VFs",
+    DropReflectedFrames("eth0", PF, VF, MAC, False): f"let VF {VF} of eth0 hear nothing from {MAC} itself",
+    DropReflectedFrames("eth0", PF, VF, MAC, True): (
         f"let VF {VF} of eth0 hear nothing from {MAC} itself, nor from other VFs"
     ),
 }
@@ -79,7 +79,7 @@ def test_every_operation_is_known_by_its_name():
 
 @pytest.mark.parametrize("operation", SAMPLES, ids=lambda operation: type(operation).__name__)
 def test_an_operation_comes_back_from_its_record_through_json(operation):
-    assert from_record(json.loads(json.dumps(operation.record()))) == operation
+    assert from_record(json.loads(json.dumps(operation.to_record()))) == operation
 
 
 def test_a_record_of_an_older_version_may_lack_what_has_a_default():
@@ -88,6 +88,12 @@ def test_a_record_of_an_older_version_may_lack_what_has_a_default():
     del old["bridge"]
     with pytest.raises(NewerStateError):
         from_record(old)
+
+
+@pytest.mark.parametrize(("former", "name"), FORMER.items())
+def test_a_record_of_an_older_version_may_have_an_older_name(former, name):
+    (operation, *_) = (sample for sample in SAMPLES if type(sample).__name__ == name)
+    assert from_record({**operation.to_record(), "operation": former}) == operation
 
 
 @pytest.mark.parametrize(("operation", "text"), SAMPLES.items())
@@ -100,10 +106,10 @@ def test_what_an_operation_says_of_itself(operation, text):
     [
         {"operation": "LeaseVf", "pf": "eth0"},
         {"device": "vp0"},
-        {"operation": "SetUp"},
-        {"operation": "SetUp", "device": "vp0", "seconds": 1},
+        {"operation": "SetLinkUp"},
+        {"operation": "SetLinkUp", "device": "vp0", "seconds": 1},
         {"operation": "__class__", "device": "vp0"},
-        {"operation": "SetUp", "dev\nice": "vp0"},
+        {"operation": "SetLinkUp", "dev\nice": "vp0"},
     ],
 )
 def test_a_record_of_another_version_is_not_guessed_at(record):
@@ -113,13 +119,13 @@ def test_a_record_of_another_version_is_not_guessed_at(record):
 
 
 def test_only_what_a_running_guest_does_not_notice_is_mendable():
-    assert {kind for kind in KNOWN.values() if kind.mendable} == {
-        SetUp,
+    assert {kind for kind in KNOWN.values() if kind.reapply_safe} == {
+        SetLinkUp,
         DisableIpv6,
-        KnowSiblings,
+        UpdateVfMacSet,
         ReceiveAllMulticast,
         JoinBridge,
-        HearNoSiblings,
+        DropReflectedFrames,
     }
 
 
@@ -148,11 +154,11 @@ class Stubborn:
 def test_a_guest_that_could_not_share_is_no_user(tmp_path, others):
     nic, store = Stubborn(), Store(tmp_path)
     # There is a switch, for somebody has a station.
-    store.shared.keep(Sharing("l2-fwd-offload", "stubborn", "off", "on", {UUID: "web"}))
+    store.shared.save(SharedSetting("l2-fwd-offload", "stubborn", "off", "on", {UUID: "web"}))
     if others:
-        store.shared.keep(Sharing("hwmode", "stubborn", "veb", "vepa", others))
-    share = Share("hwmode", "stubborn", "stubborn", "vepa", UUID, "web")
+        store.shared.save(SharedSetting("hwmode", "stubborn", "veb", "vepa", others))
+    share = HoldSharedSetting("hwmode", "stubborn", "stubborn", "vepa", UUID, "web")
     with pytest.raises(KernelError, match="busy"):
-        executor.run(Guest("web", UUID, ()), Plan((share,), ()), Host(nic, store))
+        executor.execute(Guest("web", UUID, ()), Plan((share,), ()), Host(nic, store))
     left = store.shared.find("hwmode", "stubborn")
     assert nic.refused == ["vepa"] and (left.users if left else {}) == others

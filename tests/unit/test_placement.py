@@ -10,21 +10,21 @@ from dataclasses import replace
 import pytest
 
 from libvirt_vepa import cli
-from libvirt_vepa.errors import HostError, TakenError, XmlError
+from libvirt_vepa.errors import HostError, InUseError, XmlError
 from libvirt_vepa.host.facts import Facts, Nic
-from libvirt_vepa.host.sriov_inventory import Card, Function
+from libvirt_vepa.host.sriov_inventory import NicHardware, VfInfo
 from libvirt_vepa.kernel.rtnetlink import Feature, Link, Vf
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.model.address import MacAddress, PciAddress
-from libvirt_vepa.model.interface import Guest, GuestType, HostInterface, HostType, Mode, Request, derived_device
+from libvirt_vepa.model.interface import Guest, GuestType, HostType, Mode, NicDefinition, Request, derived_device
 from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
-from libvirt_vepa.operations.device import CreateMacvtap, SetUp, TakeLease
-from libvirt_vepa.operations.nic import AwaitStation, MakeVfs, Share
+from libvirt_vepa.operations.device import AcquireLease, CreateMacvtap, SetLinkUp
+from libvirt_vepa.operations.nic import CreateVfs, HoldSharedSetting, VerifyOffload
 from libvirt_vepa.operations.registry import from_record
-from libvirt_vepa.operations.source_filter import HearNoSiblings, KnowSiblings
+from libvirt_vepa.operations.source_filter import DropReflectedFrames, UpdateVfMacSet
 from libvirt_vepa.operations.vf import SetVf, SetVfMac, SetVfVlan
 from libvirt_vepa.planning import planner, sriov
-from libvirt_vepa.store.shared_settings import Sharing
+from libvirt_vepa.store.shared_settings import SharedSetting
 from libvirt_vepa.store.store import Lease
 
 UUID, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555"
@@ -33,7 +33,7 @@ ZEROS = "00:00:00:00:00:00"
 PF = PciAddress.parse("0000:01:00.0")
 DEVICE = derived_device(MAC)
 NOW = VfSettings(0, 0, VlanProtocol.DOT1Q, True, False, LinkState.AUTO, 0, 0)
-LAN = HostInterface("lan", "eth0", HostType.SRIOV)
+LAN = NicDefinition("lan", "eth0", HostType.SRIOV)
 
 
 def at(number):
@@ -47,11 +47,11 @@ def link(name, mac="02:00:00:00:00:01", mtu=1500):
 def function(number, holder="", obstacle="", mac=ZEROS, **now):
     said = Vf(number, MacAddress.parse(mac), replace(NOW, **now))
     lease = Lease("vf", str(at(number)), OTHER, holder) if holder else None
-    return Function(number, at(number), link(f"vf{number}"), said, lease, obstacle)
+    return VfInfo(number, at(number), link(f"vf{number}"), said, lease, obstacle)
 
 
 def card(*functions, driver="ixgbe", mode="veb", **more):
-    return Card(driver, PF, total=7, functions=functions, switch_mode=mode, **more)
+    return NicHardware(driver, PF, total=7, functions=functions, switch_mode=mode, **more)
 
 
 def make(seen, *requests, host=LAN):
@@ -70,28 +70,28 @@ def refused(seen, *requests, host=LAN, kind=HostError):
 
 
 def taken(made):
-    return [step.key for step in made.operations if isinstance(step, TakeLease) and step.kind == "vf"]
+    return [step.key for step in made.operations if isinstance(step, AcquireLease) and step.kind == "vf"]
 
 
 @pytest.mark.parametrize(
     ("mode", "switch", "filters"),
     [
         (Mode.BRIDGE, "veb", []),
-        (Mode.VEPA, "vepa", [HearNoSiblings("eth0", str(PF), str(at(0)), str(MAC), False)]),
-        (Mode.PEPA, "vepa", [HearNoSiblings("eth0", str(PF), str(at(0)), str(MAC), True)]),
+        (Mode.VEPA, "vepa", [DropReflectedFrames("eth0", str(PF), str(at(0)), str(MAC), False)]),
+        (Mode.PEPA, "vepa", [DropReflectedFrames("eth0", str(PF), str(at(0)), str(MAC), True)]),
     ],
 )
 def test_a_vf_is_leased_set_up_and_given_a_macvtap_of_its_own(mode, switch, filters):
     made = make(card(function(0)), request(mode)).operations
     macvtap = CreateMacvtap(DEVICE, str(at(0)), str(MAC), "passthru", None)
     assert made[2 : made.index(macvtap)] == (
-        SetUp("eth0", str(PF)),
-        Share("hwmode", "eth0", str(PF), switch, UUID, "web"),
-        TakeLease("vf", str(at(0)), UUID, "web"),
+        SetLinkUp("eth0", str(PF)),
+        HoldSharedSetting("hwmode", "eth0", str(PF), switch, UUID, "web"),
+        AcquireLease("vf", str(at(0)), UUID, "web"),
         SetVfMac("eth0", 0, str(at(0)), str(MAC), ZEROS, 1500),
-        SetUp(str(at(0))),
+        SetLinkUp(str(at(0))),
         *filters,
-        KnowSiblings("eth0", str(PF), str(MAC)),
+        UpdateVfMacSet("eth0", str(PF), str(MAC)),
     )
 
 
@@ -109,7 +109,7 @@ def test_the_first_free_vf_by_pci_order():
 def test_two_interfaces_of_a_guest_get_two_vfs():
     other = MacAddress.parse("52:54:00:aa:bb:cd")
     assert taken(make(card(function(0), function(1)), request(), request(mac=other))) == [str(at(0)), str(at(1))]
-    assert "VF 0: this guest; stop" in refused(card(function(0)), request(), request(mac=other), kind=TakenError)
+    assert "VF 0: this guest; stop" in refused(card(function(0)), request(), request(mac=other), kind=InUseError)
 
 
 def test_the_definition_narrows_the_choice():
@@ -120,7 +120,7 @@ def test_the_definition_narrows_the_choice():
 
 
 def test_no_vf_is_free():
-    said = refused(card(function(0, holder="a"), function(1, obstacle="vf1 carries vp0")), kind=TakenError)
+    said = refused(card(function(0, holder="a"), function(1, obstacle="vf1 carries vp0")), kind=InUseError)
     what = "no VF of NIC eth0 is free: VF 0: guest 'a', VF 1: vf1 carries vp0"
     assert said == f"{what}; stop one of these guests, or make more VFs"
 
@@ -128,7 +128,7 @@ def test_no_vf_is_free():
 def test_vfs_are_made_only_from_zero_and_only_as_many_as_there_can_be():
     host = replace(LAN, vf_count=4)
     made = make(card(), host=host)
-    assert made.made_first == (MakeVfs("eth0", str(PF), 4, "lan"),) and not taken(made)
+    assert made.made_first == (CreateVfs("eth0", str(PF), 4, "lan"),) and not taken(made)
     assert taken(make(card(function(0)), host=host)) == [str(at(0))]
     assert refused(card(), host=replace(LAN, vf_count=8)).startswith("NIC eth0 can have 7 VFs, not 8; ")
     assert refused(card()).startswith("NIC eth0 has no VFs now; give 0000:01:00.0 some")
@@ -141,7 +141,7 @@ FOUR = replace(LAN, vf_count=4)
 @pytest.mark.parametrize("seen", [card(), card(function(0))], ids=["no VFs yet", "VFs"])
 def test_the_command_says_whether_a_plan_is_complete(seen, tmp_path, monkeypatch, capsys):
     (tmp_path / "web.xml").write_text(f"<domain type='kvm'><name>web</name><uuid>{UUID}</uuid></domain>")
-    monkeypatch.setattr(guests, "look", lambda _guest, _host: make(seen, host=FOUR))
+    monkeypatch.setattr(guests, "dry_run", lambda _guest, _host: make(seen, host=FOUR))
     assert cli.main(["plan", "--json", str(tmp_path / "web.xml")]) == 0
     assert json.loads(capsys.readouterr().out)["complete"] is bool(seen.functions)
 
@@ -155,7 +155,7 @@ def test_two_definitions_that_make_vfs_of_one_nic():
             *({}, {}, {}, {}),
         )
         some = request(), replace(request(mac=SECOND), name="dmz")
-        assert planner.make(Guest("web", UUID, some), facts).made_first == (MakeVfs("eth0", str(PF), 4, "lan"),)
+        assert planner.make(Guest("web", UUID, some), facts).made_first == (CreateVfs("eth0", str(PF), 4, "lan"),)
 
 
 @pytest.mark.parametrize("mode", [None, "veb"], ids=["a switch that tells no mode yet", "one that tells"])
@@ -215,7 +215,7 @@ def test_a_definitions_vlan_is_nothing_for_a_tap():
 @pytest.mark.parametrize(
     ("seen", "said"),
     [
-        (Card("veth"), "NIC eth0 has no SR-IOV; "),
+        (NicHardware("veth"), "NIC eth0 has no SR-IOV; "),
         (card(mode=None, eswitch="switchdev"), "NIC eth0 is in eswitch mode switchdev, "),
         (card(function(0), eswitch="switchdev"), "NIC eth0 is in eswitch mode switchdev, "),
     ],
@@ -280,40 +280,40 @@ def test_what_a_vf_cannot_be_set_to():
     assert refused(silent, request(vf=VfSettings(trust=True))) == said
     assert refused(card(function(0)), request(mtu=1501)).startswith("MTU 1501 is more than")
     seen = card(function(0), function(1, holder="b", mac=str(MAC)))
-    assert refused(seen, kind=TakenError).startswith(f"{MAC} is the MAC of VF 1: guest 'b'; ")
+    assert refused(seen, kind=InUseError).startswith(f"{MAC} is the MAC of VF 1: guest 'b'; ")
 
 
 def test_vf_settings_mean_nothing_elsewhere():
     host = replace(LAN, type=HostType.ETHERNET)
     said = "'lan' is of type ethernet, and <vlan> and <vf> are for sr-iov; leave them out"
-    assert refused(Card("veth"), request(vf=VfSettings(vlan=3)), host=host) == said
+    assert refused(NicHardware("veth"), request(vf=VfSettings(vlan=3)), host=host) == said
 
 
 # -- the embedded switch
 
 
 def test_the_other_mode_is_refused_with_the_holders_name():
-    shared = {"hwmode": Sharing("hwmode", str(PF), "veb", "vepa", {OTHER: "b"})}
+    shared = {"hwmode": SharedSetting("hwmode", str(PF), "veb", "vepa", {OTHER: "b"})}
     seen = card(function(0), mode="vepa", shared=shared)
     assert make(seen, request(Mode.PEPA))
     said = "the embedded switch of eth0 is in vepa for guest 'b'; ask for the mode that fits, or stop that guest"
-    assert refused(seen, request(Mode.BRIDGE), kind=TakenError) == said
+    assert refused(seen, request(Mode.BRIDGE), kind=InUseError) == said
     # It runs, and is given one more.
     mine = replace(seen, shared={"hwmode": replace(shared["hwmode"], users={UUID: "web"})})
-    assert refused(mine, request(Mode.BRIDGE), kind=TakenError) == said.replace("'b'", "'web'")
+    assert refused(mine, request(Mode.BRIDGE), kind=InUseError) == said.replace("'b'", "'web'")
 
 
 def test_the_other_mode_is_refused_before_vfs_are_made():
     """Which is known from those who need it now, whether there is a switch now or not."""
-    later = {"hwmode": Sharing("hwmode", str(PF), "", "vepa", {OTHER: "b"})}
+    later = {"hwmode": SharedSetting("hwmode", str(PF), "", "vepa", {OTHER: "b"})}
     seen = card(mode=None, shared=later)
     said = "the embedded switch of eth0 is to be in vepa, once there is one, for guest 'b'; ask for the mode that fits"
-    assert refused(seen, request(Mode.BRIDGE), host=FOUR, kind=TakenError).startswith(said)
+    assert refused(seen, request(Mode.BRIDGE), host=FOUR, kind=InUseError).startswith(said)
     assert make(seen, request(Mode.VEPA), host=FOUR).made_first
-    veb = card(mode=None, shared={"hwmode": Sharing("hwmode", str(PF), "vepa", "veb", {OTHER: "b"})})
+    veb = card(mode=None, shared={"hwmode": SharedSetting("hwmode", str(PF), "vepa", "veb", {OTHER: "b"})})
     for kind in (HostType.ETHERNET, HostType.VMDQ):
         host, offload = replace(LAN, type=kind), Feature(on=False, fixed=False)
-        said = refused(replace(veb, offload=offload), request(Mode.VEPA), host=host, kind=TakenError)
+        said = refused(replace(veb, offload=offload), request(Mode.VEPA), host=host, kind=InUseError)
         assert "is in veb for guest 'b'; " in said
 
 
@@ -325,7 +325,7 @@ def test_one_guest_cannot_need_both_modes():
 
 def test_a_driver_without_control_of_its_switch():
     seen = card(function(0), driver="igb", mode=None)
-    assert not [step for step in make(seen).operations if isinstance(step, Share)]
+    assert not [step for step in make(seen).operations if isinstance(step, HoldSharedSetting)]
     for mode in (Mode.VEPA, Mode.PEPA):
         said = refused(seen, request(mode))
         assert said.startswith("driver igb of NIC eth0 cannot set its embedded switch to VEPA; ask for mode bridge")
@@ -337,7 +337,7 @@ def test_a_driver_that_resets_the_nic_is_not_switched_while_vfs_are_in_use():
     assert said.startswith(
         "driver i40e resets NIC eth0 to set its embedded switch to VEPA, and others use it: VF 1: driver vfio-pci; "
     )
-    stations = {"l2-fwd-offload": Sharing("l2-fwd-offload", str(PF), "off", "on", {OTHER: "b"})}
+    stations = {"l2-fwd-offload": SharedSetting("l2-fwd-offload", str(PF), "off", "on", {OTHER: "b"})}
     station = card(driver="i40e", offload=Feature(on=True, fixed=False), shared=stations)
     for kind in HostType:
         host = replace(LAN, type=kind, vf_count=2 if kind is HostType.SRIOV else None)
@@ -362,7 +362,7 @@ def test_a_driver_that_resets_the_nic_is_not_switched_while_vfs_are_in_use():
 )
 def test_a_macvtap_on_the_nic_itself_above_an_embedded_switch(seen, mode, shared):
     made = make(seen, request(mode), host=replace(LAN, type=HostType.ETHERNET)).operations
-    assert [step.value for step in made if isinstance(step, Share)] == ["vepa"] * shared
+    assert [step.value for step in made if isinstance(step, HoldSharedSetting)] == ["vepa"] * shared
 
 
 # -- VMDq
@@ -370,12 +370,12 @@ def test_a_macvtap_on_the_nic_itself_above_an_embedded_switch(seen, mode, shared
 
 @pytest.mark.parametrize("mode", Mode)
 def test_vmdq(mode):
-    seen = Card("ixgbe", PF, offload=Feature(on=False, fixed=False))
+    seen = NicHardware("ixgbe", PF, offload=Feature(on=False, fixed=False))
     made = make(seen, request(mode), host=replace(LAN, type=HostType.VMDQ)).operations
-    switch = [Share("hwmode", "eth0", str(PF), "vepa", UUID, "web")] if mode is not Mode.BRIDGE else []
+    switch = [HoldSharedSetting("hwmode", "eth0", str(PF), "vepa", UUID, "web")] if mode is not Mode.BRIDGE else []
     macvtap = made.index(CreateMacvtap(DEVICE, "eth0", str(MAC), mode.kernel, None, str(PF)))
-    assert made[macvtap - 1] == Share("l2-fwd-offload", "eth0", str(PF), "on", UUID, "web")
-    assert list(made[made.index(SetUp(DEVICE)) + 2 :]) == [AwaitStation(DEVICE, "eth0", str(MAC)), *switch]
+    assert made[macvtap - 1] == HoldSharedSetting("l2-fwd-offload", "eth0", str(PF), "on", UUID, "web")
+    assert list(made[made.index(SetLinkUp(DEVICE)) + 2 :]) == [VerifyOffload(DEVICE, "eth0", str(MAC)), *switch]
 
 
 def test_what_a_station_needs_of_the_switch_is_done_last():
@@ -384,14 +384,14 @@ def test_what_a_station_needs_of_the_switch_is_done_last():
     nic = Nic(link("eth0"), None, "", card(mode=None, offload=Feature(on=False, fixed=False)))
     some = request(Mode.VEPA), replace(request(Mode.VEPA, mac=SECOND), name="dmz")
     made = planner.make(Guest("web", UUID, some), Facts(named, {"eth0": nic}, {}, {}, {}, {}))
-    share = Share("hwmode", "eth0", str(PF), "vepa", UUID, "web")
+    share = HoldSharedSetting("hwmode", "eth0", str(PF), "vepa", UUID, "web")
     assert made.operations[-1] == share and made.operations.count(share) == 1
     assert made.interfaces[share] == tuple(each.alias for each in some)
 
 
 def test_a_switch_that_is_in_use_and_cannot_be_set_is_nothing_for_vmdq():
     offload = Feature(on=True, fixed=False)
-    stations = {"l2-fwd-offload": Sharing("l2-fwd-offload", str(PF), "off", "on", {OTHER: "b"})}
+    stations = {"l2-fwd-offload": SharedSetting("l2-fwd-offload", str(PF), "off", "on", {OTHER: "b"})}
     host = replace(LAN, type=HostType.VMDQ)
     with_vfs = card(function(0), mode=None, offload=offload)
     for seen in (with_vfs, card(mode=None, offload=offload, shared=stations)):
@@ -401,8 +401,8 @@ def test_a_switch_that_is_in_use_and_cannot_be_set_is_nothing_for_vmdq():
 
 
 def test_vmdq_that_is_on_for_good_is_not_touched():
-    made = make(Card("x", PF, offload=Feature(on=True, fixed=True)), host=replace(LAN, type=HostType.VMDQ))
-    assert not [step for step in made.operations if isinstance(step, Share)]
+    made = make(NicHardware("x", PF, offload=Feature(on=True, fixed=True)), host=replace(LAN, type=HostType.VMDQ))
+    assert not [step for step in made.operations if isinstance(step, HoldSharedSetting)]
 
 
 @pytest.mark.parametrize(
@@ -410,7 +410,7 @@ def test_vmdq_that_is_on_for_good_is_not_touched():
     [(None, "does not have l2-fwd-offload"), (Feature(on=False, fixed=True), "has fixed off l2-fwd-offload")],
 )
 def test_vmdq_that_cannot_be(offload, said):
-    seen = Card("igb", PF, offload=offload)
+    seen = NicHardware("igb", PF, offload=offload)
     assert refused(seen, host=replace(LAN, type=HostType.VMDQ)).startswith(f"driver igb of NIC eth0 {said}; ")
 
 
@@ -434,5 +434,5 @@ def test_the_filters_stand_on_the_spoof_check_of_the_others():
 def test_many_holders_are_not_all_named():
     functions = [replace(function(0, holder="a"), number=number) for number in range(20)]
     seen = [replace(each, address=replace(PF, bus=each.number)) for each in functions]
-    assert "VF 15: guest 'a', and 4 more; stop" in refused(card(*seen), kind=TakenError)
+    assert "VF 15: guest 'a', and 4 more; stop" in refused(card(*seen), kind=InUseError)
     assert sriov.MOST_NAMED == 16

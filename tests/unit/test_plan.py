@@ -9,24 +9,24 @@ import json
 
 import pytest
 
-from libvirt_vepa.errors import HostError, TakenError
+from libvirt_vepa.errors import HostError, InUseError
 from libvirt_vepa.host.facts import Facts, Nic
 from libvirt_vepa.kernel.rtnetlink import Link
 from libvirt_vepa.model.address import MacAddress
-from libvirt_vepa.model.interface import Guest, GuestType, HostInterface, HostType, Mode, Request, derived_device
+from libvirt_vepa.model.interface import Guest, GuestType, HostType, Mode, NicDefinition, Request, derived_device
 from libvirt_vepa.operations.device import (
-    AwaitNode,
+    AcquireLease,
     CreateMacvtap,
     CreateTap,
     DisableIpv6,
     JoinBridge,
     ReceiveAllMulticast,
-    SetUp,
-    TakeLease,
+    SetLinkUp,
+    WaitForTapNode,
 )
 from libvirt_vepa.operations.registry import from_record
 from libvirt_vepa.planning import planner
-from libvirt_vepa.store.journal import Use
+from libvirt_vepa.store.journal import Allocation
 
 UUID = "11111111-2222-3333-4444-555555555555"
 MAC = MacAddress.parse("52:54:00:aa:bb:cc")
@@ -54,7 +54,7 @@ def facts(*definitions, bridged=False, mtu=1500, **more):
     nic = Nic(link("eth0", mtu=mtu, port_of="bridge"), link("br0", "bridge"), "") if bridged else None
     nic = nic or Nic(link("eth0", mtu=mtu), None, "")
     given = {"nics": {"eth0": nic}, "bridges": {}, "devices": {}, "leases": {}, "macs": {}, **more}
-    named = definitions or (HostInterface("lan", "eth0", HostType.ETHERNET),)
+    named = definitions or (NicDefinition("lan", "eth0", HostType.ETHERNET),)
     return Facts({definition.name: definition for definition in named}, **given)
 
 
@@ -92,33 +92,33 @@ def test_a_cell_of_an_ethernet_nic(cell, becomes):
 
 @pytest.mark.parametrize("host_type", [HostType.SRIOV, HostType.VMDQ])
 def test_a_tap_is_the_same_whatever_the_nic_is(host_type):
-    made = make(facts(HostInterface("lan", "eth0", host_type), bridged=True), request(GuestType.TAP)).operations
+    made = make(facts(NicDefinition("lan", "eth0", host_type), bridged=True), request(GuestType.TAP)).operations
     assert made == make(facts(bridged=True), request(GuestType.TAP)).operations
 
 
 def test_the_order_of_a_macvtaps_steps():
     assert make(facts(), request()).operations == (
-        TakeLease("mac", str(MAC), UUID, "web"),
-        TakeLease("device", DEVICE, UUID, "web"),
-        SetUp("eth0", "eth0"),
+        AcquireLease("mac", str(MAC), UUID, "web"),
+        AcquireLease("device", DEVICE, UUID, "web"),
+        SetLinkUp("eth0", "eth0"),
         CreateMacvtap(DEVICE, "eth0", str(MAC), "vepa", None, "eth0"),
         DisableIpv6(DEVICE),
         ReceiveAllMulticast(DEVICE),
-        SetUp(DEVICE),
-        AwaitNode(DEVICE),
+        SetLinkUp(DEVICE),
+        WaitForTapNode(DEVICE),
     )
 
 
 def test_the_order_of_a_taps_steps():
     assert make(facts(bridged=True), request(GuestType.TAP)).operations == (
-        TakeLease("mac", str(MAC), UUID, "web"),
-        TakeLease("device", DEVICE, UUID, "web"),
-        SetUp("eth0", "eth0"),
-        SetUp("br0"),
+        AcquireLease("mac", str(MAC), UUID, "web"),
+        AcquireLease("device", DEVICE, UUID, "web"),
+        SetLinkUp("eth0", "eth0"),
+        SetLinkUp("br0"),
         CreateTap(DEVICE, "fe:54:00:aa:bb:cc", False, 1500),
         DisableIpv6(DEVICE),
         JoinBridge(DEVICE, "br0", "eth0", "eth0"),
-        SetUp(DEVICE),
+        SetLinkUp(DEVICE),
     )
 
 
@@ -128,19 +128,19 @@ def macs(count):
 
 def test_a_nic_that_several_interfaces_share_is_put_up_once():
     made = make(facts(), *(request(mac=mac) for mac in macs(3)))
-    assert kinds(made).count("SetUp") == 1 + 3
+    assert kinds(made).count("SetLinkUp") == 1 + 3
     assert kinds(made).count("CreateMacvtap") == 3
-    assert made.operations.index(SetUp("eth0", "eth0")) < kinds(made).index("CreateMacvtap")
+    assert made.operations.index(SetLinkUp("eth0", "eth0")) < kinds(made).index("CreateMacvtap")
 
 
 def test_what_a_plan_tells_of_its_uses():
-    lan = HostInterface("lan", "eth0", HostType.ETHERNET)
-    fast = HostInterface("fast", "eth0", HostType.ETHERNET, (Mode.PEPA,))
+    lan = NicDefinition("lan", "eth0", HostType.ETHERNET)
+    fast = NicDefinition("fast", "eth0", HostType.ETHERNET, (Mode.PEPA,))
     one, two = macs(2)
     made = make(facts(lan, fast), request(mac=one), request(mac=two, name="fast"))
     assert made.uses == (
-        Use(f"ua-{one.digits}", "lan", derived_device(one), "eth0", "eth0", "vepa"),
-        Use(f"ua-{two.digits}", "fast", derived_device(two), "eth0", "eth0", "pepa"),
+        Allocation(f"ua-{one.digits}", "lan", derived_device(one), "eth0", "eth0", "vepa"),
+        Allocation(f"ua-{two.digits}", "fast", derived_device(two), "eth0", "eth0", "pepa"),
     )
 
 
@@ -151,7 +151,7 @@ def test_a_guest_without_requests_has_nothing_done():
 @pytest.mark.parametrize("kind", GuestType)
 def test_a_plan_comes_back_from_the_journal(kind):
     made = make(facts(bridged=kind is GuestType.TAP), request(kind, mtu=1400, queues=2))
-    records = json.loads(json.dumps([operation.record() for operation in made.operations]))
+    records = json.loads(json.dumps([operation.to_record() for operation in made.operations]))
     assert tuple(map(from_record, records)) == made.operations
 
 
@@ -182,7 +182,7 @@ def test_queues_that_cannot_be_had(queues):
 
 def test_one_device_for_two_interfaces_is_refused():
     one, two = macs(2)
-    with pytest.raises(TakenError) as caught:
+    with pytest.raises(InUseError) as caught:
         make(facts(), request(mac=one, device="same"), request(mac=two, device="same", line=7))
     assert str(caught.value) == (
         f"interface {two} (line 7): device same is another interface's of this guest; "
@@ -193,7 +193,7 @@ def test_one_device_for_two_interfaces_is_refused():
 @pytest.mark.parametrize("allowed", [modes for count in (1, 2, 3) for modes in itertools.permutations(Mode, count)])
 @pytest.mark.parametrize("asked", Mode)
 def test_only_allowed_modes_are_given_and_the_others_named(allowed, asked):
-    seen = facts(HostInterface("lan", "eth0", HostType.ETHERNET, allowed))
+    seen = facts(NicDefinition("lan", "eth0", HostType.ETHERNET, allowed))
     assert make(seen, request()).uses[0].mode == allowed[0].value
     if asked in allowed:
         assert make(seen, request(mode=asked)).uses[0].mode == asked.value

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libvirt_vepa.errors import WireError
+from libvirt_vepa.errors import ProtocolError
 from libvirt_vepa.rpc import procedures, xdr
 from tests.unit import remote
 from tests.unit.properties import holds
@@ -51,7 +51,7 @@ def test_a_document_may_be_missing(procedure):
 def test_arguments_that_end_before_the_document_are_refused(procedure, text, data):
     before, payload = remote.arguments(procedure, b"<a/>", text)
     short = payload[: data.draw(st.integers(0, len(before) + 3))]
-    refusal(_document, procedure, short, kind=WireError)
+    refusal(_document, procedure, short, kind=ProtocolError)
 
 
 @holds
@@ -69,20 +69,20 @@ def test_every_string_among_parameters_is_found(parameters, before):
 def test_parameters_that_end_early_are_refused(parameters, data):
     whole = b"".join(remote.parameter(field, kind, value) for field, (kind, value) in parameters)
     payload = struct.pack(">I", len(parameters) + 1) + whole
-    refusal(list, xdr.string_parameters(payload[: data.draw(st.integers(0, len(payload)))], 0), kind=WireError)
+    refusal(list, xdr.string_parameters(payload[: data.draw(st.integers(0, len(payload)))], 0), kind=ProtocolError)
 
 
 def test_more_parameters_than_anybody_means_are_not_looked_at():
     one = remote.parameter(b"dxml", 7, remote.string(b"<a/>"))
     most = xdr.PARAMETERS_MAX
     assert len(list(xdr.string_parameters(struct.pack(">I", most) + one * most, 0))) == most
-    refusal(list, xdr.string_parameters(struct.pack(">I", most + 1) + one * (most + 1), 0), kind=WireError)
+    refusal(list, xdr.string_parameters(struct.pack(">I", most + 1) + one * (most + 1), 0), kind=ProtocolError)
 
 
 @pytest.mark.parametrize("kind", [0, 8, 2**32 - 1])
 def test_a_parameter_of_no_known_type_is_refused(kind):
     payload = struct.pack(">I", 1) + remote.parameter(b"dxml", kind, remote.string(b"<a/>"))
-    refusal(list, xdr.string_parameters(payload, 0), kind=WireError)
+    refusal(list, xdr.string_parameters(payload, 0), kind=ProtocolError)
 
 
 def _document(procedure: int, payload: bytes) -> bytes:

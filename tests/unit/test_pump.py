@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libvirt_vepa.errors import WireError
+from libvirt_vepa.errors import ProtocolError
 from libvirt_vepa.proxy import event_loop as under_test
-from libvirt_vepa.proxy.endpoint import MOST, LocalSide, Side
-from libvirt_vepa.proxy.event_loop import Pump
+from libvirt_vepa.proxy.endpoint import MOST, Endpoint, FdPassingEndpoint
+from libvirt_vepa.proxy.event_loop import EventLoop
 from libvirt_vepa.proxy.relay import Relay
 from tests.unit import remote
 from tests.unit.properties import holds
@@ -39,24 +39,24 @@ def opened() -> set[str]:
 class Carried:
     """A client and a daemon with the pump between them, which runs in a thread until one of them has closed."""
 
-    def __init__(self, kind: Callable[[socket.socket], Side]) -> None:
+    def __init__(self, kind: Callable[[socket.socket], Endpoint]) -> None:
         self.client, near = socket.socketpair()
         self.daemon, far = socket.socketpair()
         self.ends = near, far
         sides = kind(near), kind(far)
-        if isinstance(sides[0], LocalSide) and isinstance(sides[1], LocalSide):
+        if isinstance(sides[0], FdPassingEndpoint) and isinstance(sides[1], FdPassingEndpoint):
             sides[0].join(sides[1])
         for each in (self.client, self.daemon):
             each.settimeout(SECONDS)
         self.error: BaseException | None = None
-        self._pump = Pump(*sides, Relay())
+        self._pump = EventLoop(*sides, Relay())
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         try:
             self._pump.run()
-        except WireError as error:
+        except ProtocolError as error:
             self.error = error
         for each in self.ends:
             each.close()
@@ -71,11 +71,11 @@ class Carried:
         self.wait()
 
 
-def plain(end: socket.socket) -> Side:
-    return Side(end.fileno(), end.fileno())
+def plain(end: socket.socket) -> Endpoint:
+    return Endpoint(end.fileno(), end.fileno())
 
 
-@pytest.fixture(params=[plain, LocalSide], ids=["standard", "local"])
+@pytest.fixture(params=[plain, FdPassingEndpoint], ids=["standard", "local"])
 def both(request: pytest.FixtureRequest) -> Iterator[Carried]:
     found = Carried(request.param)
     yield found
@@ -84,7 +84,7 @@ def both(request: pytest.FixtureRequest) -> Iterator[Carried]:
 
 @pytest.fixture
 def local() -> Iterator[Carried]:
-    found = Carried(LocalSide)
+    found = Carried(FdPassingEndpoint)
     yield found
     found.close()
 
@@ -240,7 +240,7 @@ SENDS = st.lists(st.tuples(st.integers(0, 3) | st.integers(0, 32), st.binary(max
 @given(SENDS, st.booleans())
 def test_descriptors_come_with_their_messages(files: list[int], sends: list[tuple[int, bytes, bool]], up: bool) -> None:
     before = opened()
-    carried = Carried(LocalSide)
+    carried = Carried(FdPassingEndpoint)
     said, heard = (carried.client, carried.daemon) if up else (carried.daemon, carried.client)
     for count, payload, other in sends:
         if other:
@@ -286,7 +286,7 @@ def test_a_message_without_its_descriptors_ends_the_connection(local: Carried) -
 
 def test_descriptors_without_a_message_end_the_connection(files: list[int]) -> None:
     before = opened()
-    local = Carried(LocalSide)
+    local = Carried(FdPassingEndpoint)
     with pytest.raises(OSError):
         while True:
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", files))
@@ -299,7 +299,7 @@ def test_descriptors_without_a_message_end_the_connection(files: list[int]) -> N
 def test_descriptors_that_nobody_takes_stop_the_sender_and_are_closed(files: list[int], monkeypatch: Any) -> None:
     monkeypatch.setattr(under_test, "DELIVER_SECONDS", 0.2)
     before = opened()
-    local = Carried(LocalSide)
+    local = Carried(FdPassingEndpoint)
     frame = remote.with_descriptors(remote.call(344, bytes(60_000)), 32)
     local.client.settimeout(1)
     with pytest.raises(TimeoutError):

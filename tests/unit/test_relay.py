@@ -146,7 +146,7 @@ def test_a_call_with_files_reaches_the_daemon_in_the_stored_form(size):
     )
     relay = Relay()
     assert from_client(relay, sent, size) == (following, b"")
-    assert relay.take_lost() == 0
+    assert relay.take_orphaned_fds() == 0
 
 
 @CUTS
@@ -157,7 +157,7 @@ def test_the_files_of_a_call_that_is_refused_are_lost(size):
     assert ahead == following
     (reply,) = remote.frames(back)
     assert (reply.type, reply.serial, reply.status, reply.tail) == (remote.REPLY, 7, remote.ERROR, b"")
-    assert (relay.take_lost(), relay.take_lost()) == (3, 0)
+    assert (relay.take_orphaned_fds(), relay.take_orphaned_fds()) == (3, 0)
 
 
 STORED_PAYLOAD = remote.string(STORED)

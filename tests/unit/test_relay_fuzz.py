@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Conversations that were damaged on their way: nothing but WireError is raised, and no message is lost or doubled."""
+"""Conversations that were damaged on their way: only ProtocolError is raised, no message is lost or doubled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from libvirt_vepa.proxy.relay import CutError, Relay
+from libvirt_vepa.proxy.relay import ProtocolViolation, Relay
 from tests.unit import remote
 from tests.unit.test_relay import DEVICE, DOMAIN, OTHER, SNAPSHOT, STORED, STRANGERS, UNTOUCHED, call
 from tests.unit.test_relay_hostile import NEWER, WRONG
@@ -70,7 +70,7 @@ class Heard:
                 side, size = chance.randrange(2), chance.choice([1, 5, 28, 100, 1000])
                 piece, rest[side] = rest[side][:size], rest[side][size:]
                 self._hear(*(relay.from_daemon if side else relay.from_client)(piece))
-        except CutError as error:
+        except ProtocolViolation as error:
             self._hear(*error.before)
             self.refused = str(error)
 

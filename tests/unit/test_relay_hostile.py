@@ -9,8 +9,8 @@ import tracemalloc
 
 import pytest
 
-from libvirt_vepa.errors import WireError
-from libvirt_vepa.proxy.relay import CutError, Relay
+from libvirt_vepa.errors import ProtocolError
+from libvirt_vepa.proxy.relay import ProtocolViolation, Relay
 from tests.unit import remote
 from tests.unit.refusals import refusal
 from tests.unit.test_relay import DOMAIN, OTHER, STORED, call, from_client, from_daemon
@@ -154,17 +154,17 @@ def test_frames_that_are_none_end_the_connection(data):
     for say in (lambda relay, data: relay.from_client(data)[0], lambda relay, data: relay.from_daemon(data)[1]):
         relay = Relay()
         assert say(relay, before) == before
-        refusal(say, relay, data, kind=WireError)
+        refusal(say, relay, data, kind=ProtocolError)
 
 
 def test_what_came_before_a_frame_that_is_none_is_not_lost():
     before, wrong, rest = remote.call(2).pack(), call(11, WRONG, 7).pack(), b"\0\0\0\x1b" + bytes(60)
-    with pytest.raises(CutError) as caught:
+    with pytest.raises(ProtocolViolation) as caught:
         Relay().from_client(before + wrong + before + rest)
     to_daemon, to_client = caught.value.before
     (reply,) = remote.frames(to_client)
     assert to_daemon == before * 2 and reply.serial == 7
-    with pytest.raises(CutError) as caught:
+    with pytest.raises(ProtocolViolation) as caught:
         Relay().from_daemon(before * 2 + rest)
     assert caught.value.before == (b"", before * 2)
 

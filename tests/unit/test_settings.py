@@ -26,24 +26,24 @@ FULL = VfSettings(42, 7, VlanProtocol.DOT1AD, True, False, LinkState.DISABLE, 0,
 
 def test_what_is_read_is_written():
     assert VfSettings.parse(WORDS, "42") == FULL
-    assert list(FULL.words.items()) == list(WORDS.items())
+    assert list(FULL.to_attributes.items()) == list(WORDS.items())
     assert list(WORDS) == list(READERS)
 
 
 @pytest.mark.parametrize("name", WORDS)
 def test_each_stands_alone(name):
     one = VfSettings.parse({name: WORDS[name]})
-    assert one.words == {name: WORDS[name]}
-    assert one.over(FULL) == FULL and one != UNSET
+    assert one.to_attributes == {name: WORDS[name]}
+    assert one.merged_over(FULL) == FULL and one != UNSET
 
 
 def test_nothing_is_nothing():
-    assert VfSettings.parse({}) == UNSET and UNSET.words == {}
+    assert VfSettings.parse({}) == UNSET and UNSET.to_attributes == {}
 
 
 def test_what_is_left_out_comes_from_the_other():
     asked = VfSettings(vlan=0, trust=True)
-    assert asked.over(FULL) == VfSettings(0, 7, VlanProtocol.DOT1AD, True, True, LinkState.DISABLE, 0, 2**32 - 1)
+    assert asked.merged_over(FULL) == VfSettings(0, 7, VlanProtocol.DOT1AD, True, True, LinkState.DISABLE, 0, 2**32 - 1)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_what_is_no_vlan(text):
 
 
 def test_rates_of_two_documents_can_be_checked_together():
-    both = VfSettings(min_tx_rate=20).over(VfSettings(max_tx_rate=10))
-    assert refusal(both.checked, kind=XmlError).startswith("min_tx_rate 20 is above max_tx_rate 10; ")
+    both = VfSettings(min_tx_rate=20).merged_over(VfSettings(max_tx_rate=10))
+    assert refusal(both.validated, kind=XmlError).startswith("min_tx_rate 20 is above max_tx_rate 10; ")
 
 
 @pytest.mark.parametrize("text", ["0000:01:10.3", "0000:00:00.0", "ffffffff:ff:1f.7"])

@@ -12,8 +12,8 @@ import pytest
 
 from libvirt_vepa.errors import HostError, NewerStateError, StateError
 from libvirt_vepa.lifecycle import executor
-from libvirt_vepa.operations.device import SetUp, TakeLease
-from libvirt_vepa.store.journal import Journal, Use
+from libvirt_vepa.operations.device import AcquireLease, SetLinkUp
+from libvirt_vepa.store.journal import Allocation, Journal
 from libvirt_vepa.store.store import Lease, Store
 
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -28,9 +28,9 @@ def store(tmp_path):
 
 
 def journal(uuid=UUID, *nics):
-    uses = tuple(Use(f"ua-{nic}", "lan", f"vp-{nic}", nic, nic, "vepa") for nic in nics or ("eth0",))
-    operations = (TakeLease("mac", MAC, uuid, "web"), SetUp("eth0"))
-    return Journal(uuid, "web ü\n", uses, tuple(operation.record() for operation in operations))
+    uses = tuple(Allocation(f"ua-{nic}", "lan", f"vp-{nic}", nic, nic, "vepa") for nic in nics or ("eth0",))
+    operations = (AcquireLease("mac", MAC, uuid, "web"), SetLinkUp("eth0"))
+    return Journal(uuid, "web ü\n", uses, tuple(operation.to_record() for operation in operations))
 
 
 def journal_file(folder):
@@ -48,7 +48,7 @@ def test_a_journal_comes_back_as_it_was_written(store):
     written = store.save(journal())
     assert store.load(UUID) == written
     assert written.written > 0
-    assert executor.steps(written) == (TakeLease("mac", MAC, UUID, "web"), SetUp("eth0"))
+    assert executor.operations_of(written) == (AcquireLease("mac", MAC, UUID, "web"), SetLinkUp("eth0"))
 
 
 def test_there_is_nothing_before_the_first_journal(store):
@@ -114,13 +114,15 @@ def test_a_journal_that_is_something_else_is_damage(store, tmp_path, text):
         store.load(UUID)
 
 
-@pytest.mark.parametrize("operations", [5, "SetUp", [1], ["SetUp"], [None], [{"operation": ["SetUp"], "device": "x"}]])
+@pytest.mark.parametrize(
+    "operations", [5, "SetLinkUp", [1], ["SetLinkUp"], [None], [{"operation": ["SetLinkUp"], "device": "x"}]]
+)
 def test_a_journal_whose_operations_are_no_records_is_damage(store, tmp_path, operations):
     store.save(journal())
     path = journal_file(tmp_path)
     path.write_text(json.dumps({**json.loads(path.read_text()), "operations": operations}))
     with pytest.raises(StateError):
-        executor.steps(store.load(UUID))
+        executor.operations_of(store.load(UUID))
 
 
 def test_a_newer_journal_is_refused_and_kept(store, tmp_path):
@@ -169,7 +171,7 @@ def test_a_folder_that_cannot_be_made_is_a_state_error(tmp_path):
     with pytest.raises(StateError, match=r"cannot write .*; see that /run is writable and not full"):
         store.save(journal())
     with pytest.raises(StateError):
-        store.take(Lease("mac", MAC, UUID, "web"))
+        store.acquire(Lease("mac", MAC, UUID, "web"))
 
 
 # -- leases
@@ -177,56 +179,56 @@ def test_a_folder_that_cannot_be_made_is_a_state_error(tmp_path):
 
 def test_a_lease_is_whole_and_names_its_holder(store, tmp_path):
     lease = Lease("mac", MAC, UUID, "web")
-    assert store.take(lease) == lease
+    assert store.acquire(lease) == lease
     assert store.holder("mac", MAC) == lease
     assert store.leases() == (lease,)
     assert files(tmp_path) == [f"leases/mac-{MAC}"]
 
 
 def test_a_second_guest_is_told_who_holds_it(store):
-    first = store.take(Lease("mac", MAC, UUID, "web"))
-    assert store.take(Lease("mac", MAC, OTHER, "db")) == first
+    first = store.acquire(Lease("mac", MAC, UUID, "web"))
+    assert store.acquire(Lease("mac", MAC, OTHER, "db")) == first
     assert store.holder("mac", MAC) == first
 
 
 def test_the_same_guest_may_take_it_again(store):
     lease = Lease("device", "vp-a-b", UUID, "web")
-    store.take(lease)
-    assert store.take(lease) == lease
+    store.acquire(lease)
+    assert store.acquire(lease) == lease
 
 
 def test_a_mac_and_a_device_of_the_same_text_are_two_things(store):
-    assert store.take(Lease("mac", "x", UUID, "web")).uuid == UUID
-    assert store.take(Lease("device", "x", OTHER, "db")).uuid == OTHER
+    assert store.acquire(Lease("mac", "x", UUID, "web")).uuid == UUID
+    assert store.acquire(Lease("device", "x", OTHER, "db")).uuid == OTHER
 
 
 def test_a_dropped_lease_is_free(store, tmp_path):
     lease = Lease("mac", MAC, UUID, "web")
-    store.take(lease)
-    store.drop(lease)
-    store.drop(lease)
+    store.acquire(lease)
+    store.release(lease)
+    store.release(lease)
     assert store.holder("mac", MAC) is None
     assert files(tmp_path) == []
 
 
 def test_only_the_holder_can_drop_a_lease(store):
-    lease = store.take(Lease("mac", MAC, UUID, "web"))
-    store.drop(Lease("mac", MAC, OTHER, "db"))
+    lease = store.acquire(Lease("mac", MAC, UUID, "web"))
+    store.release(Lease("mac", MAC, OTHER, "db"))
     assert store.holder("mac", MAC) == lease
 
 
 def test_what_a_killed_take_left_is_no_lease_and_goes_with_the_drop(store, tmp_path):
     lease = Lease("mac", MAC, UUID, "web")
-    store.take(lease)
+    store.acquire(lease)
     (tmp_path / "leases" / f"mac-{MAC}").rename(tmp_path / "leases" / f"mac-{MAC}.new-{UUID}")
     assert store.leases() == ()
-    store.drop(lease)
+    store.release(lease)
     assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"kind": "mac"}', '{"kind": "mac", "x": 1}'])
 def test_a_damaged_lease_says_so(store, tmp_path, text):
-    store.take(Lease("mac", MAC, UUID, "web"))
+    store.acquire(Lease("mac", MAC, UUID, "web"))
     (tmp_path / "leases" / f"mac-{MAC}").write_text(text)
     with pytest.raises(StateError, match="is damaged"):
         store.holder("mac", MAC)
@@ -237,7 +239,7 @@ def race(root, barrier, results, uuid):
     store = Store(root)
     for number in range(100):
         barrier.wait(timeout=60)
-        results.put((number, store.take(Lease("mac", str(number), uuid, uuid)).uuid))
+        results.put((number, store.acquire(Lease("mac", str(number), uuid, uuid)).uuid))
 
 
 def test_two_processes_never_hold_the_same_lease(tmp_path):

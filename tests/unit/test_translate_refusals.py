@@ -9,7 +9,7 @@ from lxml import etree
 
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.address import MacAddress, PciAddress
-from libvirt_vepa.model.interface import HostInterface, HostType, Mode
+from libvirt_vepa.model.interface import HostType, Mode, NicDefinition
 from libvirt_vepa.xml import document as documents
 from libvirt_vepa.xml import translate, validate
 from tests.unit.refusals import refusal
@@ -227,12 +227,12 @@ def test_two_guests_in_one_document_may_have_the_same():
 
 NO_VF = "<vlan> and <vf> need a VF, which libvirt's own interfaces do not lease; remove them"
 HOSTS = (
-    HostInterface("lan", "eth0", HostType.ETHERNET, (Mode.VEPA, Mode.PEPA)),
-    HostInterface("wan", "eth1", HostType.ETHERNET, (), "br-wan"),
-    HostInterface("mac", "", HostType.ETHERNET, (), "br-mac", mac=MacAddress.parse("00:1b:21:aa:bb:cc")),
-    HostInterface("pci", "", HostType.SRIOV, address=PciAddress(0, 1, 0, 0)),
-    HostInterface("long", "x" * 16, HostType.ETHERNET),
-    HostInterface("short", "x" * 15, HostType.ETHERNET),
+    NicDefinition("lan", "eth0", HostType.ETHERNET, (Mode.VEPA, Mode.PEPA)),
+    NicDefinition("wan", "eth1", HostType.ETHERNET, (), "br-wan"),
+    NicDefinition("mac", "", HostType.ETHERNET, (), "br-mac", mac=MacAddress.parse("00:1b:21:aa:bb:cc")),
+    NicDefinition("pci", "", HostType.SRIOV, address=PciAddress(0, 1, 0, 0)),
+    NicDefinition("long", "x" * 16, HostType.ETHERNET),
+    NicDefinition("short", "x" * 15, HostType.ETHERNET),
 )
 
 

@@ -39,7 +39,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Card:
             told.append(body)
             return []
 
-        monkeypatch.setattr(vfs, "talk", talk)
+        monkeypatch.setattr(vfs, "request", talk)
         return told
 
     return plug

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libvirt_vepa.errors import WireError
+from libvirt_vepa.errors import ProtocolError
 from libvirt_vepa.rpc import message as messages_module
 from libvirt_vepa.rpc import xdr
 from libvirt_vepa.rpc.message import Frames, Header, Message
@@ -51,7 +51,7 @@ def test_what_nobody_wants_passes_at_once_wherever_it_is_cut(messages, sizes):
             taken += chunk
         assert given - len(taken) < 32, "no more is held back than the beginning of a header"
     assert taken == data
-    assert frames.missing == 0
+    assert frames.remaining == 0
 
 
 @holds
@@ -93,7 +93,7 @@ def test_missing_is_how_far_the_message_that_passes_still_goes(messages, payload
     ends = [len(packed(messages[: number + 1])) for number in range(len(messages))]
     for piece in remote.cut(data, sizes):
         taken += sum(map(len, frames.feed(piece)))
-        assert taken + frames.missing in (0, *ends)
+        assert taken + frames.remaining in (0, *ends)
 
 
 def test_the_longest_message_that_nobody_wants_is_never_kept():
@@ -106,7 +106,7 @@ def test_the_longest_message_that_nobody_wants_is_never_kept():
         assert tracemalloc.get_traced_memory()[1] < MEBIBYTE
     finally:
         tracemalloc.stop()
-    assert frames.missing == remote.LONGEST - passed > 0
+    assert frames.remaining == remote.LONGEST - passed > 0
 
 
 def test_the_longest_message_that_is_wanted_comes_whole():
@@ -135,19 +135,19 @@ def test_a_number_of_descriptors_that_no_message_has_is_refused(kind, payload):
     refused(Frames(lambda _header: False), frame)
     before = remote.call(2).pack()
     given = []
-    with pytest.raises(WireError):
+    with pytest.raises(ProtocolError):
         given.extend(Frames(lambda _header: False).feed(before + frame))
     assert given == [before]
 
 
 def refused(frames: Frames, data: bytes) -> str:
-    return refusal(lambda: list(frames.feed(data)), kind=WireError)
+    return refusal(lambda: list(frames.feed(data)), kind=ProtocolError)
 
 
 def test_a_message_too_long_is_refused_when_it_is_made():
     header = Header(*range(6))
     assert len(Message(header, bytes(remote.LONGEST - 28)).encode()) == remote.LONGEST
-    refusal(Message, header, bytes(remote.LONGEST - 27), kind=WireError)
+    refusal(Message, header, bytes(remote.LONGEST - 27), kind=ProtocolError)
 
 
 def test_a_reply_has_the_serial_of_its_call():
@@ -189,19 +189,19 @@ def test_a_string_that_has_ended_too_early_is_refused(text, data: Any):
     whole = remote.string(text)
     payload = whole[: data.draw(st.integers(0, len(whole) - 1))]
     for read in (xdr.skip_string, xdr.string_at, lambda *where: xdr.with_string(*where, b"other")):
-        refusal(read, payload, 0, kind=WireError)
+        refusal(read, payload, 0, kind=ProtocolError)
 
 
 @pytest.mark.parametrize("at", [0, 1, 4, 100])
 def test_a_number_that_is_not_there_is_refused(at):
-    refusal(xdr.word_at, b"\0\0\0"[:at], at, kind=WireError)
+    refusal(xdr.word_at, b"\0\0\0"[:at], at, kind=ProtocolError)
 
 
 def test_a_string_may_be_as_long_as_libvirt_takes_and_no_longer():
     longest = bytes(4 * MEBIBYTE)
     assert xdr.string_at(xdr.string(longest), 0) == longest
-    assert "4 MiB" in refusal(xdr.string, longest + b"\0", kind=WireError)
-    refusal(xdr.string_at, struct.pack(">I", len(longest) + 1) + longest + bytes(4), 0, kind=WireError)
+    assert "4 MiB" in refusal(xdr.string, longest + b"\0", kind=ProtocolError)
+    refusal(xdr.string_at, struct.pack(">I", len(longest) + 1) + longest + bytes(4), 0, kind=ProtocolError)
 
 
 @holds
@@ -217,4 +217,4 @@ def test_an_array_holds_its_strings(texts, more):
 def test_strings_that_are_not_all_there_are_refused(texts, data):
     payload = b"".join(remote.string(text) for text in texts)
     short = payload[: data.draw(st.integers(0, len(payload) - 1))]
-    refusal(xdr.strings_at, short, 0, len(texts), kind=WireError)
+    refusal(xdr.strings_at, short, 0, len(texts), kind=ProtocolError)
