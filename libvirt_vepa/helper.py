@@ -4,7 +4,7 @@
 
 It does that for a guest and an interface that libvirt itself confirms: the request must stand in the
 running guest's metadata, where only those may write whom libvirt lets change the guest. Nothing else
-can be asked of it. One conversation is one process; see `hand` for the other side.
+can be asked of it. One session is one process; `proxy.helper_client` is the other side.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from libvirt_vepa.xml import domain, metadata
 
 # A document, and each of its characters as an escape of JSON's.
 LINE_MAX = 6 * documents.LIMIT
-# How long a connection may have nothing to say in the middle of a conversation.
+# How long a connection may have nothing to say in the middle of a session.
 IDLE_SECONDS = 300.0
 # How long a guest may take to give a device back; one that takes longer gives it back when it ends.
 REMOVAL_SECONDS = 600.0
@@ -80,12 +80,12 @@ def _serve(channel: socket.socket) -> int:
     channel.settimeout(IDLE_SECONDS)
     try:
         with ExitStack() as stack:
-            conversation = HelperSession(stack)
+            session = HelperSession(stack)
             for line in _lines(channel):
-                if not _answered(channel, _outcome(conversation, line)):
+                if not _answered(channel, _outcome(session, line)):
                     break
             channel.close()
-            conversation.end()
+            session.end()
     except VepaError as error:
         _log(str(error))
         return FAILED
@@ -112,11 +112,11 @@ def _answered(channel: socket.socket, outcome: HelperResponse) -> bool:
     return True
 
 
-def _outcome(conversation: HelperSession, line: bytes) -> HelperResponse:
+def _outcome(session: HelperSession, line: bytes) -> HelperResponse:
     try:
         said = json.loads(line)
         word, values = str(said.pop("do")), {str(key): str(value) for key, value in said.items()}
-        return conversation.do(word, values)
+        return session.do(word, values)
     except VepaError as error:
         _log(str(error))
         return {"error": ": ".join((*error.where, error.what)), "remedy": error.remedy}
@@ -143,7 +143,7 @@ class HelperSession:
         self._awaited: str | None = None
 
     def do(self, word: str, values: Mapping[str, str]) -> HelperResponse:
-        """Run an errand. Raises VepaError where it fails, KeyError where a value is missing."""
+        """Do what a request asks for. Raises VepaError where it fails, KeyError where a value is missing."""
         words: Mapping[str, Callable[[Mapping[str, str]], None]] = {
             "begin": self._begin,
             "attach": self._attach,

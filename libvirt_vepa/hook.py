@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The qemu hook: what libvirtd calls at each station of a guest's life (docs/hooks.rst of libvirt).
+"""The qemu hook: what libvirtd calls at each step of a guest's life (docs/hooks.rst of libvirt).
 
 `hooks/qemu` has read the document and seen that it is of interest; it hands it over to the program
 `libvirt-vepa-hook`, which is this module. Each operation loads only what it needs.
@@ -66,7 +66,7 @@ def _tell(text: str) -> None:
 
 
 def renew() -> None:
-    """Have the filters know of a guest that got a VF by other means, or gave it back; that guest is none the worse."""
+    """Refresh the filters after a guest got a VF by other means, or gave it back. Errors do not stop that guest."""
     if os.geteuid():
         return  # a session cannot set a VF's MAC, and may not write filters
     try:

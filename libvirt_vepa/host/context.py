@@ -23,7 +23,7 @@ class Host:
     def find(self, device: str) -> Link | None:
         """Return a device by its name, or a function's by its PCI address, which no name can be; None where it is gone.
 
-        A function's device may get another name whenever its driver is bound anew.
+        A function's device may get another name whenever its driver is rebound.
         """
         if ":" not in device:
             return self.netlink.find(device)

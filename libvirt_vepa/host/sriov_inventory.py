@@ -59,12 +59,12 @@ class NicHardware:
 
     @property
     def in_use(self) -> bool:
-        """Whether there is an embedded switch now: it comes into being with VFs or with guests' stations."""
+        """Whether there is an embedded switch now: it comes into being with VFs or with offloaded macvtaps."""
         return bool(self.functions or self._stations)
 
     @property
     def users(self) -> tuple[str, ...]:
-        """Who is behind the embedded switch, a few words each: all VFs that are in use, and guests on stations."""
+        """Who is behind the embedded switch, a few words each: all VFs that are in use, and guests on VMDq pools."""
         virtual = (f"VF {each.number}: {each.user}" for each in self.functions if each.user)
         return (*virtual, *(f"VMDq: guest '{guest}'" for guest in self._stations))
 

@@ -62,7 +62,7 @@ def set_mode(link: Link, wanted: str) -> None:
 
 
 def unicast(link: Link) -> frozenset[MacAddress]:
-    """Return the stations that a NIC lets in beside its own address, as `bridge fdb show` has them: `self`.
+    """Return the MACs that a NIC lets in beside its own address, as `bridge fdb show` has them: `self`.
 
     Raises KernelError. The kernel takes the device from a header that is a link's (valid_fdb_dump_legacy).
     """

@@ -6,11 +6,10 @@ A switch that reflects sends a frame back to the NIC that it came from, and the 
 meant for: its sender too, where it is a broadcast. Nothing but its source tells such a frame from another, so the
 source is what is looked at, at the netdev ingress of the VF, which is before a macvtap on it.
 
-For each NIC of which a VF is protected there is a table. In it are one chain for each such VF, the map `siblings` with
-the MACs of all VFs of that NIC, and the chain `reflected`, which drops. What drops a frame does so by a jump to
-`reflected`, because the kernel deletes no chain that something still jumps to (nf_tables_delchain in
-net/netfilter/nf_tables_api.c): so a table is removed in one transaction only if no VF is protected, whoever comes
-between.
+A NIC has a table while one of its VFs is filtered. The table holds one chain for each such VF, the map `siblings` with
+the MACs of all VFs of that NIC, and the chain `reflected`, which drops. Rules drop a frame by a jump to `reflected`.
+The kernel deletes no chain that a rule jumps to (nf_tables_delchain in net/netfilter/nf_tables_api.c), so deleting the
+table fails with EBUSY while any VF is filtered, even if another process adds one at the same time.
 
 What changes something is one transaction that says how things shall be, whatever they were; before or after it the
 table itself is made or removed. HostError where the binding or the kernel's part is missing, KernelError for what the

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Network devices, by rtnetlink: the one place that opens a conversation with the kernel by pyroute2.
+"""Network devices, by rtnetlink: the one place that uses pyroute2's sockets.
 
 Devices are looked up by name and changed by index, so that a rename in between
 cannot hit another device. Everything the kernel refuses becomes a KernelError.
@@ -33,7 +33,7 @@ RT_SCOPE_LINK = 253
 
 
 class Netlink:
-    """A conversation with the kernel; use it in a `with`."""
+    """A netlink socket; use it in a `with`."""
 
     def __enter__(self) -> Netlink:
         with netlink_errors("open a netlink socket"):
@@ -157,7 +157,7 @@ class Netlink:
         ethtool.write(link, name, on)
 
     def unicast(self, link: Link) -> frozenset[MacAddress]:
-        """Return the stations that a NIC lets in beside its own address."""
+        """Return the MACs that a NIC lets in beside its own address."""
         return eswitch_module.unicast(link)
 
     def eswitch(self, address: PciAddress) -> str:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is done for a guest at the stations of its life: begin, check, end, look again.
+"""What is done for a guest: start, check, release, repair.
 
 The hook calls these, and nothing else changes the host on a guest's behalf.
 """
@@ -125,7 +125,7 @@ def repair_guest(guest: Guest, host: Host) -> tuple[str, ...]:
 
 
 def refresh_filters(host: Host) -> None:
-    """Tell the filters which MACs the VFs beside their guests have now, whoever has given them these.
+    """Update the filters' MACs of all VFs that are beside guests, also of VFs that other tools have assigned.
 
     Raises VepaError.
     """

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Put back what guests left behind that are gone: killed hooks, killed QEMUs, a daemon that was away.
 
-And what a guest that runs has given back, where whoever detached it was killed before that was done.
+Also interfaces that a running guest has lost, if the process that detached them was killed before it was done.
 
 The daemon is asked before any lock is taken, because a hook may hold one while libvirt waits
 for that hook. What has changed since then is left alone: its guest has started meanwhile.

@@ -37,7 +37,7 @@ class VfPlace:
 class Operation:
     """A step of a plan. Every kind of operation is in `kinds`, by its name.
 
-    `mendable` says that a running guest does not notice when the step is applied again, `makes_vfs` that the rest
+    `reapply_safe` says that a running guest does not notice when the step is applied again, `makes_vfs` that the rest
     of a plan can be made only once this is done, `starts_switch` that the NIC has an embedded switch since then.
     """
 

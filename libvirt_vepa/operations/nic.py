@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The steps of a plan that concern a whole card with SR-IOV or VMDq: its VFs, its embedded switch, its stations."""
+"""The operations on a NIC with SR-IOV or VMDq: its VFs, its embedded switch, its VMDq pools."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ class CreateVfs(Operation):
 class HoldSharedSetting(Operation):
     """Have a setting of a NIC as a guest needs it, together with all guests that need it so; the last puts it back.
 
-    `kind` is `hwmode` (the embedded switch: `veb` or `vepa`) or `l2-fwd-offload` (`on`). A NIC without VFs and stations
+    `kind` is `hwmode` (the embedded switch: `veb` or `vepa`) or `l2-fwd-offload` (`on`). A NIC without VFs and VMDq
+    guests
     has no switch in use, whatever its driver says, and none is set: its record has no `original` until a later user
     finds one.
     """
@@ -125,7 +126,7 @@ class HoldSharedSetting(Operation):
             host.store.shared.save(left)
             return
         link = host.find_nic(self.nic, self.card)
-        # What has no such setting now, a NIC that is gone or one without any station, has nothing to be put back.
+        # What has no such setting now, a NIC that is gone or one without any VMDq guest, has nothing to be put back.
         if link and sharing.original and self._read(host, link) not in (None, sharing.original):
             if self._must_stay(host, link):
                 host.store.shared.save(left)
@@ -143,11 +144,11 @@ class HoldSharedSetting(Operation):
         return bool(sriov_inventory.inspect(link, (), self.uuid, host.netlink, host.store).users)
 
     def _is_idle(self, host: Host) -> bool:
-        """Tell whether there is no embedded switch now: neither VFs nor guests on stations, this guest's own too."""
+        """Tell whether there is no embedded switch now: neither VFs nor offloaded macvtaps, this guest's own too."""
         if self.kind != SWITCH or (":" in self.card and pci.counts(PciAddress.parse(self.card))[1]):
             return False
-        stations = host.store.shared.find(OFFLOAD, self.card)
-        return not (stations and stations.users)
+        offloads = host.store.shared.find(OFFLOAD, self.card)
+        return not (offloads and offloads.users)
 
     def _must_read(self, host: Host, link: Link) -> str:
         if self._is_idle(host):
@@ -191,7 +192,7 @@ def disagree(nic: str, sharing: SharedSetting, uuid: str) -> InUseError:
 class VerifyOffload(Operation):
     """See that the NIC forwards to a macvtap by itself; the kernel falls back to software without a word.
 
-    A station that was granted is not in the NIC's unicast list (macvlan_open in drivers/net/macvlan.c).
+    The MAC of an offloaded macvtap is not in the NIC's unicast list (macvlan_open in drivers/net/macvlan.c).
     """
 
     device: str

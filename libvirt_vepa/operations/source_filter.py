@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The steps of a plan that concern which frames of other VFs, and of its own, a guest on a VF does not hear."""
+"""The operations that keep reflected frames from a guest on a VF: its own, and those of other VFs."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ CARRIER_SECONDS = 10.0
 class SetVfMac(Operation):
     """Give a VF and its netdev the guest's MAC; `before` is what the PF had for it.
 
-    Most VF drivers take a new address only when they are bound anew (igb says so in the kernel's log). The netdev is a
+    Most VF drivers take a new address only when they are rebound (igb says so in the kernel's log). The netdev is a
     new one then; `mtu` (bytes) is what it had before, 0 where that is not known.
     """
 
@@ -84,7 +84,7 @@ class SetVfMac(Operation):
             self._put_back(host, link)
         # Its netdev must not keep the guest's address either: nobody else could be reached at it from this NIC.
         device, driver = host.find(self.address), pci.driver_of(PciAddress.parse(self.address))
-        # One that is in another network namespace comes back by being bound anew.
+        # One that is in another network namespace comes back when it is rebound.
         elsewhere = device is None and driver not in ("", pci.GIVEN_AWAY)
         if elsewhere or (device and str(device.mac) == self.mac):
             self._rebind(host)

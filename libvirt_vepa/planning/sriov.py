@@ -85,7 +85,7 @@ def plan_offload(guest: Guest, nic: Nic) -> Iterator[Operation]:
 
 
 def plan_vmdq_pool(guest: Guest, request: Request, nic: Nic, mode: Mode) -> Iterator[Operation]:
-    """Yield what follows once the macvtap is up: the embedded switch comes into being with the first station."""
+    """Yield what follows once the macvtap is up: with the first offloaded one there is an embedded switch."""
     yield VerifyOffload(request.device, nic.link.name, str(request.mac))
     if mode is not Mode.BRIDGE:
         yield from plan_eswitch_mode(guest, nic, VEPA)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from libvirt_vepa.proxy.endpoint import MOST, Endpoint
 from libvirt_vepa.proxy.relay import ProtocolViolation, Relay
 
-# How long the daemon, or a hand, may take for what a client that has ended has begun.
+# How long the daemon, or the helper, may take for what a client that has ended has begun.
 JOB_SECONDS = 60.0
 # How long a side that has stopped reading is waited for once the other has ended.
 DELIVER_SECONDS = 10.0
@@ -57,8 +57,8 @@ class EventLoop:
         for descriptor, events in ready:
             if events == select.POLLIN and descriptor in self._readers:
                 self._readers[descriptor]()
-            elif descriptor in self._relay.hands:
-                self._send(*self._relay.from_hand(descriptor))
+            elif descriptor in self._relay.helpers:
+                self._send(*self._relay.from_helper(descriptor))
             else:
                 self._serve(descriptor, events)
         if not self._resting:
@@ -136,7 +136,7 @@ class EventLoop:
             client.source: select.POLLIN if from_client else 0,
             daemon.source: select.POLLIN if from_daemon else 0,
         }
-        wanted.update(dict.fromkeys(self._relay.hands, select.POLLIN))
+        wanted.update(dict.fromkeys(self._relay.helpers, select.POLLIN))
         for side in (client, daemon):
             if side.waiting and not side.gone:
                 wanted[side.sink] = wanted.get(side.sink, 0) | select.POLLOUT

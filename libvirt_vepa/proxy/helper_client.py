@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The privileged hand: how a connection reaches `libvirt-vepad`, which makes and removes devices for it.
+"""How a connection reaches `libvirt-vepad`, which makes and removes devices for it.
 
-A conversation is a line of JSON each way for each errand, over a stream socket. What has begun and
-is not ended when the conversation ends, `libvirt-vepad` puts right by itself.
+A session is a line of JSON each way for each request, over a stream socket. What has begun and
+is not ended when the session ends, `libvirt-vepad` puts right by itself.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from libvirt_vepa.errors import HostError
 from libvirt_vepa.proxy.tasks import HelperRequest, HelperResponse
 
 SOCKET = Path("/run/libvirt/libvirt-vepad-sock")
-# How long it may take until an errand can be written.
+# How long it may take until a request can be written.
 SECONDS = 60.0
 CHUNK = 65536
 REMEDY = "see 'systemctl status libvirt-vepad.socket', or try again as root"
 
 
 class HelperClient:
-    """One conversation with `libvirt-vepad`."""
+    """One session with `libvirt-vepad`."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -33,12 +33,12 @@ class HelperClient:
         self._heard = b""
 
     def fileno(self) -> int:
-        """Return the descriptor that can be read when the hand has said something."""
+        """Return the descriptor that can be read when `libvirt-vepad` has answered."""
         return self._channel.fileno()
 
-    def send(self, errand: HelperRequest) -> None:
-        """Give it an errand. Raises HostError where it is not there any more."""
-        line = json.dumps({"do": errand.word, **errand.values}) + "\n"
+    def send(self, request: HelperRequest) -> None:
+        """Send a request. Raises HostError where `libvirt-vepad` has ended."""
+        line = json.dumps({"do": request.word, **request.values}) + "\n"
         try:
             self._channel.sendall(line.encode())
         except OSError as error:
@@ -62,7 +62,7 @@ class HelperClient:
         return outcome if isinstance(outcome, dict) else {"error": "libvirt-vepad says what is not known here"}
 
     def close(self) -> None:
-        """End the conversation."""
+        """End the session."""
         self._channel.close()
 
 
@@ -72,7 +72,7 @@ def refuse_helper() -> HelperClient:
 
 
 def connect_helper(command: Sequence[str]) -> HelperClient:
-    """Begin a conversation with the service, or where nobody listens, and for root, with a process of its own.
+    """Begin a session with the service, or where nobody listens, and for root, with a process of its own.
 
     Root's connection may itself be a service that has no right to make devices, and whose children end with it.
     `command` starts the process. Raises HostError.
@@ -96,7 +96,7 @@ def _service() -> HelperClient:
 
 
 def _own(command: Sequence[str]) -> HelperClient:
-    """Start the hand as a child that outlives this process, as long as it still waits for a guest."""
+    """Start `libvirt-vepad` as a child that outlives this process, as long as it still waits for a guest."""
     import subprocess
 
     mine, its = socket.socketpair()

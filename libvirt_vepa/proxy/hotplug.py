@@ -225,7 +225,7 @@ def _must(procedure: int, payload: bytes) -> Task:
 
 
 def _errand(word: str, **values: str) -> Steps[None]:
-    """Run an errand. Raises HostError."""
+    """Have the helper do something. Raises HostError."""
     outcome = yield from tasks.run(word, **values)
     if "error" in outcome:
         raise HostError(str(outcome["error"]), str(outcome.get("remedy", "")))

@@ -81,33 +81,33 @@ class Direction:
 
 @dataclass
 class PendingTask:
-    """A job that has begun, the call that began it, and the hand that it has been given."""
+    """A task that has begun, the call that began it, and the helper that it talks to."""
 
     job: Task
     call: Message
-    hand: HelperClient | None = None
+    helper: HelperClient | None = None
 
 
 class Relay:
     """One connection: what each side says, and what of it reaches the other.
 
-    `open_hand` gives a job the privileged hand, anew each time; it raises HostError where there is none.
+    `connect_helper` gives each task a new session with the helper; it raises HostError where there is none.
     `read_only` is whether the client opened the connection so.
     """
 
-    def __init__(self, open_hand: Callable[[], HelperClient] = refuse_helper, read_only: bool = False) -> None:
+    def __init__(self, connect_helper: Callable[[], HelperClient] = refuse_helper, read_only: bool = False) -> None:
         # The procedures whose replies are looked at: more once a job has called them.
         self._heard = set(procedures_module.REPLIES)
         self._ahead = Direction(_is_wanted_call, procedures_module.CALLS.keys() | TASKS.keys(), self._call)
         self._back = Direction(self._is_wanted_reply, self._heard, self._reply)
         # Tell whether all of this passes as it is, so that neither `from_client` nor `from_daemon` need be asked.
         self.passes_ahead, self.passes_back = self._ahead.is_passthrough, self._back.is_passthrough
-        self._open_hand = open_hand
+        self._connect_helper = connect_helper
         # The daemon knows it too, and refuses what passes.
         self._passes = procedures_module.WRITES if read_only else frozenset()
-        # Jobs that wait for the daemon, by the serial of the call of our own; and for a hand, by its descriptor.
+        # Tasks that wait for the daemon, by the serial of the call of our own; and for the helper, by its descriptor.
         self._asked: dict[int, PendingTask] = {}
-        self._errands: dict[int, PendingTask] = {}
+        self._requested: dict[int, PendingTask] = {}
         self._serial = OWN_SERIALS
         self._lost = 0
 
@@ -119,12 +119,12 @@ class Relay:
     @property
     def busy(self) -> bool:
         """Whether a job has begun that has not ended."""
-        return bool(self._asked or self._errands)
+        return bool(self._asked or self._requested)
 
     @property
-    def hands(self) -> tuple[int, ...]:
-        """The descriptors that `from_hand` is to be called for when they can be read."""
-        return tuple(self._errands)
+    def helpers(self) -> tuple[int, ...]:
+        """The descriptors that `from_helper` is to be called for when they can be read."""
+        return tuple(self._requested)
 
     def take_orphaned_fds(self) -> int:
         """Return how many of the client's descriptors belong to calls that were refused since the last time."""
@@ -153,12 +153,12 @@ class Relay:
             raise _cut(error, self._ahead.drain(), b"".join(back)) from error
         return self._ahead.drain(), b"".join(back)
 
-    def from_hand(self, descriptor: int) -> Both:
-        """Read what a hand says; return what the daemon and the client get then."""
-        running = self._errands[descriptor]
-        outcome = running.hand.receive() if running.hand else {}
+    def from_helper(self, descriptor: int) -> Both:
+        """Read what the helper answers; return what the daemon and the client get then."""
+        running = self._requested[descriptor]
+        outcome = running.helper.receive() if running.helper else {}
         if outcome is not None:
-            del self._errands[descriptor]
+            del self._requested[descriptor]
             self._go_on(running, outcome)
         return self._ahead.drain(), self._back.drain()
 
@@ -205,8 +205,8 @@ class Relay:
         except VepaError as error:
             answer = translation.refusal(running.call, error)
         self._back.enqueue(answer)
-        if running.hand:
-            running.hand.close()
+        if running.helper:
+            running.helper.close()
 
     def _ask(self, ask: DaemonCall, running: PendingTask) -> None:
         self._serial = self._serial + 1 if self._serial < LAST_SERIAL else OWN_SERIALS
@@ -217,14 +217,14 @@ class Relay:
         )
         self._ahead.enqueue(Message(header, ask.payload))
 
-    def _run(self, errand: HelperRequest, running: PendingTask) -> None:
+    def _run(self, request: HelperRequest, running: PendingTask) -> None:
         try:
-            running.hand = running.hand or self._open_hand()
-            running.hand.send(errand)
+            running.helper = running.helper or self._connect_helper()
+            running.helper.send(request)
         except HostError as error:
             self._go_on(running, {"error": error.what, "remedy": error.remedy})
         else:
-            self._errands[running.hand.fileno()] = running
+            self._requested[running.helper.fileno()] = running
 
 
 def _cut(error: ProtocolError, to_daemon: bytes, to_client: bytes) -> ProtocolViolation:

@@ -3,7 +3,7 @@
 """Calls of a client's that take more than their one message to the daemon.
 
 A job is a generator: it yields what it needs, an `DaemonCall` of the daemon or an `HelperRequest` for the
-privileged hand, is sent what came of it, and returns the reply that the client gets.
+privileged helper, is sent what came of it, and returns the reply that the client gets.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def ask(procedure: int, payload: bytes) -> Task:
 
 
 def run(word: str, **values: str) -> Generator[DaemonCall | HelperRequest, Message | HelperResponse, HelperResponse]:
-    """Run an errand; what comes back holds `error` where it failed."""
+    """Have the helper do something; what comes back holds `error` where it failed."""
     outcome = yield HelperRequest(word, values)
     if isinstance(outcome, Message):
         raise TypeError(f"an errand's outcome was expected, not {outcome!r}")

@@ -65,7 +65,7 @@ def read(data: bytes, origin: str) -> tuple[etree._ElementTree, bytes]:
     """Return the document as an lxml tree, with comments, CDATA sections and blanks as they were, and its text.
 
     `origin` is what messages call it. What is not well-formed gets a second chance in the
-    proposal's own spelling, and the text is the mended one then. Raises XmlError, with the line,
+    proposal's own spelling, and the text is the repaired one then. Raises XmlError, with the line,
     where that does not help either; it tells what was wrong in what the author wrote, not in what
     the repair made of it.
     """
@@ -74,10 +74,10 @@ def read(data: bytes, origin: str) -> tuple[etree._ElementTree, bytes]:
         return _parse(data, origin), data
     except etree.XMLSyntaxError as error:
         first = error
-    mended = repair(data)
-    if mended != data:
+    repaired = repair(data)
+    if repaired != data:
         try:
-            return _parse(mended, origin), mended
+            return _parse(repaired, origin), repaired
         except etree.XMLSyntaxError:
             pass
     what = " ".join(PLACE.sub("", first.msg or "nothing is there").split())
@@ -177,7 +177,7 @@ def _schema(name: str) -> etree.RelaxNG:
 
 
 def data_file(name: str) -> Path:
-    """Return the path of a sheet or schema; HostError where the installation is not complete.
+    """Return the path of a stylesheet or schema; HostError where the installation is not complete.
 
     In a checkout they are in `xslt` beside the package. Installed, the package is PREFIX/lib/SOME/FOLDER/libvirt_vepa,
     whichever folder the Python in use looks into, and they are in PREFIX/share/libvirt-vepa.

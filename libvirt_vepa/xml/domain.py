@@ -3,7 +3,7 @@
 """The stored form as the hook gets it: which of a domain's interfaces ask for a NIC, and what they ask.
 
 The interface element is the truth: a request whose interface is gone, or has become one of
-another type, is nothing. Nothing here needs the sheets or the schemas, which cost time.
+another type, is nothing. Nothing here needs the stylesheets or the schemas, which cost time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""From what people write to what libvirt stores, and back: the sheets of xslt/, run with lxml.
+"""From what people write to what libvirt stores, and back: the stylesheets of xslt/, run with lxml.
 
-What a sheet cannot know is given to it (a MAC that is generated), and what cannot be meant is refused
+What a stylesheet cannot know is given to it (a MAC that is generated), and what cannot be meant is refused
 first. A document in which nothing has to change comes back as it was, byte for byte.
 """
 
@@ -102,13 +102,13 @@ def _macs(ours: list[Any]) -> str:
     return " ".join(str(MacAddress.generate()) for interface in ours if interface.find("mac") is None)
 
 
-# -- the sheets
+# -- the stylesheets
 
 
-def _run(sheet: str, tree: Any, data: bytes, **parameters: str) -> bytes:
-    """Run a sheet over a document; `data` is what the document was read from."""
+def _run(stylesheet: str, tree: Any, data: bytes, **parameters: str) -> bytes:
+    """Run a stylesheet over a document; `data` is what the document was read from."""
     root, quoted = tree.getroot(), {name: etree.XSLT.strparam(value) for name, value in parameters.items()}
-    result = _sheet(sheet)(tree, **quoted).getroot()
+    result = _stylesheet(stylesheet)(tree, **quoted).getroot()
     if _text(result) == _text(root):
         return data
     # It begins and ends as the document did, but is UTF-8, as the document was read whatever it declared.
@@ -121,7 +121,7 @@ def _run(sheet: str, tree: Any, data: bytes, **parameters: str) -> bytes:
 
 
 @lru_cache
-def _sheet(name: str) -> Any:
+def _stylesheet(name: str) -> Any:
     return etree.XSLT(etree.parse(str(documents.data_file(name))), access_control=etree.XSLTAccessControl.DENY_ALL)
 
 

@@ -42,7 +42,7 @@ DOMAINS = "(//domain | //inactiveDomain)[not(ancestor::metadata)]"
 WRAPPER = f"metadata/{{{NAMESPACE}}}interfaces"
 REQUESTS = f"{WRAPPER}/{metadata.REQUEST}"
 NEWER = f"metadata/*[starts-with(namespace-uri(), 'urn:libvirt-vepa:physical:') and namespace-uri() != '{NAMESPACE}']"
-# More than any document has that means something. They bound what one can cost: how deep the sheets
+# More than any document has that means something. They bound what one can cost: how deep the stylesheets
 # recurse, and their time, which grows with the square of what stands side by side.
 MOST_INTERFACES = 256
 MOST_DOMAINS = 16

@@ -105,10 +105,10 @@ def run(
     relay = Relay(open_hand)
     ahead, back = relay.from_client(call.pack())
     while not back:
-        if relay.hands:
+        if relay.helpers:
             assert helper and not ahead
             helper.answer()
-            ahead, back = relay.from_hand(relay.hands[0])
+            ahead, back = relay.from_helper(relay.helpers[0])
         else:
             (asked,) = remote.frames(ahead)
             assert asked.serial > OWN_SERIALS
@@ -205,7 +205,7 @@ def test_a_hand_that_goes_is_an_error():
     relay = Relay(helper.open)
     relay.from_client(change(160).pack())
     helper.far.close()
-    ahead, back = relay.from_hand(relay.hands[0])
+    ahead, back = relay.from_helper(relay.helpers[0])
     (reply,) = remote.frames(back)
     assert ahead == b"" and b"libvirt-vepad has gone" in (remote.error(reply.payload).message or b"")
 
