@@ -35,7 +35,7 @@ def execute(guest: Guest, plan: Plan, host: Host, before: Journal | None = None)
     done: list[Operation] = []
     try:
         for operation, where in places.items():
-            _apply(operation, where, host, [] if identity_key(operation.to_record()) in needed else done)
+            _apply(operation, where, host, None if identity_key(operation.to_record()) in needed else done)
         verify_all(places, host)
     except VepaError:
         # Errors of the rollback are in the journal; the original one is raised.
@@ -59,24 +59,31 @@ def perform(operation: Operation, host: Host) -> None:
     _apply(operation, "", host, [])
 
 
-def _apply(operation: Operation, where: str, host: Host, done: list[Operation]) -> None:
-    """Apply one step and put it into `done`, also one that fails and could not be put back."""
+def _apply(operation: Operation, where: str, host: Host, done: list[Operation] | None) -> None:
+    """Apply one step and put it into `done`, also one that fails and could not be put back.
+
+    Without `done` another interface of the guest needs the step, and nothing of it is put back.
+    """
     try:
         with error_context(where) if where else nullcontext():
             operation.apply(host)
     except VepaError:
-        if _stays(operation, host):
+        if done is not None and _stays(operation, host):
             done.append(operation)
         raise
-    done.append(operation)
+    if done is not None:
+        done.append(operation)
 
 
 def _stays(operation: Operation, host: Host) -> bool:
-    """Put back what a failed step has done; tell whether it holds nevertheless, because that failed too."""
+    """Put back what a failed step has done; tell whether it may hold nevertheless, because that failed too."""
     try:
         operation.undo_failed(host)
     except VepaError:
-        return not any(operation.verify(host))
+        # The error of the step itself is the one to raise.
+        with suppress(VepaError):
+            return not any(operation.verify(host))
+        return True
     return False
 
 

@@ -18,6 +18,7 @@ from libvirt_vepa.model.interface import Guest
 from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.device import AcquireLease, CreateMacvtap
 from libvirt_vepa.planning.planner import Plan
+from libvirt_vepa.store.journal import Journal
 from tests.kernel.world import World, ask, device, guest, line, links, mac, uuid
 from tests.lab.network import Nic
 from tests.lab.shell import run
@@ -150,6 +151,15 @@ def test_a_failed_step_is_put_back_or_remembered(world: World, tmp_path: Path, k
         executor.execute(guest(1), Plan((kind(str(path)),), ()), world.host)
     assert path.exists() == kept
     assert world.kept(guest(1)) == [kind.__name__] * kept
+
+
+def test_a_failed_step_that_another_interface_needs_stays(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "half"
+    plan = Plan((Half(str(path)),), ())
+    before = world.host.store.save(Journal(uuid(1), "web1", (), plan.records()))
+    with pytest.raises(KernelError, match="it failed; nothing helps"):
+        executor.execute(guest(1), plan, world.host, before)
+    assert path.exists() and world.kept(guest(1)) == ["Half"]
 
 
 def test_an_undo_that_fails_keeps_only_what_failed(world: World) -> None:
