@@ -23,6 +23,7 @@ WITHOUT = (
     "packaging/debian/changelog",
     "packaging/debian/copyright",
     "packaging/debian/libvirt-vepa.docs",
+    "packaging/debian/libvirt-vepa.install",
     "packaging/debian/po/",
     "packaging/debian/source/",
 )
