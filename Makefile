@@ -51,7 +51,7 @@ place = for file in $(2); do \
 GUEST = <domain><devices><interface type="physical"><name>lan</name></interface></devices></domain>
 fails = { echo "make install: $(1) does not run: $$(echo "$$said" | tail -n 1)" >&2; exit 1; }
 
-.PHONY: all install uninstall deb demo check quick lab machine bench lint clean
+.PHONY: all install uninstall deb rpm demo check quick lab machine bench lint clean
 
 all:
 	@echo 'Nothing to build. See `make demo`, `make check`, `make install`.'
@@ -103,6 +103,10 @@ endif
 deb:
 	tests/lab/prepare package
 	packaging/make-deb $(DEB)
+
+rpm:
+	tests/lab/prepare package
+	packaging/make-rpm $(RPM)
 
 demo:
 	tests/lab/prepare demo
