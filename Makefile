@@ -78,7 +78,8 @@ install:
 	mv $(DESTDIR)$(HOOKS)/../.libvirt-vepa $(DESTDIR)$(HOOK)
 ifeq ($(DESTDIR),)
 	$(PYTHON) -m compileall -q $(LIBRARY)/libvirt_vepa
-	@if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+	@if [ -d /run/systemd/system ]; then systemctl daemon-reload; \
+	    if systemctl -q is-active systemd-networkd; then networkctl reload; fi; fi
 	@$(INSTALLING) missing $(LIBRARY)
 	@for program in $(filter-out %-hook,$(PROGRAMS)); do \
 	    said=$$($$program --version 2>&1) || $(call fails,$$program); done

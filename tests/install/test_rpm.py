@@ -23,6 +23,7 @@ FILES = {
     "/usr/bin/libvirt-vepad",
     "/usr/share/selinux/packages/libvirt_vepa.cil",
 }
+MANAGERS = ("packaging/udev/*", "packaging/networkd/*", "packaging/NetworkManager/*")
 PROGRAMS = sorted(name for name in FILES if name.startswith("/usr/bin/"))
 
 
@@ -51,9 +52,9 @@ def test_it_holds_all_that_the_checkout_has(package: Path) -> None:
     inside = {name.removeprefix(f"{PACKAGE}/") for name in listed if name.startswith(f"{PACKAGE}/")}
     modules = {str(path.relative_to(TOP / "libvirt_vepa")) for path in (TOP / "libvirt_vepa").rglob("*.py")}
     assert {name for name in inside if name.endswith(".py")} == modules
-    for folder, pattern in (("xslt", "*"), ("packaging", "*.socket"), ("packaging", "*.service"), ("packaging", "*.8")):
-        names = {path.name for path in (TOP / folder).glob(pattern)}
-        assert names <= {Path(name).name for name in listed}, folder
+    for pattern in ("xslt/*", "packaging/*.socket", "packaging/*.service", "packaging/*.8", *MANAGERS):
+        names = {path.name for path in TOP.glob(pattern)}
+        assert names <= {Path(name).name for name in listed}, pattern
 
 
 def test_everything_in_it_is_roots(package: Path) -> None:
