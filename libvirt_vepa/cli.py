@@ -13,13 +13,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TextIO
 
 from libvirt_vepa import definitions, documents, domain, translate
 from libvirt_vepa.errors import HostError, VepaError, printable
 from libvirt_vepa.model import Guest
 from libvirt_vepa.state import Store
+from libvirt_vepa.tables import table
 from libvirt_vepa.version import VERSION
 
 DONE, FAILED = 0, 1
@@ -149,20 +149,12 @@ def _input(name: str) -> tuple[bytes, str]:
 
 def _define(options: argparse.Namespace) -> int:
     if options.print_drop_in:
-        return _drop_in(options.file)
+        from libvirt_vepa import dropin
+
+        sys.stdout.write(dropin.text(options.file, _input))
+        return DONE
     host = definitions.define(*_input(options.file))
     print(f"Interface {host.name} defined from {printable(options.file)}\n")
-    return DONE
-
-
-def _drop_in(word: str) -> int:
-    from libvirt_vepa import dropin
-    from libvirt_vepa.netlink import Netlink
-
-    is_name = word in definitions.names() and not Path(word).exists()
-    host = definitions.load(word) if is_name else definitions.read(*_input(word))
-    with Netlink() as netlink:
-        sys.stdout.write(dropin.write(host, netlink))
     return DONE
 
 
@@ -174,7 +166,7 @@ def _list(_options: argparse.Namespace) -> int:
             rows.append((name, "-", "-", "damaged"))
         else:
             rows.append((name, found.source, found.type.value, " ".join(mode.value for mode in found.allowed)))
-    _table(("Name", "Device", "Type", "Modes"), rows)
+    print(table(("Name", "Device", "Type", "Modes"), rows))
     for error in broken:
         _fail(str(error))
     return FAILED if broken else DONE
@@ -191,17 +183,6 @@ def _undefine(options: argparse.Namespace) -> int:
     retire.undefine(options.name, Store())
     print(f"Interface {options.name} undefined\n")
     return DONE
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table as virsh does: a blank before each column, three between, a line under the heads."""
-    lines = [heads, *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-    texts = ["   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    print(f" {texts[0]}\n{'-' * (sum(widths) + 3 * len(widths) - 1)}")
-    for text in texts[1:]:
-        print(f" {text}")
-    print()
 
 
 # -- documents
@@ -265,7 +246,7 @@ def _status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([row.record() for row in rows], indent=2))
         return DONE
-    _table(status.HEADS, [row.row() for row in rows])
+    print(table(status.HEADS, [row.row() for row in rows]))
     return DONE
 
 

@@ -10,6 +10,7 @@ process that becomes the client's user first.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -51,12 +52,21 @@ def _listen() -> int:
     from libvirt_vepa.listening import listen
 
     path = socket_path("libvirt-vepa-connect", ABOUT, sys.argv[1:], required=False)
-    return listen(path, lambda client, peer: _told(lambda: _serve_peer(client, peer)))
+    return listen(path, _serve_peer)
 
 
 def _serve_peer(client: socket.socket, peer: Peer) -> int:
+    # What is started for somebody else is in this service's cgroup, and would end with the connection: their daemon and
+    # all of its guests.
+    may_start = peer.uid == os.geteuid()
     peer.become()
-    with open_daemon(client.fileno(), client.fileno()) as (daemon, relay):
+    # A client that is refused, or ends early, has been told why, and is no failure of the service.
+    _told(lambda: _relay(client, may_start))
+    return DONE
+
+
+def _relay(client: socket.socket, may_start: bool) -> int:
+    with open_daemon(client.fileno(), client.fileno(), may_start=may_start) as (daemon, relay):
         sides = LocalSide(client), LocalSide(daemon)
         sides[0].join(sides[1])
         Pump(*sides, relay).run()

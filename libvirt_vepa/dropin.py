@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 
-from libvirt_vepa import facts
+from libvirt_vepa import definitions, facts
 from libvirt_vepa.errors import HostError
 from libvirt_vepa.model import HostInterface
 from libvirt_vepa.netlink import Netlink
@@ -24,11 +26,21 @@ After={units}
 """
 
 
-def write(host: HostInterface, netlink: Netlink) -> str:
-    """Return the drop-in for one definition: its NIC, and the bridge that it names.
+def text(word: str, read: Callable[[str], tuple[bytes, str]]) -> str:
+    """Return the drop-in for a definition: `word` is the file that holds it, which is `read`, or its name.
 
-    systemd knows devices by their names only, so a NIC that is given otherwise must be there to tell. Raises HostError
-    where it is not.
+    Raises HostError and XmlError.
+    """
+    is_name = word in definitions.names() and not Path(word).exists()
+    host = definitions.load(word) if is_name else definitions.read(*read(word))
+    with Netlink() as netlink:
+        return _text(host, netlink)
+
+
+def _text(host: HostInterface, netlink: Netlink) -> str:
+    """Return the drop-in: it names the NIC, and the bridge that the definition names.
+
+    systemd knows devices by their names only, so a NIC that is given otherwise must be there to tell.
     """
     names = (_name(host, netlink), *((host.bridge,) if host.bridge else ()))
     return TEXT.format(name=host.name, units=" ".join(map(unit, names)))

@@ -76,8 +76,17 @@ def no_hand() -> Hand:
 
 
 def open_hand() -> Hand:
-    """Begin a conversation: root with a process of its own, others with the service. Raises HostError."""
-    return _own() if os.geteuid() == 0 else _service()
+    """Begin a conversation with the service, or where nobody listens, and for root, with a process of its own.
+
+    Root's connection may itself be a service that has no right to make devices, and whose children end with it. Raises
+    HostError.
+    """
+    try:
+        return _service()
+    except HostError:
+        if os.geteuid():
+            raise
+    return _own()
 
 
 def _service() -> Hand:

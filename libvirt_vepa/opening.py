@@ -24,21 +24,23 @@ from libvirt_vepa.wire import Message
 
 SYSTEM = Path("/run/libvirt")
 WHO = "try again as root, or as a member of the group libvirt"
+OWN = "start it with 'virsh -c qemu:///session uri'"
 REMEDIES = {errno.EACCES: WHO}
 # VIR_ERR_SYSTEM_ERROR of libvirt/virterror.h, with libvirt's words.
 SYSTEM_ERROR = (38, "%s")
 
 
 @contextmanager
-def open_daemon(source: int, sink: int) -> Iterator[tuple[socket.socket, Relay]]:
+def open_daemon(source: int, sink: int, *, may_start: bool = True) -> Iterator[tuple[socket.socket, Relay]]:
     """Give the connection to the daemon that the client means, with the client's call to open it sent, and its relay.
 
+    `may_start` says that a user's own daemon is started where none runs.
     Raises HostError where the daemon cannot be had, which the client is told as well, WireError for
     what is not libvirt's protocol, ConnectionError where a side has ended.
     """
     *features, opening = _await_opening(source, sink)
     try:
-        daemon = _connect(opening)
+        daemon = _connect(opening, may_start)
     except HostError as error:
         os.write(sink, error_reply(opening, error, *SYSTEM_ERROR).encode())
         raise
@@ -94,10 +96,12 @@ def _exactly(receive: Callable[[int], bytes], size: int) -> bytes:
     return data
 
 
-def _connect(opening: Message) -> socket.socket:
+def _connect(opening: Message, may_start: bool) -> socket.socket:
     """Return a connection to the daemon that the client means, authenticated. Raises HostError."""
     path = _socket_of(opening)
     if _is_session(opening) and not session.answers(path):
+        if not may_start:
+            raise HostError("no daemon of your own runs, and none is started from here", OWN)
         session.start()
         path = _socket_of(opening)
     daemon = socket.socket(socket.AF_UNIX)

@@ -57,8 +57,9 @@ def _serve_peer(channel: socket.socket, peer: Peer) -> int:
     if _may(peer):
         return _serve(channel)
     _log(f"user {peer.uid} may not use libvirt, and so nothing is done for them")
-    channel.sendall(json.dumps({"error": "libvirt-vepad does nothing for this user", "remedy": WHO}).encode() + b"\n")
-    return FAILED
+    _answered(channel, {"error": "libvirt-vepad does nothing for this user", "remedy": WHO})
+    # They have been told; the service has not failed.
+    return DONE
 
 
 def _may(peer: Peer) -> bool:

@@ -123,13 +123,13 @@ def test_all_is_well(guest: Guest) -> None:
         (("down",), "is down"),
     ],
 )
-def test_what_a_guest_does_not_notice_is_mended_and_told_of(guest: Guest, harm: tuple[str, ...], told: str) -> None:
+def test_what_a_guest_does_not_notice_is_repaired_and_told_of(guest: Guest, harm: tuple[str, ...], told: str) -> None:
     call("prepare", stored(guest))
     with Untouched():
         run("ip", "link", "set", guest.device, *harm)
         done = call("reconnect", stored(guest))
     assert done.returncode == 0
-    assert one_line(done) == f"guest 'lab1': {guest.device} {told}"
+    assert one_line(done) == f"guest 'lab1': {guest.device} {told}: repaired"
 
 
 def test_the_hosts_ipv6_is_switched_off_again(guest: Guest) -> None:
@@ -138,7 +138,7 @@ def test_the_hosts_ipv6_is_switched_off_again(guest: Guest) -> None:
     switch.write_text("0\n")
     done = call("reconnect", stored(guest))
     assert done.returncode == 0
-    assert one_line(done) == f"guest 'lab1': {guest.device} has the host's IPv6 enabled"
+    assert one_line(done) == f"guest 'lab1': {guest.device} has the host's IPv6 enabled: repaired"
     assert switch.read_text() == "1\n"
 
 
@@ -148,11 +148,11 @@ def test_a_tap_joins_its_bridge_again(bridge: str, guest: Guest) -> None:
     run("ip", "link", "set", guest.device, "nomaster")
     done = call("reconnect", stored(guest))
     assert done.returncode == 0
-    assert one_line(done) == f"guest 'lab1': {guest.device} is not a port of bridge {bridge}"
+    assert one_line(done) == f"guest 'lab1': {guest.device} is not a port of bridge {bridge}: repaired"
     assert (link(guest.device) or {})["master"] == bridge
 
 
-def test_what_cannot_be_mended_is_only_told_of(guest: Guest) -> None:
+def test_what_cannot_be_repaired_is_only_told_of(guest: Guest) -> None:
     call("prepare", stored(guest))
     run("ip", "link", "delete", guest.device)
     with Untouched():

@@ -266,6 +266,20 @@ def test_a_user_reaches_their_own_daemon(listening: subprocess.Popen[str], guest
         shutil.rmtree(path)
 
 
+def test_a_users_own_daemon_is_not_started_by_a_service_of_roots(listening: subprocess.Popen[str]) -> None:
+    """It would end with the connection, and its guests with it."""
+    runtime, uri = Path(f"/run/user/{USER}"), f"qemu:///session?socket={SOCKET}"
+    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.chown(runtime, USER, USER)
+    try:
+        done = run(*as_user()[:-1], f"XDG_RUNTIME_DIR={runtime}", *PLAIN, uri, "list", check=False)
+        assert done.returncode == 1 and not run("pgrep", "-u", str(USER), "libvirtd", check=False).stdout
+    finally:
+        shutil.rmtree(runtime)
+    why = "no daemon of your own runs, and none is started from here; start it with 'virsh -c qemu:///session uri'"
+    assert why in done.stderr and why in end(listening)
+
+
 @pytest.mark.usefixtures("libvirtd")
 def test_who_is_not_root_serves_only_themselves() -> None:
     with started("/run/user-sock", before=as_user()) as process:
@@ -384,6 +398,33 @@ def test_a_connection_is_passed_on(listener: socket.socket) -> None:
     connection.close()
     assert (client.communicate(timeout=SECONDS)[1], client.returncode) == ("", 0)
     assert (process.wait(SECONDS), LOGS[process.pid].read_text()) == (0, "")
+
+
+def test_a_client_that_is_refused_is_told_and_no_failure_of_the_service(listener: socket.socket, grouped: int) -> None:
+    client = subprocess.Popen((*as_user(), *PLAIN, URI, "list"), stderr=subprocess.PIPE, text=True)
+    SOCKET.chmod(0o666)
+    connection, _ = listener.accept()
+    process = passed_on(connection)
+    connection.close()
+    why = "cannot connect to /run/libvirt/libvirt-sock: Permission denied; "
+    assert why in client.communicate(timeout=SECONDS)[1] and client.returncode == 1
+    assert process.wait(SECONDS) == 0
+    said = LOGS[process.pid].read_text()
+    assert said.startswith(f"libvirt-vepa-connect: {why}") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\n\r\n"])
+def test_what_is_no_client_of_libvirts_is_no_failure_of_the_service(listener: socket.socket, data: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(os.fspath(SOCKET))
+        client.sendall(data)
+        connection, _ = listener.accept()
+        process = passed_on(connection)
+        connection.close()
+        client.shutdown(socket.SHUT_WR)
+        assert process.wait(SECONDS) == 0
+    said = LOGS[process.pid].read_text()
+    assert said.count("\n") <= 1 and "Traceback" not in said
 
 
 @pytest.mark.parametrize(("count", "pid"), [("1", "1"), ("2", "$$"), ("", "$$"), ("0", "$$")])

@@ -18,7 +18,7 @@ import pytest
 from tests.lab.guest import Guest
 from tests.lab.plugging import DEVICE, INTERFACE, MAC, REQUEST, file, shown, stored
 from tests.lab.shell import link, run
-from tests.lab.through import URI, hands
+from tests.lab.through import URI, hands, through
 from tests.lab.through import gone as ended
 from tests.libvirt.conftest import as_user, gone
 
@@ -62,6 +62,14 @@ def test_a_user_attaches_and_detaches(service: object, grouped: int, running: Gu
     with gone(DEVICE):
         virsh_of_user("detach-device", running.name, file(), "--live", "--config", group=grouped)
     assert "009901" not in stored(running) + stored(running, "--inactive")
+
+
+def test_root_has_it_done_there_too(service: subprocess.Popen[str], grouped: int, running: Guest) -> None:
+    """Root's connection may be a service itself, whose children end with it."""
+    through("attach-device", running.name, file(), "--live")
+    assert link(DEVICE)
+    through("detach-device", running.name, file(), "--live")
+    assert not hands()
 
 
 def test_without_the_service_it_says_so_and_nothing_changes(grouped: int, running: Guest) -> None:

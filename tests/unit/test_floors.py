@@ -23,6 +23,7 @@ FLOORS = {
         "kept",
         "attributes",
         "default_uri",
+        "tables",
     },
     2: {
         "documents",
