@@ -26,6 +26,7 @@ WITHOUT = (
     "packaging/debian/libvirt-vepa.install",
     "packaging/debian/po/",
     "packaging/debian/source/",
+    "packaging/rpm/README.Fedora",
 )
 # A script's first line or the XML declaration may stand before the two lines.
 FIRST_LINES = 4
