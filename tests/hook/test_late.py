@@ -20,9 +20,9 @@ import pytest
 from libvirt_vepa.events import RTMGRP_LINK
 from tests.hook.conftest import put_up, refused
 from tests.lab.guest import Guest
-from tests.lab.hook import SECONDS, call, command, define_nic, one_line, opened, stored
+from tests.lab.hook import call, command, define_nic, one_line, opened, stored
 from tests.lab.network import Nic
-from tests.lab.shell import link, run
+from tests.lab.shell import BOUND_SECONDS, link, run
 
 SYSTEMD, SYSTEMCTL = Path("/run/systemd/system"), Path("/usr/local/sbin/systemctl")
 # Written by the hook's own call: whoever waits has asked before.
@@ -61,7 +61,7 @@ def begin(guest: Guest) -> subprocess.Popen[bytes]:
     assert hook.stdin and hook.stderr
     hook.stdin.write(stored(guest))
     hook.stdin.close()
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + BOUND_SECONDS
     while not listeners() - others:
         assert hook.poll() is None, hook.stderr.read()
         assert time.monotonic() < deadline, "the hook does not listen to what the kernel announces"
@@ -77,8 +77,8 @@ def listeners() -> set[str]:
 
 def ended(hook: subprocess.Popen[bytes]) -> tuple[int, bytes]:
     assert hook.stderr
-    assert select.select([hook.stderr], [], [], SECONDS)[0], "the hook waits although the NIC is there"
-    return hook.wait(SECONDS), hook.stderr.read()
+    assert select.select([hook.stderr], [], [], BOUND_SECONDS)[0], "the hook waits although the NIC is there"
+    return hook.wait(BOUND_SECONDS), hook.stderr.read()
 
 
 def test_it_is_waited_for_while_systemd_starts_the_host(systemd: Says, late: Guest) -> None:

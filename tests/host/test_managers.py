@@ -1,0 +1,165 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Managers of networks that take what they find, beside guests whose devices are nobody else's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.host.hosts import Host
+
+NIC, NIC_MAC, BRIDGE = "eth1", "52:54:00:e0:01:01", "br-own"
+# One name of the user's own, one that is derived from the MAC.
+MACVTAP, TAP = "own", "vp525400e00002"
+DEVICES = (MACVTAP, TAP)
+DEFINITIONS = {"managed": "eth0", "bridged": NIC}
+GUEST = f"""\
+<domain type='qemu'>
+  <name>managed</name>
+  <memory unit='MiB'>64</memory>
+  <os><type arch='x86_64' machine='pc'>hvm</type></os>
+  <devices>
+    <interface type='physical'>
+      <name>managed</name><target dev='{MACVTAP}' mode='vepa'/><mac address='52:54:00:e0:00:01'/>
+    </interface>
+    <interface type='physical'>
+      <name>bridged</name><type>tap</type><mac address='52:54:00:e0:00:02'/>
+    </interface>
+  </devices>
+</domain>
+"""
+# Debian's own example (80-ethernet.network.example), and before it what the host's administrator needs for the host.
+NETWORKD = {
+    "20-host": f"[Match]\nName=eth0 {NIC} {BRIDGE}\n[Link]\nUnmanaged=yes\n",
+    "80-ethernet": "[Match]\nType=ether\n[Network]\nDHCP=yes\n",
+}
+
+
+@pytest.fixture(scope="module")
+def host(machine: Host) -> Iterator[Host]:
+    """A machine with a bridge of a second NIC, and a guest on both that has not started."""
+    machine.machine.plug(NIC_MAC)
+    machine.until(f"test -e /sys/class/net/{NIC}")
+    machine.run(f"ip link add {BRIDGE} type bridge forward_delay 0")
+    enslave(machine)
+    for name, device in DEFINITIONS.items():
+        text = f"<interface type='physical' name='{name}'><source dev='{device}'/><type>ethernet</type></interface>"
+        machine.run(f"libvirt-vepa iface-define - <<<{text!r}")
+    machine.write("managed.xml", GUEST)
+    machine.run("libvirt-vepa translate managed.xml | virsh -c qemu:///system define /dev/stdin")
+    yield machine
+    machine.run("virsh -c qemu:///system undefine managed")
+    for name in DEFINITIONS:
+        machine.run(f"libvirt-vepa iface-undefine {name}")
+    machine.run(f"ip link delete {BRIDGE}")
+    machine.machine.unplug()
+    machine.until(f"! test -e /sys/class/net/{NIC}")
+
+
+def enslave(machine: Host) -> None:
+    """Have the second NIC where the administrator had put it."""
+    machine.run(f"ip link set {NIC} master {BRIDGE} && ip link set {NIC} up && ip link set {BRIDGE} up")
+
+
+@pytest.fixture
+def networkd(host: Host) -> Iterator[Host]:
+    """systemd-networkd, which is to have DHCP on everything that looks like Ethernet."""
+    for name, text in NETWORKD.items():
+        host.write(f"/etc/systemd/network/{name}.network", text)
+    host.run("systemctl restart systemd-networkd")
+    yield host
+    for name in NETWORKD:
+        host.run(f"rm /etc/systemd/network/{name}.network")
+    host.run("systemctl restart systemd-networkd")
+
+
+@pytest.fixture(scope="module")
+def network_manager(host: Host) -> Iterator[Host]:
+    host.run("DEBIAN_FRONTEND=noninteractive apt-get -q install -y network-manager")
+    host.write("/etc/NetworkManager/conf.d/admin.conf", "[keyfile]\nunmanaged-devices=interface-name:admin0\n")
+    host.run("systemctl restart NetworkManager")
+    yield host
+    host.run("systemctl disable --now NetworkManager")
+    enslave(host)
+
+
+@pytest.fixture
+def running(host: Host) -> Iterator[None]:
+    start(host)
+    yield
+    host.run("virsh -c qemu:///system destroy managed")
+
+
+def start(host: Host) -> None:
+    enslave(host)
+    host.run("virsh -c qemu:///system start managed")
+
+
+def states(host: Host) -> list[str]:
+    """Return what is said of the guest's devices: `ok`, or what has drifted."""
+    rows = re.findall(r"^ managed .*$", host.run("libvirt-vepa status").stdout, re.MULTILINE)
+    assert len(rows) == len(DEVICES)
+    return [row.split(maxsplit=7)[7] for row in rows]
+
+
+def untouched(host: Host) -> None:
+    """See that the devices are as they were made: nobody's, without an address, and as the journal has it."""
+    host.run("udevadm settle")
+    assert not [state for state in states(host) if any(device in state for device in DEVICES)]
+    for device in DEVICES:
+        assert host.run(f"ip -o address show dev {device}").stdout == ""
+        properties = host.run(f"udevadm info --query=property /sys/class/net/{device}").stdout.split("\n")
+        assert {"ID_LIBVIRT_VEPA=1", "NM_UNMANAGED=1", "ID_NET_MANAGED_BY=libvirt-vepa"} <= set(properties)
+        assert any(line.endswith("/05-libvirt-vepa.link") for line in properties if "ID_NET_LINK_FILE=" in line)
+
+
+def test_networkd_leaves_them_alone(networkd: Host, running: None) -> None:
+    networkd.run("networkctl reload && networkctl reconfigure eth0")
+    for device in DEVICES:
+        networkd.until(f"networkctl list {device} --no-legend | grep -q unmanaged")
+        networkd.run(f"ip link set {device} down && ip link set {device} up")
+    untouched(networkd)
+    networkd.run("systemctl restart systemd-networkd")
+    for device in DEVICES:
+        networkd.until(f"networkctl list {device} --no-legend | grep -q unmanaged")
+    untouched(networkd)
+    assert states(networkd) == ["ok", "ok"]
+
+
+def test_networkd_takes_another_device_of_that_kind(networkd: Host) -> None:
+    """Or the test above would tell nothing."""
+    networkd.run("ip link add link eth0 name other type macvtap && ip link set other up")
+    try:
+        networkd.until("networkctl list other --no-legend | grep -q configuring")
+    finally:
+        networkd.run("ip link delete other")
+
+
+def test_network_manager_leaves_them_alone_and_a_nic_that_it_takes_is_told_of(
+    network_manager: Host, running: None
+) -> None:
+    for device in DEVICES:
+        network_manager.until(f"nmcli -g GENERAL.STATE device show {device} | grep -q unmanaged")
+    untouched(network_manager)
+    network_manager.run("nmcli networking off && nmcli networking on")
+    network_manager.until(f"! test -e /sys/class/net/{NIC}/master")
+    for device in DEVICES:
+        network_manager.until(f"nmcli -g GENERAL.STATE device show {device} | grep -q unmanaged")
+    back = f"'ip link set {NIC} master {BRIDGE}' puts it back"
+    assert states(network_manager) == ["ok", f"{NIC} is no longer a port of bridge {BRIDGE} ({back})"]
+    untouched(network_manager)
+
+
+def test_a_vlan_device_whose_nic_below_is_down_says_so(host: Host) -> None:
+    host.run("ip link add name below0 type veth peer name below1 && ip link add link below0 name v42 type vlan id 42")
+    text = "<interface type='physical' name='v42'><source dev='v42'/><type>ethernet</type></interface>"
+    host.run(f"libvirt-vepa iface-define - <<<{text!r}")
+    host.write("v42.xml", re.sub("<name>(managed|bridged)</name>", "<name>v42</name>", GUEST.replace("own", "own42")))
+    try:
+        done = host.run("libvirt-vepa translate v42.xml | virsh -c qemu:///system create /dev/stdin", check=False)
+        assert "cannot put v42 up: below0 below it is down; put below0 up: ip link set below0 up" in done.stderr
+    finally:
+        host.run("libvirt-vepa iface-undefine v42; ip link delete below0")

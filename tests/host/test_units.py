@@ -1,0 +1,108 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The units on a booted host: how much they may, that what they are for works, and what they leave in the journal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.host.hosts import Host, User
+
+SOCKET_URI = "'qemu:///system?socket=/run/libvirt/libvirt-vepa-sock'"
+SERVICES = ("libvirt-vepad@x.service", "libvirt-vepa-connect@x.service")
+# What systemd-analyze calls "OK" ends at 5.
+EXPOSURE = 4.0
+MORE = """\
+<interface type='physical'>
+  <name>lan</name><target mode='bridge'/><mac address='52:54:00:e1:00:02'/>
+</interface>
+"""
+GUEST = """\
+<domain type='qemu'>
+  <name>units</name>
+  <memory unit='MiB'>64</memory>
+  <os><type arch='x86_64' machine='pc'>hvm</type></os>
+  <features><acpi/></features>
+  <devices>
+    <interface type='physical'><name>lan</name><mac address='52:54:00:e1:00:01'/></interface>
+  </devices>
+</domain>
+"""
+DEFINITION = "<interface type='physical' name='lan'><source dev='eth0'/><type>ethernet</type></interface>"
+
+
+@pytest.fixture(scope="module")
+def host(machine: Host) -> Iterator[Host]:
+    machine.run("systemctl start libvirt-vepa-connect.socket")
+    machine.run(f"libvirt-vepa iface-dumpxml lan >/dev/null 2>&1 || libvirt-vepa iface-define - <<<{DEFINITION!r}")
+    yield machine
+    assert machine.says("systemctl --failed --plain --no-legend") == ""
+
+
+def log_of(host: Host, action: str, user: User) -> list[str]:
+    """Return what the journal has of the units of libvirt-vepa from what somebody does."""
+    cursor = host.run("journalctl -n 0 --show-cursor").stdout.split("-- cursor: ")[1].strip()
+    user.run(action, check=False)
+    lines = host.run(f"journalctl --sync; journalctl -o cat -u 'libvirt-vepa*' --after-cursor='{cursor}'").stdout
+    return [line for line in lines.splitlines() if not line.startswith("-- ")]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_they_may_is_little(host: Host, service: str) -> None:
+    said = host.run(f"systemd-analyze --no-pager security {service}").stdout
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
+    assert found and float(found[1]) < EXPOSURE
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_they_have_limits(host: Host, service: str) -> None:
+    said = host.run(f"systemctl show -p MemoryMax -p TasksMax {service}").stdout
+    assert set(said.split()) == {f"MemoryMax={512 << 20}", "TasksMax=16"}
+
+
+def test_the_helper_comes_with_the_socket_of_the_connection(host: Host) -> None:
+    assert host.look.service("libvirt-vepad.socket").is_running
+
+
+@pytest.mark.parametrize("name", ["root", "alice"])
+def test_a_guest_is_started_and_given_more_through_them(host: Host, name: str) -> None:
+    user = host if name == "root" else host.user(name)
+    user.write("units.xml", GUEST)
+    user.write("more.xml", MORE)
+    virsh = f"virsh -q -c {SOCKET_URI}"
+    try:
+        user.run(f"{virsh} create units.xml")
+        assert log_of(host, f"{virsh} attach-device units more.xml --live", user) == []
+        assert host.run("libvirt-vepa status").stdout.count(" units ") == 2
+        # The guest's firmware lets go of nothing: what was detached goes with the guest.
+        user.run(f"{virsh} detach-device units more.xml --live")
+    finally:
+        user.run(f"{virsh} destroy units", check=False)
+    assert " units " not in host.run("libvirt-vepa status").stdout
+    assert not host.look.file("/sys/class/net/vp525400e10002").exists
+
+
+def test_root_defines_and_undefines_through_them(host: Host) -> None:
+    host.write("units-lan.xml", DEFINITION.replace("'lan'", "'units'"))
+    host.run(f"virsh -c {SOCKET_URI} iface-define units-lan.xml")
+    assert "units" in host.run("libvirt-vepa iface-list").stdout
+    host.run(f"virsh -c {SOCKET_URI} iface-undefine units")
+    assert "units" not in host.run("libvirt-vepa iface-list").stdout
+
+
+def test_who_is_refused_is_one_line_in_the_journal(host: Host) -> None:
+    (line,) = log_of(host, f"virsh -c {SOCKET_URI} list", host.user("bob"))
+    assert line.startswith("libvirt-vepa-connect: the daemon refuses this user; ")
+
+
+def test_a_users_own_daemon_is_used_and_not_started(host: Host) -> None:
+    alice = host.user("alice")
+    session = f"virsh -q -c {SOCKET_URI.replace('system', 'session', 1)}"
+    assert "no daemon of your own runs" in alice.run(f"{session} list", check=False).stderr
+    alice.run("virsh -q -c qemu:///session uri")
+    alice.run(f"{session} list")
+    # What runs there is the user's own, and stays.
+    assert host.run("systemctl show -p ControlGroup --value 'libvirt-vepa-connect@*'").stdout.strip() == ""
