@@ -51,7 +51,7 @@ place = for file in $(2); do \
 GUEST = <domain><devices><interface type="physical"><name>lan</name></interface></devices></domain>
 fails = { echo "make install: $(1) does not run: $$(echo "$$said" | tail -n 1)" >&2; exit 1; }
 
-.PHONY: all install uninstall deb demo check quick lab machine bench lint clean
+.PHONY: all install uninstall deb rpm demo check quick lab machine bench lint clean
 
 all:
 	@echo 'Nothing to build. See `make demo`, `make check`, `make install`.'
@@ -78,7 +78,8 @@ install:
 	mv $(DESTDIR)$(HOOKS)/../.libvirt-vepa $(DESTDIR)$(HOOK)
 ifeq ($(DESTDIR),)
 	$(PYTHON) -m compileall -q $(LIBRARY)/libvirt_vepa
-	@if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+	@if [ -d /run/systemd/system ]; then systemctl daemon-reload; \
+	    if systemctl -q is-active systemd-networkd; then networkctl reload; fi; fi
 	@$(INSTALLING) missing $(LIBRARY)
 	@for program in $(filter-out %-hook,$(PROGRAMS)); do \
 	    said=$$($$program --version 2>&1) || $(call fails,$$program); done
@@ -103,6 +104,10 @@ endif
 deb:
 	tests/lab/prepare package
 	packaging/make-deb $(DEB)
+
+rpm:
+	tests/lab/prepare package
+	packaging/make-rpm $(RPM)
 
 demo:
 	tests/lab/prepare demo

@@ -24,9 +24,9 @@ namespaces = []
 cgroup_controllers = []
 """
 # As where libvirt is a service everybody may connect, and who is not root is for polkit to judge. There is none in
-# here (see `enter`), so it is root alone who may change anything.
+# here (see `enter`), so it is root alone who is let in.
 LIBVIRTD_CONF = """\
-auth_unix_ro = "none"
+auth_unix_ro = "polkit"
 auth_unix_rw = "polkit"
 """
 # Where a daemon keeps what it has; `enter` made them.

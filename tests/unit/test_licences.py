@@ -23,8 +23,10 @@ WITHOUT = (
     "packaging/debian/changelog",
     "packaging/debian/copyright",
     "packaging/debian/libvirt-vepa.docs",
+    "packaging/debian/libvirt-vepa.install",
     "packaging/debian/po/",
     "packaging/debian/source/",
+    "packaging/rpm/README.Fedora",
 )
 # A script's first line or the XML declaration may stand before the two lines.
 FIRST_LINES = 4
