@@ -85,7 +85,7 @@ def test_a_cell_of_an_ethernet_nic(cell, becomes):
     made = make(seen, request(kind, mode)).operations
     if kind is GuestType.TAP:
         assert CreateTap(DEVICE, "fe:54:00:aa:bb:cc", False, 1500) in made
-        assert JoinBridge(DEVICE, becomes) in made
+        assert JoinBridge(DEVICE, becomes, "eth0", "eth0") in made
     else:
         assert CreateMacvtap(DEVICE, "eth0", str(MAC), becomes, None, "eth0") in made
 
@@ -117,7 +117,7 @@ def test_the_order_of_a_taps_steps():
         SetUp("br0"),
         CreateTap(DEVICE, "fe:54:00:aa:bb:cc", False, 1500),
         DisableIpv6(DEVICE),
-        JoinBridge(DEVICE, "br0"),
+        JoinBridge(DEVICE, "br0", "eth0", "eth0"),
         SetUp(DEVICE),
     )
 
