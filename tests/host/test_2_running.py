@@ -64,7 +64,15 @@ def test_who_may_not_use_libvirt_gets_nothing_and_breaks_nothing(machine: Host) 
     assert machine.says("systemctl --failed --plain --no-legend") == ""
 
 
-@pytest.mark.parametrize("command", ["systemctl restart libvirtd", "kill -KILL $(pidof libvirtd)"])
+# The last is what an upgrade of libvirt does to its daemon.
+ENDS = (
+    "systemctl restart libvirtd",
+    "kill -KILL $(pidof libvirtd)",
+    "dpkg-reconfigure -f noninteractive libvirt-daemon-system",
+)
+
+
+@pytest.mark.parametrize("command", ENDS)
 def test_guests_survive_the_end_of_the_daemon(machine: Host, command: str) -> None:
     machine.run(command)
     machine.until("virsh list >/dev/null")
