@@ -13,7 +13,7 @@ from tests.host.hosts import Host
 
 NIC, NIC_MAC, BRIDGE = "eth1", "52:54:00:e0:01:01", "br-own"
 # One name of the user's own, one that is derived from the MAC.
-MACVTAP, TAP = "own", "vp525400e00002"
+MACVTAP, TAP = "own", "vp525400e07702"
 DEVICES = (MACVTAP, TAP)
 DEFINITIONS = {"managed": "eth0", "bridged": NIC}
 GUEST = f"""\
@@ -23,10 +23,10 @@ GUEST = f"""\
   <os><type arch='x86_64' machine='pc'>hvm</type></os>
   <devices>
     <interface type='physical'>
-      <name>managed</name><target dev='{MACVTAP}' mode='vepa'/><mac address='52:54:00:e0:00:01'/>
+      <name>managed</name><target dev='{MACVTAP}' mode='vepa'/><mac address='52:54:00:e0:77:01'/>
     </interface>
     <interface type='physical'>
-      <name>bridged</name><type>tap</type><mac address='52:54:00:e0:00:02'/>
+      <name>bridged</name><type>tap</type><mac address='52:54:00:e0:77:02'/>
     </interface>
   </devices>
 </domain>
