@@ -157,7 +157,8 @@ def test_a_vlan_device_whose_nic_below_is_down_says_so(host: Host) -> None:
     host.run("ip link add name below0 type veth peer name below1 && ip link add link below0 name v42 type vlan id 42")
     text = "<interface type='physical' name='v42'><source dev='v42'/><type>ethernet</type></interface>"
     host.run(f"libvirt-vepa iface-define - <<<{text!r}")
-    host.write("v42.xml", re.sub("<name>(managed|bridged)</name>", "<name>v42</name>", GUEST.replace("own", "own42")))
+    macvtap = re.sub(r"(?s)    <interface type='physical'>\s*<name>bridged.*?</interface>\n", "", GUEST)
+    host.write("v42.xml", macvtap.replace("<name>managed</name>", "<name>v42</name>").replace(MACVTAP, "own42"))
     try:
         done = host.run("libvirt-vepa translate v42.xml | virsh -c qemu:///system create /dev/stdin", check=False)
         assert "cannot put v42 up: below0 below it is down; put below0 up: ip link set below0 up" in done.stderr
