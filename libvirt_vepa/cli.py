@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
 from libvirt_vepa import definitions, documents, domain, translate
 from libvirt_vepa.errors import HostError, VepaError, printable
@@ -23,6 +23,8 @@ from libvirt_vepa.tables import table
 from libvirt_vepa.version import VERSION
 
 DONE, FAILED = 0, 1
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -78,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"libvirt-vepa {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for add in (_add_definitions, _add_documents, _add_uri):
+        add(commands)
+    return parser
+
+
+def _add_definitions(commands: Commands) -> None:
     command = _command(commands, "iface-define", _define, "define a NIC, or redefine it, from an XML file")
     command.add_argument("file", help="XML of an <interface type='physical'>; - reads standard input")
     command.add_argument(
@@ -91,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("name")
     command = _command(commands, "iface-undefine", _undefine, "remove the definition of a NIC")
     command.add_argument("name")
+
+
+def _add_documents(commands: Commands) -> None:
     command = _command(commands, "translate", _translate, "translate a domain's XML")
     command.add_argument(
         "--to",
@@ -106,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print it for programs")
     command = _command(commands, "reconcile", _reconcile, "put back what guests left behind that are gone")
     command.add_argument("--dry-run", action="store_true", help="only say what would be put back")
+
+
+def _add_uri(commands: Commands) -> None:
     command = _command(commands, "enable", _enable, "have virsh speak of NICs by name: set your default URI")
     kinds = command.add_mutually_exclusive_group()
     for kind, text in (
@@ -119,14 +133,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--report-users", action="store_true", help="change nothing; name the users who still have what enable sets"
     )
-    return parser
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    text: str,
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     command.set_defaults(run=run)
