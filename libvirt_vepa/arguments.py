@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The command line of the two programs that listen on a socket."""
+"""The command lines of the programs that people seldom call: those that listen on a socket, and the hook's."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from pathlib import Path
 from libvirt_vepa.errors import HostError
 from libvirt_vepa.version import VERSION
 
+# What `hooks/qemu` says to its program: what to do, and what libvirt has said to it.
+HOOK_WORDS = ("WORK", "NAME", "OPERATION", "SUB-OPERATION", "EXTRA")
+
 
 def socket_path(program: str, description: str, arguments: Sequence[str], *, required: bool) -> Path | None:
     """Return the path to listen on, or None for the socket that systemd passes on.
@@ -21,8 +24,7 @@ def socket_path(program: str, description: str, arguments: Sequence[str], *, req
     `required` tells whether the program does nothing but listen. Raises HostError where standard output cannot
     be written.
     """
-    parser = argparse.ArgumentParser(program, description=description, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"{program} {VERSION}")
+    parser = _parser(program, description)
     parser.add_argument(
         "--listen",
         nargs="?",
@@ -31,12 +33,22 @@ def socket_path(program: str, description: str, arguments: Sequence[str], *, req
         metavar="PATH",
         help="serve all clients that connect to the socket PATH; without PATH, to the one that systemd passes on",
     )
-    try:
-        return _parsed(parser, arguments)
-    except OSError as error:
-        # Or Python would try again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise HostError(f"cannot write standard output: {error.strerror}", "see where it goes to") from error
+    path: Path | None = _parsed(parser, arguments).listen
+    return path
+
+
+def check_hook_words(arguments: Sequence[str]) -> None:
+    """End the hook's program as `socket_path` does, unless it was called as the hook calls it."""
+    parser = _parser("libvirt-vepa-hook", "What libvirt's qemu hook runs for a guest on a physical NIC.")
+    for word in HOOK_WORDS:
+        parser.add_argument(word)
+    _parsed(parser, arguments)
+
+
+def _parser(program: str, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(program, description=description, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"{program} {VERSION}")
+    return parser
 
 
 def _path(word: str) -> Path:
@@ -45,12 +57,16 @@ def _path(word: str) -> Path:
     return Path(word)
 
 
-def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> Path | None:
-    """Return the path; what argparse prints is written before this ends, while an error can still be reported."""
+def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse; what argparse prints is written before this ends, while an error can still be reported."""
     try:
-        path: Path | None = parser.parse_args(arguments).listen
-    except SystemExit:
-        if sys.stdout:
-            sys.stdout.flush()
-        raise
-    return path
+        try:
+            return parser.parse_args(arguments)
+        except SystemExit:
+            if sys.stdout:
+                sys.stdout.flush()
+            raise
+    except OSError as error:
+        # Or Python would try again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise HostError(f"cannot write standard output: {error.strerror}", "see where it goes to") from error

@@ -82,27 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"libvirt-vepa {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _definition_commands(commands)
-    command = _command(commands, "translate", _translate, "translate a domain's XML")
-    command.add_argument(
-        "--to",
-        choices=("stored", "proposed", "native"),
-        default="stored",
-        help="what libvirt stores (the default), what people write, or libvirt's own direct and bridge interfaces",
-    )
-    command.add_argument("file", nargs="?", default="-", help="a domain's XML; standard input where left out")
-    command = _command(commands, "plan", _plan, "show what a guest's start would do on this host; touch nothing")
-    command.add_argument("file", help="a domain's XML, in either form; - reads standard input")
-    command.add_argument("--json", action="store_true", help="print it for programs")
-    command = _command(commands, "status", _status, "show the guests that use NICs, and their devices")
-    command.add_argument("--json", action="store_true", help="print it for programs")
-    command = _command(commands, "reconcile", _reconcile, "put back what guests left behind that are gone")
-    command.add_argument("--dry-run", action="store_true", help="only say what would be put back")
-    _default_uri_commands(commands)
+    for add in (_add_definitions, _add_documents, _add_uri):
+        add(commands)
     return parser
 
 
-def _definition_commands(commands: Commands) -> None:
+def _add_definitions(commands: Commands) -> None:
     command = _command(commands, "iface-define", _define, "define a NIC, or redefine it, from an XML file")
     command.add_argument("file", help="XML of an <interface type='physical'>; - reads standard input")
     command.add_argument(
@@ -118,7 +103,25 @@ def _definition_commands(commands: Commands) -> None:
     command.add_argument("name")
 
 
-def _default_uri_commands(commands: Commands) -> None:
+def _add_documents(commands: Commands) -> None:
+    command = _command(commands, "translate", _translate, "translate a domain's XML")
+    command.add_argument(
+        "--to",
+        choices=("stored", "proposed", "native"),
+        default="stored",
+        help="what libvirt stores (the default), what people write, or libvirt's own direct and bridge interfaces",
+    )
+    command.add_argument("file", nargs="?", default="-", help="a domain's XML; standard input where left out")
+    command = _command(commands, "plan", _plan, "show what a guest's start would do on this host; touch nothing")
+    command.add_argument("file", help="a domain's XML, in either form; - reads standard input")
+    command.add_argument("--json", action="store_true", help="print it for programs")
+    command = _command(commands, "status", _status, "show the guests that use NICs, and their devices")
+    command.add_argument("--json", action="store_true", help="print it for programs")
+    command = _command(commands, "reconcile", _reconcile, "put back what guests left behind that are gone")
+    command.add_argument("--dry-run", action="store_true", help="only say what would be put back")
+
+
+def _add_uri(commands: Commands) -> None:
     command = _command(commands, "enable", _enable, "have virsh speak of NICs by name: set your default URI")
     kinds = command.add_mutually_exclusive_group()
     for kind, text in (
@@ -135,10 +138,7 @@ def _default_uri_commands(commands: Commands) -> None:
 
 
 def _command(
-    commands: Commands,
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    text: str,
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     command.set_defaults(run=run)

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from libvirt_vepa.errors import HostError, VepaError, error_context, not_installed, printable
 from libvirt_vepa.store.store import Store
 
-# Exit status of a hook that wants the operation to go on, of one that does not, and of wrong usage.
-DONE, FAILED, WRONG = 0, 1, 2
-USAGE = "usage: libvirt-vepa-hook WORK NAME OPERATION SUB-OPERATION EXTRA (libvirt's hook runs it)"
-LEAST_ARGUMENTS = 6
+# Exit status of a hook that wants the operation to go on, and of one that does not.
+DONE, FAILED = 0, 1
+# The program's name, the work, and what libvirt says to a hook.
+ARGUMENTS = 6
 
 
 def run() -> int:
@@ -27,14 +27,24 @@ def run() -> int:
 
     The work is `guest` (what the operation needs), `filters` (see `renew`), or both with a comma between.
     """
-    if len(sys.argv) < LEAST_ARGUMENTS:
-        sys.stderr.write(f"{USAGE}\n")
-        return WRONG
+    if len(sys.argv) != ARGUMENTS:
+        return _explain()
     work, document = sys.argv[1].split(","), sys.stdin.buffer.read()
     status = main(sys.argv[2:], document) if "guest" in work else DONE
     if "filters" in work:
         renew()
     return status
+
+
+def _explain() -> int:
+    """Answer a person: `--help`, `--version`, wrong usage (SystemExit); libvirt never pays for it."""
+    from libvirt_vepa.arguments import check_hook_words
+
+    try:
+        check_hook_words(sys.argv[1:])
+    except HostError as error:
+        sys.stderr.write(f"libvirt-vepa-hook: {error}\n")
+    return FAILED
 
 
 def main(arguments: list[str], document: bytes) -> int:

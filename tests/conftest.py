@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What all tests share: which tiers can run on this machine, and a closing word on what did not run.
 
-Four tiers change the host, so they run only inside the lab (tests/lab/enter), where the host is a private one; a
+Five tiers change the host, so they run only inside the lab (tests/lab/enter), where the host is a private one; a
 fifth needs cards that only a machine of the lab's own has (tests/lab/boot).
 """
 
@@ -24,7 +24,7 @@ CHECKOUT = TESTS.parent
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
 
-LAB_TIERS = ("kernel", "hook", "libvirt", "host")
+LAB_TIERS = ("kernel", "hook", "libvirt", "install", "host")
 CARD_TIER = "sriov"
 DEVICE_TIERS = ("kernel", "hook", "libvirt")
 # Each is tried in turn; what was made is removed again by deleting the first name.

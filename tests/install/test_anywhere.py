@@ -118,7 +118,7 @@ def test_whatever_the_folders_are_called_nothing_names_another(settings: list[st
     files = [HOOK, *(path for path in PLACE.rglob("*") if path.is_file() and path.suffix not in (".pyc", ".py"))]
     named = {(file, path.replace("\\", "")) for file in files for path in PATH.findall(file.read_text())}
     # What comes into being when it is used: sockets, and a user's or root's own files.
-    used = ("/run/", "/etc/libvirt/", "/config/libvirt/")
+    used = ("/run/", "/etc/libvirt/", "/.config/libvirt/")
     wrong = [(str(file), path) for file, path in named if not Path(path).exists() and not path.startswith(used)]
     assert wrong == []
     started = [line for file in files if file.suffix == ".service" for line in file.read_text().splitlines()]

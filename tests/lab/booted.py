@@ -148,8 +148,8 @@ class Machine:
         """Return the command that a command line for the machine is put behind."""
         return ("ssh", "-F", str(self.ssh_config), *options, f"{user}@{self.name}")
 
-    def boot(self) -> None:
-        """Boot it and return when it is up; MachineError where it does not come up."""
+    def boot(self, settled: bool = True) -> None:
+        """Boot it and return when it is up, or has no more than its sshd; MachineError where it does not come up."""
         begin = time.monotonic()
         command = self._command()
         with (self.folder / "qemu.log").open("ab") as log:
@@ -160,7 +160,8 @@ class Machine:
         if not self._console.wait(r"Started .*ssh\.service|login: ", BOOT_SECONDS):
             self._fail("has not started its sshd", begin)
         self._wait_for_ssh(begin)
-        subprocess.run((*self.ssh(), "systemctl is-system-running --wait"), stdout=subprocess.DEVNULL, check=False)
+        if settled:
+            subprocess.run((*self.ssh(), "systemctl is-system-running --wait"), stdout=subprocess.DEVNULL, check=False)
         self.booted = time.monotonic() - begin
 
     def _command(self) -> list[str]:
@@ -196,10 +197,10 @@ class Machine:
         """Shut it down in good order; MachineError where it does not end."""
         self._end("poweroff")
 
-    def reboot(self) -> None:
+    def reboot(self, settled: bool = True) -> None:
         """Shut it down, and boot it again: QEMU ends in between, the disk stays."""
         self._end("reboot")
-        self.boot()
+        self.boot(settled)
 
     def _end(self, word: str) -> None:
         if self._qemu is None:
@@ -226,13 +227,13 @@ class Machine:
                 socket_file.unlink()
         self._qemu = None
 
-    def copy_checkout(self) -> None:
-        """Copy what git knows of this checkout to /root/checkout."""
+    def copy_checkout(self, there: str = "/root/checkout") -> None:
+        """Copy what git knows of this checkout into the machine."""
         files = run("git", "-C", str(TOP), "-c", f"safe.directory={TOP}", "ls-files", "-z").stdout.split("\0")
-        there = "\0".join(name for name in files if name and (TOP / name).exists())
+        names = "\0".join(name for name in files if name and (TOP / name).exists())
         pack = ("tar", "-C", str(TOP), "-c", "--null", "-T", "-", "--owner=root", "--group=root")
-        packed = subprocess.run(pack, input=there.encode(), stdout=subprocess.PIPE, check=True).stdout
-        unpack = "mkdir -p /root/checkout && tar -C /root/checkout -x"
+        packed = subprocess.run(pack, input=names.encode(), stdout=subprocess.PIPE, check=True).stdout
+        unpack = f"mkdir -p {there} && tar -C {there} -x"
         subprocess.run((*self.ssh(), unpack), input=packed, check=True)
 
     def copy(self, source: Path, there: str) -> None:
@@ -257,6 +258,8 @@ class Machine:
 @contextmanager
 def machine(release: str, switch: Switch, number: int = 1) -> Iterator[Machine]:
     """Boot a machine on the switch; its plug is pulled in the end, where it has not ended."""
+    if not (IMAGES / f"{release}.img").exists():
+        raise MachineError(f"there is no image of Debian {release}; run 'tests/lab/machine build {release}'")
     with (IMAGES / f"{release}.lock").open("wb") as lock, tempfile.TemporaryFile(dir=IMAGES) as disk:
         # Nobody makes the image anew meanwhile.
         fcntl.flock(lock, fcntl.LOCK_SH)

@@ -29,7 +29,7 @@ LIBVIRTD_CONF = """\
 auth_unix_ro = "polkit"
 auth_unix_rw = "polkit"
 """
-# Where a daemon keeps what it has; `enter` made them.
+# Where a daemon keeps what it has; the machine of `boot` has a /var/log of its own.
 FOLDERS = ("/etc/libvirt", "/var/log/libvirt", "/var/lib/libvirt", "/var/cache/libvirt")
 
 
@@ -80,6 +80,8 @@ class Daemon:
 @contextmanager
 def daemon() -> Iterator[Daemon]:
     """Run the lab's libvirtd; every guest is destroyed in the end."""
+    for folder in FOLDERS:
+        Path(folder).mkdir(parents=True, exist_ok=True)
     Path("/etc/libvirt/qemu.conf").write_text(QEMU_CONF, encoding="ascii")
     run("virtlogd", "-d")
     logger = _pid("/run/virtlogd.pid")

@@ -14,8 +14,8 @@ from libvirt_vepa.version import VERSION
 
 TOP = Path(__file__).resolve().parents[2]
 RUN = "import sys; from libvirt_vepa.{} import run; sys.exit(run())"
-PROGRAMS = {"libvirt-vepa": "__main__", "libvirt-vepa-connect": "connection", "libvirt-vepad": "helper"}
-LISTENING = {name: module for name, module in PROGRAMS.items() if name != "libvirt-vepa"}
+LISTENING = {"libvirt-vepa-connect": "connection", "libvirt-vepad": "helper"}
+PROGRAMS = {"libvirt-vepa": "__main__", "libvirt-vepa-hook": "hook", **LISTENING}
 SECONDS = 60
 
 

@@ -86,7 +86,7 @@ def test_a_guest_is_started_and_given_more_through_them(host: Host, name: str) -
 
 
 def test_root_defines_and_undefines_through_them(host: Host) -> None:
-    host.write("units-lan.xml", DEFINITION.replace("'lan'", "'units'"))
+    host.write("units-lan.xml", DEFINITION.replace("'lan'", "'units'") + "\n")
     host.run(f"virsh -c {SOCKET_URI} iface-define units-lan.xml")
     assert "units" in host.run("libvirt-vepa iface-list").stdout
     host.run(f"virsh -c {SOCKET_URI} iface-undefine units")

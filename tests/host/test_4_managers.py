@@ -13,7 +13,7 @@ from tests.host.hosts import Host
 
 NIC, NIC_MAC, BRIDGE = "eth1", "52:54:00:e0:01:01", "br-own"
 # One name of the user's own, one that is derived from the MAC.
-MACVTAP, TAP = "own", "vp525400e00002"
+MACVTAP, TAP = "own", "vp525400e07702"
 DEVICES = (MACVTAP, TAP)
 DEFINITIONS = {"managed": "eth0", "bridged": NIC}
 GUEST = f"""\
@@ -23,10 +23,10 @@ GUEST = f"""\
   <os><type arch='x86_64' machine='pc'>hvm</type></os>
   <devices>
     <interface type='physical'>
-      <name>managed</name><target dev='{MACVTAP}' mode='vepa'/><mac address='52:54:00:e0:00:01'/>
+      <name>managed</name><target dev='{MACVTAP}' mode='vepa'/><mac address='52:54:00:e0:77:01'/>
     </interface>
     <interface type='physical'>
-      <name>bridged</name><type>tap</type><mac address='52:54:00:e0:00:02'/>
+      <name>bridged</name><type>tap</type><mac address='52:54:00:e0:77:02'/>
     </interface>
   </devices>
 </domain>
@@ -157,7 +157,8 @@ def test_a_vlan_device_whose_nic_below_is_down_says_so(host: Host) -> None:
     host.run("ip link add name below0 type veth peer name below1 && ip link add link below0 name v42 type vlan id 42")
     text = "<interface type='physical' name='v42'><source dev='v42'/><type>ethernet</type></interface>"
     host.run(f"libvirt-vepa iface-define - <<<{text!r}")
-    host.write("v42.xml", re.sub("<name>(managed|bridged)</name>", "<name>v42</name>", GUEST.replace("own", "own42")))
+    macvtap = re.sub(r"(?s)    <interface type='physical'>\s*<name>bridged.*?</interface>\n", "", GUEST)
+    host.write("v42.xml", macvtap.replace("<name>managed</name>", "<name>v42</name>").replace(MACVTAP, "own42"))
     try:
         done = host.run("libvirt-vepa translate v42.xml | virsh -c qemu:///system create /dev/stdin", check=False)
         assert "cannot put v42 up: below0 below it is down; put below0 up: ip link set below0 up" in done.stderr

@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A booted machine as its users see it: commands by ssh, and what its journal says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import testinfra
+
+from tests.lab.booted import Machine
+
+SECONDS = 900
+# What AppArmor denies, what Python says when it fails, and the kernel.
+FAULTS = re.compile(r'apparmor="DENIED"|Traceback \(most recent call last\)|kernel: .*(BUG|WARNING): ')
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody on a machine, who is there by ssh."""
+
+    name: str
+    look: Any
+
+    def run(self, command: str, *, check: bool = True, seconds: int = SECONDS) -> Any:
+        """Run a shell's command in the home folder; return testinfra's result (rc, stdout, stderr).
+
+        AssertionError where it fails, unless `check` is off, or is not done in time.
+        """
+        done = self.look.run(f"timeout {seconds} bash -c {shlex.quote(command)}")
+        assert done.rc != 124, f"{self.name}: not done after {seconds} s: {command}\n{done.stdout}{done.stderr}"
+        assert done.rc == 0 or not check, f"{self.name}: {command}: rc {done.rc}\n{done.stdout}{done.stderr}"
+        return done
+
+    def says(self, command: str) -> str:
+        """Return what a command prints, all of it, whatever its exit status."""
+        return str(self.run(f"({command}) 2>&1", check=False).stdout)
+
+    def until(self, command: str, seconds: int = SECONDS) -> None:
+        """Return when a command succeeds; AssertionError where it does not in time."""
+        self.run(f"until {command}; do read -rt 0.5 <> <(:) || true; done", seconds=seconds)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file, from the home folder."""
+        self.run(f"cat >{shlex.quote(name)} <<'END OF FILE'\n{text}END OF FILE")
+
+
+class Host(User):
+    """A machine as root is there."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__("root", _testinfra(machine, "root"))
+        object.__setattr__(self, "machine", machine)
+
+    machine: Machine
+
+    def user(self, name: str) -> User:
+        """Return alice, who is in group libvirt, or bob, who is not."""
+        return User(name, _testinfra(self.machine, name))
+
+    def reboot(self, settled: bool = True) -> None:
+        """Shut the machine down, and return when it is up again, or no more than its sshd is."""
+        self.machine.reboot(settled)
+
+    def journal(self, *options: str) -> str:
+        """Return the journal of all boots, or what the options ask for."""
+        return str(self.run(f"journalctl --no-pager -o short-monotonic {' '.join(options)}").stdout)
+
+    def faults(self) -> list[str]:
+        """Return the lines of the journal that must not be there, and the units that have failed."""
+        failed = self.says("systemctl --failed --plain --no-legend").splitlines()
+        return [line for line in self.journal().splitlines() if FAULTS.search(line)] + failed
+
+    def copy(self, source: Path, there: str) -> None:
+        """Copy a file into the machine."""
+        self.machine.copy(source, there)
+
+
+def _testinfra(machine: Machine, user: str) -> Any:
+    # How long a connection stays is in the file.
+    return testinfra.get_host(
+        f"ssh://{user}@{machine.name}", ssh_config=str(machine.ssh_config), timeout=60, controlpersist=0
+    )
