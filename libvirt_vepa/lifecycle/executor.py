@@ -44,14 +44,13 @@ def execute(guest: Guest, plan: Plan, host: Host, before: Journal | None = None)
         raise
 
 
-def prepare(guest: Guest, plan: Plan, host: Host) -> None:
-    """Apply what must be there before the rest of a plan can be made; it stays, for no guest alone needs it.
+def prepare(guest: Guest, plan: Plan, host: Host, before: Journal | None = None) -> None:
+    """Execute what must be there before the rest of a plan can be made; it stays, for no guest alone needs it.
 
-    Raises what the failing step raised. The caller has locked the guest and its NICs.
+    The guest's journal holds it meanwhile, and afterwards the NIC's own record. Raises as `execute` does.
     """
-    places = _places(guest, plan)
-    for operation in plan.made_first:
-        _apply(operation, places[operation], host, [])
+    execute(guest, replace(plan, operations=plan.made_first), host, before)
+    _leave(guest.uuid, before, host)
 
 
 def perform(operation: Operation, host: Host) -> None:
@@ -118,11 +117,6 @@ def _repaired(operation: Operation, host: Host) -> Iterator[str]:
         yield from drifts
 
 
-def put_back(operations: tuple[Operation, ...], host: Host) -> tuple[VepaError, ...]:
-    """Undo steps that no guest's journal holds, in reverse; return what failed. The caller has locked their NICs."""
-    return tuple(error for _, error in _undo_all(operations, host))
-
-
 def operations_of(journal: Journal) -> tuple[Operation, ...]:
     """Return the operations that a journal holds; StateError where one is not known."""
     return tuple(from_record(record) for record in journal.operations)
@@ -145,12 +139,16 @@ def _undo(
     stuck = {identity_key(operation.to_record()) for operation, _ in failed}
     records = tuple(record for record in journal.operations if identity_key(record) in stuck)
     left = replace(journal, operations=records) if records else None
-    kept = rest.merge(left) if rest and left else rest or left
-    if kept:
-        host.store.save(kept)
-    else:
-        host.store.forget(journal.uuid)
+    _leave(journal.uuid, rest.merge(left) if rest and left else rest or left, host)
     return tuple(error for _, error in failed)
+
+
+def _leave(uuid: str, journal: Journal | None, host: Host) -> None:
+    """Have this be a guest's journal from now on, or none."""
+    if journal:
+        host.store.save(journal)
+    else:
+        host.store.forget(uuid)
 
 
 def _undo_all(operations: tuple[Operation, ...], host: Host) -> list[tuple[Operation, VepaError]]:

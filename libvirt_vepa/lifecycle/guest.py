@@ -58,22 +58,22 @@ def start_guest(guest: Guest, host: Host, directory: Path = definitions.DIRECTOR
             for failure in _release_locked(guest.uuid, host, holder):
                 raise failure
             with host.store.lock_cards(cards, holder):
-                made = _plan_with_vfs(guest, named, host)
-                executor.execute(guest, made, host)
-    return made.remarks
+                return _execute(guest, named, host)
 
 
 def _plan(guest: Guest, named: dict[str, NicDefinition], host: Host, *, running: bool = False) -> planner.Plan:
     return planner.make(guest, facts.gather(guest, named, host.netlink, host.store, running=running))
 
 
-def _plan_with_vfs(guest: Guest, named: dict[str, NicDefinition], host: Host, *, running: bool = False) -> planner.Plan:
-    """Return the plan, once what it stands on and what is no guest's has been made: VFs that a definition wants."""
+def _execute(guest: Guest, named: dict[str, NicDefinition], host: Host, *, running: bool = False) -> tuple[str, ...]:
+    """Plan and execute, once VFs are there that a definition wants made; return the plan's remarks."""
+    before = host.store.load(guest.uuid) if running else None
     made = _plan(guest, named, host, running=running)
-    if not made.made_first:
-        return made
-    executor.prepare(guest, made, host)
-    return _plan(guest, named, host, running=running)
+    if made.made_first:
+        executor.prepare(guest, made, host, before)
+        made = _plan(guest, named, host, running=running)
+    executor.execute(guest, made, host, before)
+    return made.remarks
 
 
 def attach(more: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> tuple[str, ...]:
@@ -86,9 +86,7 @@ def attach(more: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> 
         named = facts.load_definitions(more, directory, host.netlink)
         cards = [pci.card_of(definition.device) for definition in named.values()]
         with host.store.lock_guest(more.uuid, holder), host.store.lock_cards(cards, holder):
-            made = _plan_with_vfs(more, named, host, running=True)
-            executor.execute(more, made, host, host.store.load(more.uuid))
-    return made.remarks
+            return _execute(more, named, host, running=True)
 
 
 def detach(uuid: str, alias: str, host: Host) -> tuple[VepaError, ...]:

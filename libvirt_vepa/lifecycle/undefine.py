@@ -15,7 +15,7 @@ from libvirt_vepa.kernel.rtnetlink import Netlink
 from libvirt_vepa.lifecycle import executor
 from libvirt_vepa.model.address import PciAddress
 from libvirt_vepa.model.interface import HostType
-from libvirt_vepa.operations.nic import VFS, CreateVfs
+from libvirt_vepa.operations.nic import VFS, RemoveVfs
 from libvirt_vepa.store import definitions
 from libvirt_vepa.store.shared_settings import SharedSetting
 from libvirt_vepa.store.store import Store
@@ -37,8 +37,8 @@ def undefine(name: str, store: Store, directory: Path | None = None) -> None:
             host = Host(netlink, store)
             for sharing in made:
                 _must_be_free(name, sharing, host)
-            for failure in executor.put_back(tuple(CreateVfs.recorded(sharing, name) for sharing in made), host):
-                raise failure
+            for sharing in made:
+                executor.perform(RemoveVfs.recorded(sharing, name), host)
     definitions.undefine(name, directory)
 
 

@@ -25,19 +25,13 @@ RESETTING = frozenset({"i40e"})
 
 @dataclass(frozen=True)
 class CreateVfs(Operation):
-    """Make VFs where there are none; they stay until the definition that wants them is removed."""
+    """Make VFs where there are none; they stay until the definition that wants them is removed (`RemoveVfs`)."""
 
     nic: str
     address: str
     count: int
     name: str
     makes_vfs = True
-
-    @classmethod
-    def recorded(cls, sharing: SharedSetting, name: str) -> CreateVfs:
-        """Return what has made the VFs that a record tells of, for the definition of that name."""
-        nic = pci.device_of(PciAddress.parse(sharing.card)) or sharing.card
-        return cls(nic, sharing.card, int(sharing.value), name)
 
     def describe(self) -> str:
         return f"make {self.count} VFs of {self.nic}"
@@ -57,6 +51,32 @@ class CreateVfs(Operation):
             yield f"{self.nic} has {now} VFs instead of {self.count}"
 
     def undo(self, host: Host) -> None:
+        # VFs that are there stay the definition's. Those that others make later are not.
+        if not pci.counts(PciAddress.parse(self.address))[1]:
+            host.store.shared.delete(VFS, self.address)
+
+    undo_failed = undo
+
+
+@dataclass(frozen=True)
+class RemoveVfs(Operation):
+    """Remove the VFs that were made for a definition, whose end this is; others than those stay."""
+
+    nic: str
+    address: str
+    count: int
+    name: str
+
+    @classmethod
+    def recorded(cls, sharing: SharedSetting, name: str) -> RemoveVfs:
+        """Return what removes the VFs that a record tells of, for the definition of that name."""
+        nic = pci.device_of(PciAddress.parse(sharing.card)) or sharing.card
+        return cls(nic, sharing.card, int(sharing.value), name)
+
+    def describe(self) -> str:
+        return f"remove the {self.count} VFs of {self.nic}"
+
+    def apply(self, host: Host) -> None:
         sharing = host.store.shared.find(VFS, self.address)
         if sharing is None or self.name not in sharing.users:
             return
@@ -65,10 +85,10 @@ class CreateVfs(Operation):
             pci.set_count(address, 0)
         host.store.shared.delete(VFS, self.address)
 
-    def undo_failed(self, host: Host) -> None:
-        # VFs that are there stay the definition's. Those that others make later are not.
-        if not pci.counts(PciAddress.parse(self.address))[1]:
-            host.store.shared.delete(VFS, self.address)
+    def verify(self, host: Host) -> Iterator[str]:
+        sharing = host.store.shared.find(VFS, self.address)
+        if sharing and self.name in sharing.users:
+            yield f"{self.nic} has the VFs that were made for '{self.name}'"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from libvirt_vepa.operations.device import (
     SetLinkUp,
     WaitForTapNode,
 )
-from libvirt_vepa.operations.nic import CreateVfs, HoldSharedSetting, VerifyOffload
+from libvirt_vepa.operations.nic import CreateVfs, HoldSharedSetting, RemoveVfs, VerifyOffload
 from libvirt_vepa.operations.registry import KNOWN
 from libvirt_vepa.operations.source_filter import DropReflectedFrames, UpdateVfMacSet
 from libvirt_vepa.operations.vf import SetVf, SetVfMac, SetVfMtu, SetVfVlan
@@ -46,7 +46,17 @@ MADE = {
     HoldSharedSetting(FEATURE, "eth1", "eth1", "off", uuid(1), "web1"): f"eth1 has {FEATURE} on instead of off",
 }
 # Those need a card, which tests/sriov has.
-ELSEWHERE = {VerifyOffload, DropReflectedFrames, UpdateVfMacSet, CreateVfs, SetVf, SetVfMac, SetVfMtu, SetVfVlan}
+ELSEWHERE = {
+    VerifyOffload,
+    DropReflectedFrames,
+    UpdateVfMacSet,
+    CreateVfs,
+    RemoveVfs,
+    SetVf,
+    SetVfMac,
+    SetVfMtu,
+    SetVfVlan,
+}
 # What is done for the NIC or the bridge is not undone, and so it is the same for all guests.
 LOST = {SetLinkUp: "{} has gone", WaitForTapNode: "{} has no character device below /dev"}
 

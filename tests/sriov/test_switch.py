@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from libvirt_vepa.errors import KernelError
+from libvirt_vepa.host.context import Host
+from libvirt_vepa.lifecycle import executor
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.model.interface import Mode
 from libvirt_vepa.operations import nic as nics
@@ -17,7 +20,7 @@ from libvirt_vepa.operations.nic import CreateVfs
 from tests.lab.network import Nic
 from tests.lab.shell import run
 from tests.sriov.lent import hwmode, parameter
-from tests.sriov.lives import Place, guest, place
+from tests.sriov.lives import WRITES, Child, Place, die_before, guest, place, records
 
 BESIDE, VF, VMDQ = "ethernet", "sr-iov", "vmdq"
 
@@ -59,8 +62,23 @@ def test_a_macvtap_alone_leaves_no_trace_of_a_switch(bare: Place) -> None:
 
 def test_vfs_that_could_not_be_made_are_nobodys(bare: Place) -> None:
     with pytest.raises(KernelError, match=r"cannot give .* 8 VFs"):
-        CreateVfs("card0", str(bare.address), 8, VF).apply(bare.host)
+        executor.perform(CreateVfs("card0", str(bare.address), 8, VF), bare.host)
     assert not list(bare.root.glob("state/shared/*"))
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_kill_while_vfs_are_made(bare: Place, written: int) -> None:
+    """Before they are there, nothing stays; afterwards they are the definition's, and no guest's."""
+    some = guest(1, name=VF)
+
+    def work(host: Host) -> None:
+        die_before(written, WRITES)
+        bare.begin(some, host)
+
+    assert Child.of(bare.host.store, work).end() == ("", signal.SIGKILL)
+    assert (records(some, bare.host.store) == ["CreateVfs"]) == (not written)
+    assert not bare.gone() and not bare.files()
+    assert bool(bare.functions()) == bool(written) == bool(list(bare.root.glob("state/shared/vfs-*")))
 
 
 def test_a_station_in_a_switch_without_control(bare: Place) -> None:

@@ -23,7 +23,7 @@ from libvirt_vepa.operations.device import (
     SetLinkUp,
     WaitForTapNode,
 )
-from libvirt_vepa.operations.nic import CreateVfs, HoldSharedSetting, VerifyOffload
+from libvirt_vepa.operations.nic import CreateVfs, HoldSharedSetting, RemoveVfs, VerifyOffload
 from libvirt_vepa.operations.registry import FORMER, KNOWN, from_record
 from libvirt_vepa.operations.source_filter import DropReflectedFrames, UpdateVfMacSet
 from libvirt_vepa.operations.vf import SetVf, SetVfMac, SetVfMtu, SetVfVlan
@@ -49,6 +49,7 @@ SAMPLES = {
     JoinBridge("vp0", "br-lan", "eth0", PF): "make vp0 a port of bridge br-lan",
     WaitForTapNode("vp0"): "wait for the character device of vp0",
     CreateVfs("eth0", "0000:01:00.0", 4, "lan"): "make 4 VFs of eth0",
+    RemoveVfs("eth0", "0000:01:00.0", 4, "lan"): "remove the 4 VFs of eth0",
     HoldSharedSetting("hwmode", "eth0", PF, "vepa", UUID, "web"): (
         "have the embedded switch of eth0, if in use, in vepa while a guest needs it"
     ),
