@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from libvirt_vepa.errors import KernelError
 from libvirt_vepa.kernel import pci
+from libvirt_vepa.kernel.link import gone
 from libvirt_vepa.kernel.rtnetlink import Link, Netlink
-from libvirt_vepa.model.address import PciAddress
+from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.store.store import Store
 
 
@@ -20,39 +21,37 @@ class Host:
     netlink: Netlink
     store: Store
 
-    def find(self, device: str) -> Link | None:
-        """Return a device by its name, or a function's by its PCI address, which no name can be; None where it is gone.
+    def find(self, key: NicKey) -> Link | None:
+        """Return the device of that key, None where it is gone.
 
         A function's device may get another name whenever its driver is rebound.
         """
-        if ":" not in device:
-            return self.netlink.find(device)
-        name = pci.device_of(PciAddress.parse(device))
+        name = pci.device_of(key.address) if key.address else key
         return self.netlink.find(name) if name else None
 
-    def find_nic(self, nic: str, card: str) -> Link | None:
-        """Return the NIC that was called `nic` and is `card` (`pci.card_of`); its name may be another one by now.
+    def get(self, key: NicKey) -> Link:
+        """Return what `find` does; KernelError where it is gone."""
+        link = self.find(key)
+        if link:
+            return link
+        if not key.address:
+            raise gone(key)
+        remedy = "see that its driver is bound, and that it is in no other network namespace"
+        raise KernelError(f"PCI function {key} has no network device", remedy)
+
+    def find_nic(self, name: str, key: NicKey) -> Link | None:
+        """Return the NIC that had this name and has this key; its name may be another one by now.
 
         A function with several ports has several NICs, so the name comes first where it still fits; it is all there is
-        where `card` is "".
+        where the key is "".
         """
-        return self.find(_now(nic, card))
+        return self.find(_now(name, key))
 
-    def need_nic(self, nic: str, card: str) -> Link:
+    def get_nic(self, name: str, key: NicKey) -> Link:
         """Return what `find_nic` does; KernelError where it is gone."""
-        return self.need(_now(nic, card))
-
-    def need(self, device: str) -> Link:
-        """Return what `find` does; KernelError where it is gone."""
-        if ":" not in device:
-            return self.netlink.need(device)
-        link = self.find(device)
-        if link is None:
-            remedy = "see that its driver is bound, and that it is in no other network namespace"
-            raise KernelError(f"PCI function {device} has no network device", remedy)
-        return link
+        return self.get(_now(name, key))
 
 
-def _now(nic: str, card: str) -> str:
+def _now(name: str, key: NicKey) -> NicKey:
     """Return by what to look for a NIC: the name that it had, unless that is no longer this card's."""
-    return card if card and pci.card_of(nic) != card else nic
+    return key if key and pci.key_of(name) != key else NicKey(name)

@@ -15,6 +15,7 @@ from libvirt_vepa.host import sriov_inventory
 from libvirt_vepa.host.sriov_inventory import NicHardware
 from libvirt_vepa.kernel import pci, sysfs
 from libvirt_vepa.kernel.rtnetlink import Link, Netlink
+from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.model.interface import Guest, HostType, NicDefinition
 from libvirt_vepa.store import definitions as definitions_module
 from libvirt_vepa.store.store import Lease, Store
@@ -35,9 +36,9 @@ class Nic:
     card: NicHardware = NO_CARD
 
     @property
-    def key(self) -> str:
-        """What it is known by whatever it is called: `pci.card_of`."""
-        return str(self.card.address or self.link.name)
+    def key(self) -> NicKey:
+        """What names it."""
+        return NicKey(self.card.address or self.link.name)
 
 
 @dataclass(frozen=True)

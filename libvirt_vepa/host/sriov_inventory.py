@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from libvirt_vepa.kernel import pci, sysfs
 from libvirt_vepa.kernel.rtnetlink import Feature, Link, Netlink, Vf
-from libvirt_vepa.model.address import PciAddress
+from libvirt_vepa.model.address import NicKey, PciAddress
 from libvirt_vepa.model.interface import HostType
 from libvirt_vepa.store.shared_settings import OFFLOAD, SWITCH, SharedSetting
 from libvirt_vepa.store.store import Lease, Store
@@ -77,7 +77,7 @@ def inspect(link: Link, kinds: Collection[HostType], but_by: str, netlink: Netli
     """Return what a NIC is, as far as definitions of these types need it; what the guest `but_by` holds is free."""
     address = pci.function_of(link.name)
     total, now = pci.counts(address) if address else (0, 0)
-    found = {name: store.shared.find(name, str(address or link.name)) for name in (SWITCH, OFFLOAD)}
+    found = {name: store.shared.find(name, NicKey(address or link.name)) for name in (SWITCH, OFFLOAD)}
     return NicHardware(
         driver=pci.driver_of(address) if address else "",
         address=address,

@@ -80,6 +80,11 @@ def kernel_error(doing: str, code: int, said: str = "") -> KernelError:
     return KernelError(f"cannot {doing}: {said or os.strerror(code)}", remedies.get(code, "see the kernel's log"))
 
 
+def gone(name: str) -> KernelError:
+    """Return the error for a device that is needed, and is not there."""
+    return kernel_error(f"use {name}", errno.ENODEV)
+
+
 def read(message: Any) -> Link:
     """Read an RTM_NEWLINK message (linux/if_link.h)."""
     info = message.get_attr("IFLA_LINKINFO")

@@ -28,7 +28,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from libvirt_vepa.errors import HostError, KernelError, VepaError, not_installed
-from libvirt_vepa.model.address import MacAddress
+from libvirt_vepa.model.address import MacAddress, NicKey
 
 # In the words of libnftables-json(5).
 Command = dict[str, Any]
@@ -47,7 +47,7 @@ REMEDIES = {
 }
 
 
-def install(nic: str, device: str, mac: MacAddress, siblings: bool) -> None:
+def install(nic: NicKey, device: str, mac: MacAddress, siblings: bool) -> None:
     """Keep from a VF's netdev what its guest, which has that MAC, sent itself; with `siblings` what any member sent.
 
     What was there for that guest is replaced, without a moment in which neither is in force.
@@ -64,7 +64,7 @@ def install(nic: str, device: str, mac: MacAddress, siblings: bool) -> None:
     _run(doing, *_foundation(nic), *_without(nic, name), hook, *rules)
 
 
-def is_installed(nic: str, device: str, mac: MacAddress, siblings: bool) -> bool:
+def is_installed(nic: NicKey, device: str, mac: MacAddress, siblings: bool) -> bool:
     """Tell whether just that is in force now."""
     found, name = _content(nic), _chain_of(mac)
     rules: dict[str, list[Any]] = defaultdict(list)
@@ -81,7 +81,7 @@ def is_installed(nic: str, device: str, mac: MacAddress, siblings: bool) -> bool
     )
 
 
-def remove(nic: str, mac: MacAddress) -> None:
+def remove(nic: NicKey, mac: MacAddress) -> None:
     """Let all frames through to the guest with that MAC again; nothing there is fine."""
     doing = f"let all frames through to {mac}"
     if not _content(nic)["table"]:
@@ -98,7 +98,7 @@ def remove(nic: str, mac: MacAddress) -> None:
         raise _refused(doing, code)
 
 
-def set_vf_macs(nic: str, macs: Iterable[MacAddress]) -> None:
+def set_vf_macs(nic: NicKey, macs: Iterable[MacAddress]) -> None:
     """Make these the MACs of all VFs of a NIC; of no interest where none is protected, nor can be."""
     if not _is_possible():
         return
@@ -108,7 +108,7 @@ def set_vf_macs(nic: str, macs: Iterable[MacAddress]) -> None:
         raise _refused(f"tell the filters of {nic} the MACs of its VFs", code)
 
 
-def vf_macs(nic: str) -> frozenset[MacAddress] | None:
+def vf_macs(nic: NicKey) -> frozenset[MacAddress] | None:
     """Return what `know` has made known, None where there is nobody who would need it."""
     if not _is_possible():
         return None
@@ -138,15 +138,15 @@ def _chain_of(mac: MacAddress) -> str:
     return f"vf-{mac.digits}"
 
 
-def _table_of(nic: str) -> str:
+def _table_of(nic: NicKey) -> str:
     return f"libvirt-vepa-{_escaped(nic)}"
 
 
-def _table(nic: str) -> Command:
+def _table(nic: NicKey) -> Command:
     return {"table": {"family": "netdev", "name": _table_of(nic)}}
 
 
-def _in(nic: str, kind: str, **what: Any) -> Command:
+def _in(nic: NicKey, kind: str, **what: Any) -> Command:
     """Return an object of a NIC's table."""
     return {kind: {"family": "netdev", "table": _table_of(nic), **what}}
 
@@ -156,7 +156,7 @@ def _rules(mac: MacAddress, siblings: bool) -> list[list[Command]]:
     return [own, [{"vmap": {"key": SOURCE, "data": f"@{SIBLINGS}"}}]] if siblings else [own]
 
 
-def _foundation(nic: str) -> list[Command]:
+def _foundation(nic: NicKey) -> list[Command]:
     """Return what makes a table without VFs, and leaves those that are in one."""
     dropping = _in(nic, "chain", name=DROPPING)
     return [
@@ -168,17 +168,17 @@ def _foundation(nic: str) -> list[Command]:
     ]
 
 
-def _without(nic: str, name: str) -> list[Command]:
+def _without(nic: NicKey, name: str) -> list[Command]:
     """Return what deletes a chain and its rules, whether it is there or not."""
     chain = _in(nic, "chain", name=name)
     return [{"add": chain}, {"flush": chain}, {"delete": chain}]
 
 
-def _flushed(nic: str) -> Command:
+def _flushed(nic: NicKey) -> Command:
     return {"flush": _in(nic, "map", name=SIBLINGS)}
 
 
-def _content(nic: str) -> defaultdict[str, list[Any]]:
+def _content(nic: NicKey) -> defaultdict[str, list[Any]]:
     """Return what is in a NIC's table, itself included, by kind; nothing where there is none."""
     code, told = _talk([{"list": _table(nic)}])
     if code and code not in (errno.ENOENT, *MISSING):
@@ -190,7 +190,7 @@ def _content(nic: str) -> defaultdict[str, list[Any]]:
     return found
 
 
-def _hooked_at(nic: str, name: str) -> str:
+def _hooked_at(nic: NicKey, name: str) -> str:
     """Return the device that a chain is hooked at; libnftables 1.0.6 tells it in its text only."""
     _, text, _ = _binding().cmd(f"list chain netdev {_table_of(nic)} {name}")
     found = re.search(r"hook ingress devices? (?:= { )?\"?(.*?)\"?(?: })? priority", text)

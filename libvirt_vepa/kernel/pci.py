@@ -15,7 +15,7 @@ from pathlib import Path
 from libvirt_vepa.errors import KernelError, XmlError
 from libvirt_vepa.kernel.link_events import await_link, link_events
 from libvirt_vepa.kernel.sysfs import is_running, read
-from libvirt_vepa.model.address import PciAddress
+from libvirt_vepa.model.address import NicKey, PciAddress
 
 # Where the tree is; a test may have another.
 ROOT = Path("/sys/")
@@ -42,9 +42,9 @@ def function_of(device: str) -> PciAddress | None:
     return _target(ROOT / "class/net" / device / "device")
 
 
-def card_of(device: str) -> str:
-    """Return what a netdev's hardware is known by whatever the netdev is called: its PCI address, else its name."""
-    return str(function_of(device) or device)
+def key_of(device: str) -> NicKey:
+    """Return what names a netdev's hardware."""
+    return NicKey(function_of(device) or device)
 
 
 def device_of(address: PciAddress) -> str | None:

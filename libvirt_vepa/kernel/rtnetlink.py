@@ -21,7 +21,7 @@ from libvirt_vepa.kernel import ethtool, pci
 from libvirt_vepa.kernel import link as links
 from libvirt_vepa.kernel import vf as vfs_module
 from libvirt_vepa.kernel.ethtool import Feature
-from libvirt_vepa.kernel.link import IFF_ALLMULTI, IFF_UP, Link, kernel_error, netlink_errors
+from libvirt_vepa.kernel.link import IFF_ALLMULTI, IFF_UP, Link, gone, netlink_errors
 from libvirt_vepa.kernel.vf import Vf
 from libvirt_vepa.model.address import MacAddress, PciAddress
 from libvirt_vepa.model.interface import DEVICE_NAME_BYTES
@@ -55,11 +55,11 @@ class Netlink:
         """Return the device with that index, or None; None too for 0, which stands for no device."""
         return self._get(index=index) if index else None
 
-    def need(self, name: str) -> Link:
+    def get(self, name: str) -> Link:
         """Return the device of that name; KernelError where it has gone."""
         link = self.find(name)
         if link is None:
-            raise kernel_error(f"use {name}", errno.ENODEV)
+            raise gone(name)
         return link
 
     def with_mac(self, mac: MacAddress) -> tuple[Link, ...]:

@@ -18,7 +18,7 @@ from libvirt_vepa.host.sriov_inventory import VF
 from libvirt_vepa.kernel import pci
 from libvirt_vepa.kernel.rtnetlink import Netlink
 from libvirt_vepa.lifecycle import boot, executor
-from libvirt_vepa.model.address import PciAddress
+from libvirt_vepa.model.address import NicKey, PciAddress
 from libvirt_vepa.model.interface import Guest, NicDefinition
 from libvirt_vepa.operations.source_filter import UpdateVfMacSet
 from libvirt_vepa.planning import planner
@@ -52,12 +52,12 @@ def start_guest(guest: Guest, host: Host, directory: Path = definitions.DIRECTOR
         # Nothing is locked meanwhile, and nothing observed yet.
         boot.await_nics(guest, directory, host.netlink)
         named = facts.load_definitions(guest, directory, host.netlink)
-        cards = [pci.card_of(definition.device) for definition in named.values()]
+        nics = [pci.key_of(definition.device) for definition in named.values()]
         with host.store.lock_guest(guest.uuid, holder):
             # What cannot be cleaned away is known only to the old journal, which a new one would replace.
             for failure in _release_locked(guest.uuid, host, holder):
                 raise failure
-            with host.store.lock_cards(cards, holder):
+            with host.store.lock_nics(nics, holder):
                 return _execute(guest, named, host)
 
 
@@ -84,8 +84,8 @@ def attach(more: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> 
     holder = f"the attaching to {more.where}"
     with error_context(more.where):
         named = facts.load_definitions(more, directory, host.netlink)
-        cards = [pci.card_of(definition.device) for definition in named.values()]
-        with host.store.lock_guest(more.uuid, holder), host.store.lock_cards(cards, holder):
+        nics = [pci.key_of(definition.device) for definition in named.values()]
+        with host.store.lock_guest(more.uuid, holder), host.store.lock_nics(nics, holder):
             return _execute(more, named, host, running=True)
 
 
@@ -97,7 +97,7 @@ def detach(uuid: str, alias: str, host: Host) -> tuple[VepaError, ...]:
         if journal is None:
             return ()
         rest, part = journal.split(alias)
-        with host.store.lock_cards(part.cards, holder):
+        with host.store.lock_nics(part.nics, holder):
             return executor.undo(part, host, rest) if part.uses else ()
 
 
@@ -127,11 +127,11 @@ def refresh_filters(host: Host) -> None:
 
     Raises VepaError.
     """
-    physical = {pci.physical_of(PciAddress.parse(lease.key)) for lease in host.store.leases() if lease.kind == VF}
-    for card in sorted(str(address) for address in physical if address):
-        with host.store.lock_cards((card,), "a look at its VFs"):
-            link = host.find(card)
-            executor.perform(UpdateVfMacSet(link.name if link else card, card, ""), host)
+    found = {pci.physical_of(PciAddress.parse(lease.key)) for lease in host.store.leases() if lease.kind == VF}
+    for key in sorted(NicKey(address) for address in found if address):
+        with host.store.lock_nics((key,), "a look at its VFs"):
+            link = host.find(key)
+            executor.perform(UpdateVfMacSet(link.name if link else key, key, ""), host)
 
 
 def release_guest(uuid: str, host: Host, holder: str) -> tuple[VepaError, ...]:
@@ -144,7 +144,7 @@ def _release_locked(uuid: str, host: Host, holder: str) -> tuple[VepaError, ...]
     journal = host.store.load(uuid)
     if journal is None:
         return ()
-    with host.store.lock_cards(journal.cards, holder):
+    with host.store.lock_nics(journal.nics, holder):
         return executor.undo(journal, host)
 
 

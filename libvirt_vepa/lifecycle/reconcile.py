@@ -134,5 +134,5 @@ def _put_back(leftover: Leftover, host: Host) -> tuple[VepaError, ...]:
         return (now.error,)
     # Without a journal of its own, what cannot be undone goes into one, as with any other.
     journal = now.journal or Journal(now.uuid, now.guest, (), tuple(step.to_record() for step in now.steps))
-    with host.store.lock_cards(journal.cards, HOLDER):
+    with host.store.lock_nics(journal.nics, HOLDER):
         return executor.undo(journal, host)

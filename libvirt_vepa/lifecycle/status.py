@@ -10,6 +10,7 @@ from typing import Any
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.lifecycle import executor
+from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.operations.base import VfPlace
 from libvirt_vepa.store.journal import Allocation
 
@@ -62,7 +63,7 @@ def interfaces(host: Host) -> tuple[InterfaceStatus, ...]:
         try:
             rows.extend(_guest(uuid, host, nics))
         except VepaError as error:
-            unknown = Allocation("-", "-", "-", "-", "-", "-")
+            unknown = Allocation("-", "-", "-", "-", NicKey("-"), "-")
             rows.append(InterfaceStatus("-", uuid, unknown, unknown.nic, None, None, (str(error),)))
     return tuple(rows)
 

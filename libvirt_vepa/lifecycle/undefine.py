@@ -13,7 +13,6 @@ from libvirt_vepa.host.sriov_inventory import VfInfo
 from libvirt_vepa.kernel import pci
 from libvirt_vepa.kernel.rtnetlink import Netlink
 from libvirt_vepa.lifecycle import executor
-from libvirt_vepa.model.address import PciAddress
 from libvirt_vepa.model.interface import HostType
 from libvirt_vepa.operations.nic import VFS, RemoveVfs
 from libvirt_vepa.store import definitions
@@ -31,7 +30,7 @@ def undefine(name: str, store: Store, directory: Path | None = None) -> None:
     made = [sharing for sharing in store.shared.list(VFS) if name in sharing.users]
     if made:
         with (
-            store.lock_cards((sharing.card for sharing in made), f"the removal of '{name}'"),
+            store.lock_nics((sharing.card for sharing in made), f"the removal of '{name}'"),
             Netlink() as netlink,
         ):
             host = Host(netlink, store)
@@ -44,8 +43,7 @@ def undefine(name: str, store: Store, directory: Path | None = None) -> None:
 
 def _must_be_free(name: str, sharing: SharedSetting, host: Host) -> None:
     """Raise InUseError where somebody has one of the VFs, or where that cannot be told."""
-    address = PciAddress.parse(sharing.card)
-    if not pci.vfs_of(address):
+    if not (sharing.card.address and pci.vfs_of(sharing.card.address)):
         return
     link = host.find(sharing.card)
     if link is None:

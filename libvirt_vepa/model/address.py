@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Addresses as values: of a station on the Ethernet, and of a function on the PCI bus."""
+"""Addresses as values: of a station on the Ethernet, of a function on the PCI bus; and what names a NIC."""
 
 from __future__ import annotations
 
@@ -92,3 +92,17 @@ class PciAddress:
 
     def __str__(self) -> str:
         return f"{self.domain:04x}:{self.bus:02x}:{self.slot:02x}.{self.function}"
+
+
+class NicKey(str):
+    """What names a NIC or a VF whatever it is called by now: its PCI address, or its name where it is no PCI function.
+
+    It is a text, as the journal, the names of the locks and those of the filters hold it. "" names nothing.
+    """
+
+    __slots__ = ()
+
+    @property
+    def address(self) -> PciAddress | None:
+        """The PCI address, None for a name: the kernel lets no name have a colon (dev_valid_name in net/core/dev.c)."""
+        return PciAddress.parse(self) if ":" in self else None

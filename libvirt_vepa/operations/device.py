@@ -11,12 +11,13 @@ from libvirt_vepa.errors import InUseError
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel import sysfs, tuntap
 from libvirt_vepa.kernel.rtnetlink import Link
-from libvirt_vepa.model.address import MacAddress
+from libvirt_vepa.model.address import MacAddress, NicKey
 from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.store.journal import INTERFACES, Journal, Record, identity_key
 from libvirt_vepa.store.store import Lease
 
 NODE_SECONDS = 10.0
+NO_NIC = NicKey("")
 
 
 @dataclass(frozen=True)
@@ -87,18 +88,18 @@ def taken(holder: Lease) -> InUseError:
 class SetLinkUp(Operation):
     """Put a device up, and leave it up: others may rely on a NIC by the time the guest stops.
 
-    `card` is what a NIC is known by (`pci.card_of`), "" for what is called by its name only.
+    `card` is what a NIC is known by, "" for what is called by its name only.
     """
 
     device: str
-    card: str = ""
+    card: NicKey = NO_NIC
     reapply_safe = True
 
     def describe(self) -> str:
         return f"put {self.device} up"
 
     def apply(self, host: Host) -> None:
-        host.netlink.set_up(host.need_nic(self.device, self.card))
+        host.netlink.set_up(host.get_nic(self.device, self.card))
 
     def verify(self, host: Host) -> Iterator[str]:
         link = host.find_nic(self.device, self.card)
@@ -112,7 +113,7 @@ class SetLinkUp(Operation):
 class CreateMacvtap(Operation):
     """Create a macvtap on a NIC or a VF; `mode` in the kernel's words, `mtu` in bytes or None for that below.
 
-    `card` is what a NIC is known by (`pci.card_of`), "" for a VF, which `nic` is the PCI address of.
+    `card` is what a NIC is known by, "" for a VF, which `nic` is the PCI address of.
     """
 
     device: str
@@ -120,14 +121,14 @@ class CreateMacvtap(Operation):
     mac: str
     mode: str
     mtu: int | None
-    card: str = ""
+    card: NicKey = NO_NIC
 
     def describe(self) -> str:
         mtu = "" if self.mtu is None else f", MTU {self.mtu}"
         return f"create macvtap {self.device} on {self.nic}: mode {self.mode}, MAC {self.mac}{mtu}"
 
     def apply(self, host: Host) -> None:
-        below = host.need_nic(self.nic, self.card)
+        below = host.get_nic(self.nic, self.card)
         host.netlink.create_macvtap(self.device, below, MacAddress.parse(self.mac), self.mode, self.mtu)
 
     def verify(self, host: Host) -> Iterator[str]:
@@ -164,7 +165,7 @@ class CreateTap(Operation):
     def apply(self, host: Host) -> None:
         # The ioctl that makes a tap knows only its name; the rest follows before the tap is one that stays.
         with tuntap.new_tap(self.device, self.multi_queue):
-            host.netlink.set_address(host.netlink.need(self.device), MacAddress.parse(self.mac), self.mtu)
+            host.netlink.set_address(host.netlink.get(self.device), MacAddress.parse(self.mac), self.mtu)
 
     def verify(self, host: Host) -> Iterator[str]:
         link = host.netlink.find(self.device)
@@ -210,7 +211,7 @@ class ReceiveAllMulticast(Operation):
         return f"receive all multicast on {self.device}"
 
     def apply(self, host: Host) -> None:
-        host.netlink.set_all_multicast(host.netlink.need(self.device))
+        host.netlink.set_all_multicast(host.netlink.get(self.device))
 
     def verify(self, host: Host) -> Iterator[str]:
         link = host.netlink.find(self.device)
@@ -223,20 +224,20 @@ class JoinBridge(Operation):
     """Make a tap a port of a bridge, which the NIC is a port of already.
 
     A NIC that has left the bridge is told of and left alone: what holds its addresses now is the host's to know. `card`
-    is what it is known by (`pci.card_of`); both are "" in journals of versions that did not look.
+    is what it is known by; both are "" in journals of versions that did not look.
     """
 
     device: str
     bridge: str
     nic: str = ""
-    card: str = ""
+    card: NicKey = NO_NIC
     reapply_safe = True
 
     def describe(self) -> str:
         return f"make {self.device} a port of bridge {self.bridge}"
 
     def apply(self, host: Host) -> None:
-        host.netlink.set_master(host.netlink.need(self.device), host.netlink.need(self.bridge))
+        host.netlink.set_master(host.netlink.get(self.device), host.netlink.get(self.bridge))
 
     def verify(self, host: Host) -> Iterator[str]:
         link, bridge = host.netlink.find(self.device), host.netlink.find(self.bridge)

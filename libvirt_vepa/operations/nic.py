@@ -12,7 +12,7 @@ from libvirt_vepa.host import sriov_inventory
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel import pci
 from libvirt_vepa.kernel.rtnetlink import Link
-from libvirt_vepa.model.address import MacAddress, PciAddress
+from libvirt_vepa.model.address import MacAddress, NicKey, PciAddress
 from libvirt_vepa.operations.base import NeededSetting, Operation
 from libvirt_vepa.store.shared_settings import OFFLOAD, SWITCH, SharedSetting
 
@@ -28,7 +28,7 @@ class CreateVfs(Operation):
     """Make VFs where there are none; they stay until the definition that wants them is removed (`RemoveVfs`)."""
 
     nic: str
-    address: str
+    address: NicKey
     count: int
     name: str
     makes_vfs = True
@@ -41,7 +41,7 @@ class CreateVfs(Operation):
         # Whoever is killed in here leaves a record, and the definition's end puts back what there is.
         host.store.shared.save(SharedSetting(VFS, self.address, "0", str(self.count), {self.name: self.name}))
         # Some drivers make none while the NIC is down (bnxt_sriov_configure).
-        host.netlink.set_up(host.need_nic(self.nic, self.address))
+        host.netlink.set_up(host.get_nic(self.nic, self.address))
         pci.set_count(address, self.count)
         pci.await_devices(tuple(vf.address for vf in pci.vfs_of(address)), pci.SECONDS)
 
@@ -63,14 +63,14 @@ class RemoveVfs(Operation):
     """Remove the VFs that were made for a definition, whose end this is; others than those stay."""
 
     nic: str
-    address: str
+    address: NicKey
     count: int
     name: str
 
     @classmethod
     def recorded(cls, sharing: SharedSetting, name: str) -> RemoveVfs:
         """Return what removes the VFs that a record tells of, for the definition of that name."""
-        nic = pci.device_of(PciAddress.parse(sharing.card)) or sharing.card
+        nic = (sharing.card.address and pci.device_of(sharing.card.address)) or sharing.card
         return cls(nic, sharing.card, int(sharing.value), name)
 
     def describe(self) -> str:
@@ -103,7 +103,7 @@ class HoldSharedSetting(Operation):
 
     kind: str
     nic: str
-    card: str
+    card: NicKey
     value: str
     uuid: str
     guest: str
@@ -118,7 +118,7 @@ class HoldSharedSetting(Operation):
         return f"have {self.kind} of {self.nic} {self.value} while a guest needs it"
 
     def apply(self, host: Host) -> None:
-        link = host.need_nic(self.nic, self.card)
+        link = host.get_nic(self.nic, self.card)
         sharing = host.store.shared.find(self.kind, self.card)
         if sharing and sharing.value != self.value and sharing.other_user(self.uuid):
             raise disagree(link.name, sharing, self.uuid)
@@ -165,7 +165,7 @@ class HoldSharedSetting(Operation):
 
     def _is_idle(self, host: Host) -> bool:
         """Tell whether there is no embedded switch now: neither VFs nor offloaded macvtaps, this guest's own too."""
-        if self.kind != SWITCH or (":" in self.card and pci.counts(PciAddress.parse(self.card))[1]):
+        if self.kind != SWITCH or (self.card.address and pci.counts(self.card.address)[1]):
             return False
         offloads = host.store.shared.find(OFFLOAD, self.card)
         return not (offloads and offloads.users)
@@ -230,6 +230,6 @@ class VerifyOffload(Operation):
             )
 
     def verify(self, host: Host) -> Iterator[str]:
-        link = host.find(self.nic)
+        link = host.netlink.find(self.nic)
         if link and MacAddress.parse(self.mac) in host.netlink.unicast(link):
             yield f"{self.nic} forwards to {self.device} in software"

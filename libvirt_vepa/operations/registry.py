@@ -9,6 +9,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from libvirt_vepa.errors import NewerStateError
+from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.operations import device, nic, source_filter, vf
 from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.store.journal import INTERFACES
@@ -42,7 +43,8 @@ def from_record(record: Mapping[str, Any]) -> Operation:
             f"the journal holds an operation that is not known here: {record}",
             "install the libvirt-vepa that wrote it again",
         )
-    return kind(**values)
+    keys = {each.name for each in fields(kind) if each.type == NicKey.__name__}
+    return kind(**{name: NicKey(value) if name in keys else value for name, value in values.items()})
 
 
 def _fit(kind: type[Operation], names: set[str]) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel import nftables as frames
 from libvirt_vepa.kernel import pci, sysfs
-from libvirt_vepa.model.address import MacAddress, PciAddress
+from libvirt_vepa.model.address import MacAddress, NicKey
 from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.vf import NOBODY, ZEROS
 
@@ -23,8 +23,8 @@ class DropReflectedFrames(Operation):
     """
 
     nic: str
-    card: str
-    address: str
+    card: NicKey
+    address: NicKey
     mac: str
     siblings: bool
     reapply_safe = True
@@ -34,7 +34,7 @@ class DropReflectedFrames(Operation):
         return f"let VF {self.address} of {self.nic} hear nothing from {self.mac} itself{others}"
 
     def apply(self, host: Host) -> None:
-        frames.install(self.card, host.need(self.address).name, MacAddress.parse(self.mac), self.siblings)
+        frames.install(self.card, host.get(self.address).name, MacAddress.parse(self.mac), self.siblings)
 
     def verify(self, host: Host) -> Iterator[str]:
         link = host.find(self.address)
@@ -54,7 +54,7 @@ class UpdateVfMacSet(Operation):
     """
 
     nic: str
-    card: str
+    card: NicKey
     mac: str
     reapply_safe = True
 
@@ -80,8 +80,9 @@ class UpdateVfMacSet(Operation):
         """Return the MACs that the VFs have now, by their PF and by their netdevs here."""
         link = host.find_nic(self.nic, self.card)
         macs = {vf.mac for vf in host.netlink.vfs(link)} if link else set()
+        vfs = pci.vfs_of(self.card.address) if self.card.address else ()
         # Some drivers say only what an administrator has set.
-        netdevs = (sysfs.address(vf.device) for vf in pci.vfs_of(PciAddress.parse(self.card)) if vf.device)
+        netdevs = (sysfs.address(vf.device) for vf in vfs if vf.device)
         return macs | {MacAddress.parse(mac) for mac in netdevs if mac}
 
     def _write(self, macs: set[MacAddress]) -> None:

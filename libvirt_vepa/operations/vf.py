@@ -16,7 +16,7 @@ from libvirt_vepa.errors import KernelError
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel import pci
 from libvirt_vepa.kernel.rtnetlink import Link, Vf
-from libvirt_vepa.model.address import MacAddress, PciAddress
+from libvirt_vepa.model.address import MacAddress, NicKey, PciAddress
 from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
 from libvirt_vepa.operations.base import Operation, VfPlace
 
@@ -37,7 +37,7 @@ class SetVfMac(Operation):
 
     nic: str
     number: int
-    address: str
+    address: NicKey
     mac: str
     before: str
     mtu: int
@@ -50,14 +50,14 @@ class SetVfMac(Operation):
         return f"set VF {self.number} of {self.nic} ({self.address}) to MAC {self.mac}"
 
     def apply(self, host: Host) -> None:
-        host.netlink.set_vf_mac(_need(host, self.nic, self.address), self.number, MacAddress.parse(self.mac))
+        host.netlink.set_vf_mac(_pf(host, self), self.number, MacAddress.parse(self.mac))
         self._adopt(host)
 
     def _adopt(self, host: Host) -> None:
         link = host.find(self.address)
         if link is None or str(link.mac) != self.mac:
             self._rebind(host)
-        link = host.need(self.address)
+        link = host.get(self.address)
         if str(link.mac) != self.mac:
             raise KernelError(
                 f"{link.name} has MAC {link.mac} instead of {self.mac}", "see the kernel's log for its driver"
@@ -66,7 +66,7 @@ class SetVfMac(Operation):
     def _rebind(self, host: Host) -> None:
         pci.rebind(PciAddress.parse(self.address), pci.SECONDS)
         if self.mtu:
-            host.netlink.set_mtu(host.need(self.address), self.mtu)
+            host.netlink.set_mtu(host.get(self.address), self.mtu)
 
     def verify(self, host: Host) -> Iterator[str]:
         seen = _seen(host, self)
@@ -109,7 +109,7 @@ class SetVfMac(Operation):
 class SetVfMtu(Operation):
     """Raise the MTU (bytes) of a VF's netdev to what the guest's device is to have; what is `before` is put back."""
 
-    address: str
+    address: NicKey
     mtu: int
     before: int
 
@@ -117,7 +117,7 @@ class SetVfMtu(Operation):
         return f"set MTU {self.mtu} of {self.address}"
 
     def apply(self, host: Host) -> None:
-        host.netlink.set_mtu(host.need(self.address), self.mtu)
+        host.netlink.set_mtu(host.get(self.address), self.mtu)
 
     def verify(self, host: Host) -> Iterator[str]:
         link = host.find(self.address)
@@ -136,7 +136,7 @@ class SetVfVlan(Operation):
 
     nic: str
     number: int
-    address: str
+    address: NicKey
     vlan: int
     qos: int
     proto: str
@@ -148,7 +148,7 @@ class SetVfVlan(Operation):
         return f"set VF {self.number} of {self.nic} to vlan {self.vlan} qos {self.qos} proto {self.proto}"
 
     def apply(self, host: Host) -> None:
-        self._set(host, _need(host, self.nic, self.address), self.vlan, self.qos, self.proto)
+        self._set(host, _pf(host, self), self.vlan, self.qos, self.proto)
 
     def verify(self, host: Host) -> Iterator[str]:
         seen = _seen(host, self)
@@ -165,7 +165,7 @@ class SetVfVlan(Operation):
 
     def undo_failed(self, host: Host) -> None:
         # A driver may have done half of it, which `undo` would take for another's.
-        link = _need(host, self.nic, self.address)
+        link = _pf(host, self)
         self._set(host, link, self.before_vlan, self.before_qos, self.before_proto)
 
     def _holds(self, vf: Vf) -> bool:
@@ -182,7 +182,7 @@ class SetVf(Operation):
 
     nic: str
     number: int
-    address: str
+    address: NicKey
     setting: str
     value: bool | int | str
     before: bool | int | str
@@ -191,7 +191,7 @@ class SetVf(Operation):
         return f"set VF {self.number} of {self.nic} to {self.setting} {_word(self.value)}"
 
     def apply(self, host: Host) -> None:
-        self._set(host, _need(host, self.nic, self.address), self.value)
+        self._set(host, _pf(host, self), self.value)
 
     def verify(self, host: Host) -> Iterator[str]:
         seen = _seen(host, self)
@@ -205,7 +205,7 @@ class SetVf(Operation):
             self._set(host, seen[0], self.before)
 
     def undo_failed(self, host: Host) -> None:
-        self._set(host, _need(host, self.nic, self.address), self.before)
+        self._set(host, _pf(host, self), self.before)
 
     def _set(self, host: Host, link: Link, value: bool | int | str) -> None:
         wanted: dict[str, Any] = {self.setting: LinkState.parse(value) if isinstance(value, str) else value}
@@ -235,13 +235,13 @@ def _protocol(settings: VfSettings) -> str:
     return (settings.proto or VlanProtocol.DOT1Q).value
 
 
-def _need(host: Host, nic: str, address: str) -> Link:
-    """Return the NIC that a VF belongs to, whatever it is called by now; KernelError where it is gone."""
-    return host.need_nic(nic, str(pci.physical_of(PciAddress.parse(address)) or nic))
+def _pf(host: Host, step: SetVfMac | SetVfVlan | SetVf) -> Link:
+    """Return the NIC that a step's VF belongs to, whatever it is called by now; KernelError where it is gone."""
+    return host.get_nic(step.nic, NicKey(pci.physical_of(PciAddress.parse(step.address)) or step.nic))
 
 
 def _seen(host: Host, step: SetVfMac | SetVfVlan | SetVf) -> tuple[Link, Vf] | None:
     """Return the NIC of a step's VF and what it says of that, None where either has gone."""
     physical = pci.physical_of(PciAddress.parse(step.address))
-    link = host.find_nic(step.nic, str(physical)) if physical else None
+    link = host.find_nic(step.nic, NicKey(physical)) if physical else None
     return next(((link, vf) for vf in host.netlink.vfs(link) if vf.number == step.number), None) if link else None

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from libvirt_vepa.errors import HostError, InUseError, XmlError
 from libvirt_vepa.host.facts import Facts, Nic
 from libvirt_vepa.kernel.rtnetlink import Link
+from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.model.interface import Guest, GuestType, HostType, Mode, NicDefinition, Request
 from libvirt_vepa.model.vf_settings import VfSettings
 from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.device import (
+    NO_NIC,
     AcquireLease,
     CreateMacvtap,
     CreateTap,
@@ -96,7 +98,7 @@ def _use(request: Request, facts: Facts) -> Allocation:
         only = ", which need <type>macvtap</type>" if tap else ""
         raise HostError(f"mode {mode.value} is not allowed on '{host.name}'", f"ask for {allowed}{only}")
     return Allocation(
-        request.alias, host.name, request.device, host.device, nic.key if nic else host.device, mode.value
+        request.alias, host.name, request.device, host.device, nic.key if nic else NicKey(host.device), mode.value
     )
 
 
@@ -200,7 +202,7 @@ def _check_values(request: Request, nic: Link) -> None:
         raise HostError(f"{request.queues} queues cannot be had", f"ask for 1 to {MAX_QUEUES}")
 
 
-def _macvtap(request: Request, below: str, mode: str, card: str = "") -> Iterator[Operation]:
+def _macvtap(request: Request, below: str, mode: str, card: NicKey = NO_NIC) -> Iterator[Operation]:
     device = request.device
     yield CreateMacvtap(device, below, str(request.mac), mode, request.mtu, card)
     yield DisableIpv6(device)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from libvirt_vepa.errors import HostError, InUseError
 from libvirt_vepa.host.facts import Nic
 from libvirt_vepa.host.sriov_inventory import VF, VfInfo
+from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.model.interface import Guest, Mode, NicDefinition, Request
 from libvirt_vepa.model.vf_settings import ATTRIBUTES, UNSET, VfSettings, VlanProtocol
 from libvirt_vepa.operations.base import Operation
@@ -116,7 +117,7 @@ def plan_vf_creation(host: NicDefinition, nic: Nic, made: CreateVfs | None) -> C
         raise HostError(
             f"NIC {name} can have {card.total} VFs, not {host.vf_count}", f"change the count of '{host.name}'"
         )
-    return CreateVfs(name, str(card.address), host.vf_count, host.name)
+    return CreateVfs(name, nic.key, host.vf_count, host.name)
 
 
 def reserve_future_vf(request: Request, host: NicDefinition, made: CreateVfs, promised: Collection[int]) -> int:
@@ -178,7 +179,7 @@ def _listed(texts: Sequence[str]) -> str:
 
 def plan_vf(guest: Guest, request: Request, host: NicDefinition, nic: Nic, function: VfInfo) -> Iterator[Operation]:
     """Yield what gives a guest a VF, all but the macvtap on it. Raises HostError where the driver cannot."""
-    name, number, address, said = nic.link.name, function.number, str(function.address), function.said
+    name, number, address, said = nic.link.name, function.number, NicKey(function.address), function.said
     if said is None:
         raise HostError(f"driver {nic.card.driver} of NIC {name} tells nothing of VF {number}", "see 'ip link show'")
     _check(request, nic, function)
@@ -213,7 +214,7 @@ def effective_vf_settings(request: Request, host: NicDefinition) -> VfSettings:
     return found
 
 
-def plan_vf_settings(which: tuple[str, int, str], asked: VfSettings, now: VfSettings) -> Iterator[Operation]:
+def plan_vf_settings(which: tuple[str, int, NicKey], asked: VfSettings, now: VfSettings) -> Iterator[Operation]:
     """Yield what changes the settings of a VF: of which NIC, its number, its PCI address. Raises HostError."""
     if asked.vlan is not None:
         proto, before = asked.proto or VlanProtocol.DOT1Q, now.proto or VlanProtocol.DOT1Q
@@ -240,7 +241,7 @@ def plan_filters(request: Request, nic: Nic, function: VfInfo, mode: Mode) -> It
     """Yield what keeps reflected frames from a guest on a VF, once its netdev is the one that stays."""
     name, mac = nic.link.name, str(request.mac)
     if mode is not Mode.BRIDGE:
-        yield DropReflectedFrames(name, nic.key, str(function.address), mac, mode is Mode.PEPA)
+        yield DropReflectedFrames(name, nic.key, NicKey(function.address), mac, mode is Mode.PEPA)
     yield UpdateVfMacSet(name, nic.key, mac)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from libvirt_vepa.model.address import NicKey
+
 INTERFACES = "interfaces"
 
 Record = Mapping[str, Any]
@@ -18,14 +20,14 @@ Record = Mapping[str, Any]
 class Allocation:
     """Which NIC one interface of a guest stands on: the request's alias, its definition's name, its device.
 
-    `nic` is what the NIC was called when it began, `card` what it is known by since (`pci.card_of`).
+    `nic` is what the NIC was called when it began, `card` what names it since.
     """
 
     alias: str
     name: str
     device: str
     nic: str
-    card: str
+    card: NicKey
     mode: str
 
 
@@ -45,8 +47,8 @@ class Journal:
     written: int = 0
 
     @property
-    def cards(self) -> tuple[str, ...]:
-        """The cards that the guest stands on, each once, in the order in which they are locked."""
+    def nics(self) -> tuple[NicKey, ...]:
+        """The NICs that the guest stands on, each once, in the order in which they are locked."""
         return tuple(sorted({use.card for use in self.uses}))
 
     def merge(self, other: Journal) -> Journal:

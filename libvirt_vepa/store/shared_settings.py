@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from libvirt_vepa.errors import StateError
+from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.store import atomic_file
 
 ENDING = ".json"
@@ -25,11 +26,11 @@ SWITCH, OFFLOAD = "hwmode", "l2-fwd-offload"
 class SharedSetting:
     """A setting of a NIC that is not as it was: `users` are the names of those who need it, by their UUID.
 
-    `card` is what the NIC is known by: `pci.card_of`.
+    `card` names the NIC.
     """
 
     kind: str
-    card: str
+    card: NicKey
     original: str
     value: str
     users: Mapping[str, str]
@@ -53,12 +54,12 @@ class SharedSettingStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def find(self, kind: str, card: str) -> SharedSetting | None:
+    def find(self, kind: str, card: NicKey) -> SharedSetting | None:
         """Return the record, or None where nothing of that kind is shared."""
         path = self._path(kind, card)
         with atomic_file.state_errors(f"read {path}"):
             try:
-                return SharedSetting(**json.loads(path.read_text(encoding="utf-8")))
+                return SharedSetting(**{**json.loads(path.read_text(encoding="utf-8")), "card": card})
             except FileNotFoundError:
                 return None
             except (ValueError, TypeError, RecursionError) as error:
@@ -68,17 +69,17 @@ class SharedSettingStore:
     def list(self, kind: str) -> tuple[SharedSetting, ...]:
         """Return all records of a kind."""
         names = sorted(path.name for path in atomic_file.entries(self._folder))
-        cards = [name.removeprefix(f"{kind}-").removesuffix(ENDING) for name in names if name.startswith(f"{kind}-")]
-        found = (self.find(kind, card) for card in cards)
+        mine = (name for name in names if name.startswith(f"{kind}-"))
+        found = (self.find(kind, NicKey(name.removeprefix(f"{kind}-").removesuffix(ENDING))) for name in mine)
         return tuple(sharing for sharing in found if sharing)
 
     def save(self, sharing: SharedSetting) -> None:
         """Write a record, whole and durable."""
         atomic_file.save(self._path(sharing.kind, sharing.card), json.dumps(asdict(sharing), indent=1) + "\n")
 
-    def delete(self, kind: str, card: str) -> None:
+    def delete(self, kind: str, card: NicKey) -> None:
         """Remove a record, and what an interrupted `keep` left of one."""
         atomic_file.remove(self._path(kind, card))
 
-    def _path(self, kind: str, card: str) -> Path:
+    def _path(self, kind: str, card: NicKey) -> Path:
         return self._folder / f"{kind}-{card}{ENDING}"

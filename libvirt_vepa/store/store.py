@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from libvirt_vepa.errors import HostError, InUseError, NewerStateError, StateError
+from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.store import atomic_file, locks
 from libvirt_vepa.store.journal import Allocation, Journal, Record
 from libvirt_vepa.store.shared_settings import SharedSettingStore
@@ -72,9 +73,9 @@ class Store:
         """Hold what interfaces a guest has while it runs; always before the guest, which is held for less long."""
         return locks.held(self._locks, (f"hotplug-{_checked(uuid)}",), holder, LOCK_SECONDS)
 
-    def lock_cards(self, cards: Iterable[str], holder: str) -> AbstractContextManager[None]:
-        """Hold NICs, by `pci.card_of`; always after the guest, and in alphabetical order."""
-        return locks.held(self._locks, tuple(f"nic-{card}" for card in sorted(set(cards))), holder, LOCK_SECONDS)
+    def lock_nics(self, keys: Iterable[NicKey], holder: str) -> AbstractContextManager[None]:
+        """Hold NICs; always after the guest, and in alphabetical order."""
+        return locks.held(self._locks, tuple(f"nic-{key}" for key in sorted(set(keys))), holder, LOCK_SECONDS)
 
     def sweep_locks(self) -> None:
         """Remove the locks that nobody holds."""
@@ -224,7 +225,7 @@ def _journal(text: str, path: Path) -> Journal:
                 f"{path} was written by a newer libvirt-vepa (version {record['version']}, known is {VERSION})",
                 "install that one again, or stop the guest and remove the file and the guest's devices by hand",
             )
-        uses = tuple(Allocation(**use) for use in record["uses"])
+        uses = tuple(Allocation(**{**use, "card": NicKey(use["card"])}) for use in record["uses"])
         return Journal(record["uuid"], record["guest"], uses, tuple(record["operations"]), record["written"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _damaged(path) from error

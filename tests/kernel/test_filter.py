@@ -20,14 +20,14 @@ import pytest
 from libvirt_vepa.errors import HostError, KernelError
 from libvirt_vepa.kernel import nftables as frames
 from libvirt_vepa.kernel import tuntap
-from libvirt_vepa.model.address import MacAddress
+from libvirt_vepa.model.address import MacAddress, NicKey
 from tests.conftest import CHECKOUT
 from tests.kernel.events import Capture
 from tests.kernel.world import children, mac, node
 from tests.lab.shell import run
 
 nftables = pytest.importorskip("nftables")
-NIC = "eth1"
+NIC = NicKey("eth1")
 OWN, SIBLING, STRANGER = (MacAddress.parse(mac(number)) for number in (1, 2, 9))
 ODD = ["a.b-c_d", "x@y", "x_40y", "-dash", "{;}#$'\\\"", "grün", "f" * 15]
 PROGRAM = """
@@ -174,13 +174,13 @@ def test_nics_are_apart_and_what_others_made_is_left(one: Vf) -> None:
     nft("add table netdev admin; add chain netdev admin own")
     before = nft("list ruleset")
     protect()
-    frames.install("eth2", "wire", OWN, True)
+    frames.install(NicKey("eth2"), "wire", OWN, True)
     frames.set_vf_macs(NIC, [OWN])
-    frames.set_vf_macs("eth2", [SIBLING])
-    assert (frames.vf_macs(NIC), frames.vf_macs("eth2")) == ({OWN}, {SIBLING})
+    frames.set_vf_macs(NicKey("eth2"), [SIBLING])
+    assert (frames.vf_macs(NIC), frames.vf_macs(NicKey("eth2"))) == ({OWN}, {SIBLING})
     frames.remove(NIC, OWN)
-    assert frames.vf_macs("eth2") == {SIBLING}
-    frames.remove("eth2", OWN)
+    assert frames.vf_macs(NicKey("eth2")) == {SIBLING}
+    frames.remove(NicKey("eth2"), OWN)
     assert nft("list ruleset") == before
 
 
@@ -214,13 +214,14 @@ def test_a_hook_that_went_with_a_renamed_device_is_noticed() -> None:
 
 @pytest.mark.parametrize("name", ODD)
 def test_odd_names(name: str) -> None:
+    key = NicKey(name)
     with vf(name) as odd:
-        frames.install(name, name, OWN, True)
-        frames.set_vf_macs(name, [SIBLING])
-        assert frames.is_installed(name, name, OWN, True) and odd.heard() == {STRANGER}
+        frames.install(key, name, OWN, True)
+        frames.set_vf_macs(key, [SIBLING])
+        assert frames.is_installed(key, name, OWN, True) and odd.heard() == {STRANGER}
         # What nft itself takes for a name (its scanner.l).
         assert re.match(r"table netdev [a-z][\w/.-]* {$", nft("list ruleset"), re.ASCII | re.MULTILINE)
-        frames.remove(name, OWN)
+        frames.remove(key, OWN)
         assert not nft("list tables")
 
 

@@ -90,7 +90,7 @@ def test_several_interfaces_on_several_nics(world: World, dmz: Nic) -> None:
         ("eth2", "bridge"),
         ("eth1", "private"),
     ]
-    assert world.journal(one).cards == ("eth1", "eth2")
+    assert world.journal(one).nics == ("eth1", "eth2")
     assert world.end(one) == ()
     assert not {device(1, number) for number in (1, 2, 3)} & links().keys()
     assert not world.files()

@@ -30,7 +30,7 @@ def ip(text: str) -> None:
 
 @pytest.fixture
 def link(lan: Nic, host: Host) -> Link:
-    return host.netlink.need("eth1")
+    return host.netlink.get("eth1")
 
 
 @pytest.mark.parametrize("name", ["short", LONG])

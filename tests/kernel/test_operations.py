@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from libvirt_vepa.errors import InUseError, KernelError, VepaError
+from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.device import (
     AcquireLease,
@@ -43,7 +44,7 @@ MADE = {
     MACVTAP: f"{DEVICE} has gone",
     TAP: "tap1 has gone",
     # Any feature that can be switched will do.
-    HoldSharedSetting(FEATURE, "eth1", "eth1", "off", uuid(1), "web1"): f"eth1 has {FEATURE} on instead of off",
+    HoldSharedSetting(FEATURE, "eth1", NicKey("eth1"), "off", uuid(1), "web1"): f"eth1 has {FEATURE} on instead of off",
 }
 # Those need a card, which tests/sriov has.
 ELSEWHERE = {

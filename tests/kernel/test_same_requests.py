@@ -77,7 +77,7 @@ CASES: dict[str, Ask] = {
 def ask_all(device: str) -> None:
     """Send the requests of all cases, in their order."""
     with Netlink() as netlink:
-        link = netlink.need(device)
+        link = netlink.get(device)
         for ask in CASES.values():
             with suppress(KernelError):
                 ask(netlink, link)

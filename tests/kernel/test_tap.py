@@ -90,7 +90,7 @@ def test_a_device_of_the_name_that_comes_in_between_is_left_alone(world: World) 
 def test_an_error_before_it_is_complete_leaves_nothing(world: World) -> None:
     with pytest.raises(KernelError, match="MTU 10 of x: Invalid argument"), tuntap.new_tap("x", multi_queue=True):
         assert "x" in links()
-        world.host.netlink.set_address(world.host.netlink.need("x"), TAP.mac, 10)
+        world.host.netlink.set_address(world.host.netlink.get("x"), TAP.mac, 10)
     assert "x" not in links()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from libvirt_vepa.model.address import NicKey
 from tests.kernel.act import MARKS
 from tests.kernel.world import SECONDS, World, ask, begin_here, children, device, end_here, guest, links, uuid
 from tests.lab.network import Nic
@@ -61,7 +62,7 @@ def test_guests_on_the_same_nics_in_opposite_order_do_not_wait_for_each_other(wo
 
 def lock_often(world: World, *nics: str) -> None:
     for _ in range(500):
-        with world.host.store.lock_cards(nics, "a test"):
+        with world.host.store.lock_nics(map(NicKey, nics), "a test"):
             pass
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.store.store import Store
 from tests.lab.guest import Guest
 from tests.lab.hook import state_files
@@ -157,7 +158,7 @@ def test_the_end_of_the_client_in_the_middle_leaves_nothing_half_done(running: G
 def test_the_end_of_the_client_while_its_device_is_made(running: Guest) -> None:
     """Whoever makes it can tell nobody when it is there, and takes it back."""
     before = stored(running), state_files(), links()
-    with Store().lock_cards(("eth1",), "a test"):
+    with Store().lock_nics((NicKey("eth1"),), "a test"):
         client = subprocess.Popen(("virsh", "-q", "-c", URI, "attach-device", running.name, file()), process_group=0)
         deadline = time.monotonic() + END_SECONDS
         while not waits_for_a_lock(hands()):

@@ -236,7 +236,7 @@ def table(nic: str) -> list[Any]:
 
 def table_name(nic: str) -> str:
     """Return what a NIC's table is called: after its PCI address, in which nft takes no colon."""
-    return "libvirt-vepa-" + pci.card_of(nic).replace(":", "/3a")
+    return "libvirt-vepa-" + pci.key_of(nic).replace(":", "/3a")
 
 
 def known(nic: str) -> set[str]:

@@ -32,7 +32,7 @@ def netlink() -> Iterator[Netlink]:
 @pytest.fixture
 def physical(pair: tuple[Nic, str, str], netlink: Netlink) -> Iterator[Link]:
     """The card with two VFs, as a driver has it at first, and again after the test."""
-    link = netlink.need(pair[0].device)
+    link = netlink.get(pair[0].device)
     yield link
     plain = VfSettings(vlan=0, spoofchk=True, trust=False, max_tx_rate=0)
     for number in (0, 1):
@@ -80,7 +80,7 @@ def test_a_nic_is_found_by_its_makers_address_and_a_vf_is_not(
         assert netlink.with_mac(MacAddress.parse("02:00:00:00:00:77")) == ()
     finally:
         run("ip", "link", "set", physical.name, "address", str(physical.mac))
-    virtual = netlink.need(pair[1]).mac
+    virtual = netlink.get(pair[1]).mac
     assert virtual is not None and netlink.with_mac(virtual) == ()
 
 
@@ -122,10 +122,10 @@ def test_what_igb_cannot_do_is_refused_by_it(physical: Link, netlink: Netlink, s
 
 def test_a_macs_way_to_the_netdev_is_a_rebind(physical: Link, netlink: Netlink, address: PciAddress) -> None:
     vf = pci.vfs_of(address)[1]
-    before = netlink.need(vf.device or "")
+    before = netlink.get(vf.device or "")
     netlink.set_vf_mac(physical, 1, GUEST)
-    assert netlink.vfs(physical)[1].mac == GUEST and netlink.need(before.name).mac == before.mac != GUEST
-    after = netlink.need(pci.rebind(vf.address, SECONDS))
+    assert netlink.vfs(physical)[1].mac == GUEST and netlink.get(before.name).mac == before.mac != GUEST
+    after = netlink.get(pci.rebind(vf.address, SECONDS))
     assert after.mac == GUEST and after.index != before.index
     netlink.set_vf_mac(physical, 1, NOTHING)
     assert netlink.vfs(physical)[1].mac == NOTHING
@@ -158,17 +158,17 @@ def test_the_embedded_switch_takes_a_mode(physical: Link, netlink: Netlink) -> N
         netlink.set_switch_mode(physical, mode)
         assert netlink.switch_mode(physical) == mode
         assert f"hwmode {mode.upper()}" in run("bridge", "-d", "link", "show", "dev", physical.name).stdout
-    assert netlink.switch_mode(netlink.need("plain")) is None
+    assert netlink.switch_mode(netlink.get("plain")) is None
 
 
 def test_a_feature_is_what_ethtool_says(card: Nic, netlink: Netlink) -> None:
-    link = netlink.need(card.device)
+    link = netlink.get(card.device)
     for on in (True, False):
         netlink.set_feature(link, OFFLOAD, on)
         assert netlink.feature(link, OFFLOAD) == Feature(on, fixed=False)
         said = "on" if on else "off"
         assert f"{OFFLOAD}: {said}\n" in run("ethtool", "-k", card.device).stdout
-    assert netlink.feature(netlink.need("plain"), OFFLOAD) == Feature(on=False, fixed=True)
+    assert netlink.feature(netlink.get("plain"), OFFLOAD) == Feature(on=False, fixed=True)
 
 
 def test_a_card_without_devlink_is_legacy(netlink: Netlink, address: PciAddress) -> None:

@@ -11,6 +11,7 @@ import pytest
 from libvirt_vepa.errors import KernelError, NewerStateError
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.lifecycle import executor
+from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.model.interface import Guest
 from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.device import (
@@ -155,11 +156,11 @@ class Stubborn:
 def test_a_guest_that_could_not_share_is_no_user(tmp_path, others):
     nic, store = Stubborn(), Store(tmp_path)
     # There is a switch, for somebody has a station.
-    store.shared.save(SharedSetting("l2-fwd-offload", "stubborn", "off", "on", {UUID: "web"}))
+    store.shared.save(SharedSetting("l2-fwd-offload", NicKey("stubborn"), "off", "on", {UUID: "web"}))
     if others:
-        store.shared.save(SharedSetting("hwmode", "stubborn", "veb", "vepa", others))
-    share = HoldSharedSetting("hwmode", "stubborn", "stubborn", "vepa", UUID, "web")
+        store.shared.save(SharedSetting("hwmode", NicKey("stubborn"), "veb", "vepa", others))
+    share = HoldSharedSetting("hwmode", "stubborn", NicKey("stubborn"), "vepa", UUID, "web")
     with pytest.raises(KernelError, match="busy"):
         executor.execute(Guest("web", UUID, ()), Plan((share,), ()), Host(nic, store))
-    left = store.shared.find("hwmode", "stubborn")
+    left = store.shared.find("hwmode", NicKey("stubborn"))
     assert nic.refused == ["vepa"] and (left.users if left else {}) == others

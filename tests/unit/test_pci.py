@@ -102,7 +102,7 @@ def test_one_function_with_two_ports_is_named_by_its_first(tree: Tree) -> None:
     tree.netdev(folder, "zzz", port=0)
     assert pci.device_of(at("0000:04:00.0")) == "zzz"
     assert pci.function_of("aaa") == pci.function_of("zzz") == at("0000:04:00.0")
-    assert pci.card_of("aaa") == "0000:04:00.0"
+    assert pci.key_of("aaa") == "0000:04:00.0"
 
 
 def test_vfs_may_be_on_another_bus_and_are_in_order_of_number(tree: Tree) -> None:
@@ -145,7 +145,7 @@ def test_what_is_no_pci_card_has_no_function(tree: Tree) -> None:
     tree.netdev(usb, "usb0")
     tree.drive(usb, "cdc_ether")
     for name in ("veth0", "usb0", "nothing"):
-        assert pci.function_of(name) is None and pci.card_of(name) == name
+        assert pci.function_of(name) is None and pci.key_of(name) == name
 
 
 def test_a_function_that_is_not_there(tree: Tree) -> None:

@@ -77,7 +77,7 @@ def test_a_forgotten_journal_leaves_no_file(store, tmp_path):
 
 
 def test_the_nics_of_a_journal_are_each_there_once_in_the_order_of_their_locks():
-    assert journal(UUID, "eth1", "eth0", "eth1").cards == ("eth0", "eth1")
+    assert journal(UUID, "eth1", "eth0", "eth1").nics == ("eth0", "eth1")
 
 
 def test_a_journal_cut_short_anywhere_is_damage_and_says_so(store, tmp_path):
