@@ -82,7 +82,7 @@ def _serve(channel: socket.socket) -> int:
         with ExitStack() as stack:
             session = HelperSession(stack)
             for line in _lines(channel):
-                if not _answered(channel, _outcome(session, line)):
+                if not _answered(channel, _response(session, line)):
                     break
             channel.close()
             session.end()
@@ -102,17 +102,17 @@ def _lines(channel: socket.socket) -> Iterator[bytes]:
             return
 
 
-def _answered(channel: socket.socket, outcome: HelperResponse) -> bool:
+def _answered(channel: socket.socket, response: HelperResponse) -> bool:
     """Answer; tell whether anybody was there to hear it."""
     try:
-        channel.sendall(json.dumps(outcome).encode() + b"\n")
+        channel.sendall(json.dumps(response).encode() + b"\n")
     except OSError as error:
         _log(f"the connection has ended before it was answered: {error}")
         return False
     return True
 
 
-def _outcome(session: HelperSession, line: bytes) -> HelperResponse:
+def _response(session: HelperSession, line: bytes) -> HelperResponse:
     try:
         said = json.loads(line)
         word, values = str(said.pop("do")), {str(key): str(value) for key, value in said.items()}
@@ -121,7 +121,10 @@ def _outcome(session: HelperSession, line: bytes) -> HelperResponse:
         _log(str(error))
         return {"error": ": ".join((*error.where, error.what)), "remedy": error.remedy}
     except (ValueError, KeyError, AttributeError, TypeError):
-        return {"error": "the errand is not understood", "remedy": "install the same libvirt-vepa everywhere"}
+        return {
+            "error": "the request is not understood",
+            "remedy": "install the same libvirt-vepa everywhere, and connect again",
+        }
     except Exception as error:  # the last line of defence: the connection would wait for an answer
         _log(f"unexpected {error!r}")
         return {"error": f"unexpected {error!r}", "remedy": "please report this"}
@@ -138,25 +141,25 @@ class HelperSession:
         self._stack = stack
         self._lock = stack.enter_context(ExitStack())
         self._uuid = ""
-        # Whether what has begun has not come to its end yet; what was detached, and is still there.
+        # Whether what was opened is neither committed nor rolled back; what was detached, and is still there.
         self._open = False
         self._awaited: str | None = None
 
     def do(self, word: str, values: Mapping[str, str]) -> HelperResponse:
         """Do what a request asks for. Raises VepaError where it fails, KeyError where a value is missing."""
         words: Mapping[str, Callable[[Mapping[str, str]], None]] = {
-            "begin": self._begin,
+            "open": self._open_guest,
             "attach": self._attach,
-            "keep": self._keep,
-            "undo": self._undo,
-            "settle": self._settle,
+            "commit": self._commit,
+            "rollback": self._rollback,
+            "await_removal": self._await_removal,
         }
-        if (word == "begin") == bool(self._uuid):
-            raise HostError("a conversation is about one guest, which is named first", "begin with one")
+        if (word == "open") == bool(self._uuid):
+            raise HostError("a session is about one guest, which is named first", "open it with one")
         words[word](values)
         return {}
 
-    def _begin(self, values: Mapping[str, str]) -> None:
+    def _open_guest(self, values: Mapping[str, str]) -> None:
         """Take the guest: one connection at a time changes its interfaces, its metadata among them."""
         self._host: Host = self._stack.enter_context(guests.open_host(Store()))
         self._take(values["guest"])
@@ -181,14 +184,14 @@ class HelperSession:
         for remark in guests.attach(more, self._host):
             _log(f"{more.where}: {remark}")
 
-    def _keep(self, _values: Mapping[str, str]) -> None:
+    def _commit(self, _values: Mapping[str, str]) -> None:
         self._open = False
 
-    def _undo(self, _values: Mapping[str, str]) -> None:
+    def _rollback(self, _values: Mapping[str, str]) -> None:
         self._tidy(self._guest.xml())
         self._open = False
 
-    def _settle(self, values: Mapping[str, str]) -> None:
+    def _await_removal(self, values: Mapping[str, str]) -> None:
         xml = self._guest.xml()
         if xml is None:
             return

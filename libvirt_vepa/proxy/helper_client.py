@@ -21,6 +21,8 @@ SOCKET = Path("/run/libvirt/libvirt-vepad-sock")
 # How long it may take until a request can be written.
 SECONDS = 60.0
 CHUNK = 65536
+# They may be of different versions after an upgrade.
+OTHERS = "install the same libvirt-vepa everywhere, and connect again"
 REMEDY = "see 'systemctl status libvirt-vepad.socket', or try again as root"
 
 
@@ -53,13 +55,15 @@ class HelperClient:
         self._heard += data
         line, end, rest = self._heard.partition(b"\n")
         if not end:
-            return None if data else {"error": f"libvirt-vepad has gone before it was done; {REMEDY}"}
+            return None if data else {"error": "libvirt-vepad has gone before it was done", "remedy": REMEDY}
         self._heard = rest
         try:
-            outcome = json.loads(line)
+            response = json.loads(line)
         except ValueError:
-            outcome = None
-        return outcome if isinstance(outcome, dict) else {"error": "libvirt-vepad says what is not known here"}
+            response = None
+        return (
+            response if isinstance(response, dict) else {"error": "unexpected reply of libvirt-vepad", "remedy": OTHERS}
+        )
 
     def close(self) -> None:
         """End the session."""

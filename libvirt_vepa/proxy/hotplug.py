@@ -126,19 +126,19 @@ def attach(call: Message) -> Task | None:
 def _attach(change: Change, interface: bytes, alias: str, request: bytes) -> Task:
     scopes = yield from change.scopes()
     if LIVE in scopes:
-        yield from _errand("begin", guest=change.guest)
+        yield from _request("open", guest=change.guest)
     before: dict[int, bytes | None] = {}
     try:
         for scope in scopes:
             before[scope] = yield from change.put(scope, alias, request)
         if LIVE in scopes:
-            yield from _errand("attach", interface=interface.decode())
+            yield from _request("attach", interface=interface.decode())
         reply = yield from change.forward(interface)
     except (Refused, HostError):
         yield from _take_back(change, alias, before)
         raise
     if LIVE in scopes:
-        yield from _errand("keep")
+        yield from _request("commit")
     return reply
 
 
@@ -146,7 +146,7 @@ def _take_back(change: Change, alias: str, before: dict[int, bytes | None]) -> S
     """Put the metadata and the host back; what does not succeed must not hide why it had to be."""
     if LIVE in before:
         with suppress(HostError):
-            yield from _errand("undo")
+            yield from _request("rollback")
     for scope, request in before.items():
         with suppress(Refused):
             yield from change.put(scope, alias, request)
@@ -196,19 +196,19 @@ def _detach(change: Change, device: bytes, name: str) -> Task:
     scopes = yield from change.scopes()
     ours = LIVE in scopes and (yield from change.requests(LIVE))
     if ours:
-        yield from _errand("begin", guest=change.guest)
+        yield from _request("open", guest=change.guest)
     reply = yield from change.forward(device)
     if CONFIG in scopes:
         # What is not tidied is only not needed any more.
         with suppress(Refused):
-            yield from _tidy(change)
+            yield from _drop_requests(change)
     if ours:
         with error_context("it is detached, but"):
-            yield from _errand("settle", name=name)
+            yield from _request("await_removal", name=name)
     return reply
 
 
-def _tidy(change: Change) -> Steps[None]:
+def _drop_requests(change: Change) -> Steps[None]:
     """Drop the requests of the persistent guest that have no interface any more. Raises Refused."""
     reply = yield from _must(procedures.GET_XML, change.domain + xdr.WORD.pack(INACTIVE))
     there, needed = metadata.kept(xdr.string_at(reply.payload, 0))
@@ -224,11 +224,11 @@ def _must(procedure: int, payload: bytes) -> Task:
     return reply
 
 
-def _errand(word: str, **values: str) -> Steps[None]:
+def _request(word: str, **values: str) -> Steps[None]:
     """Have the helper do something. Raises HostError."""
-    outcome = yield from tasks.run(word, **values)
-    if "error" in outcome:
-        raise HostError(str(outcome["error"]), str(outcome.get("remedy", "")))
+    response = yield from tasks.run(word, **values)
+    if "error" in response:
+        raise HostError(str(response["error"]), str(response.get("remedy", "")))
 
 
 def _or_refusal(action: Task) -> Task:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Calls of a client's that take more than their one message to the daemon.
 
-A job is a generator: it yields what it needs, an `DaemonCall` of the daemon or an `HelperRequest` for the
+A task is a generator: it yields what it needs, a `DaemonCall` or a `HelperRequest` for the
 privileged helper, is sent what came of it, and returns the reply that the client gets.
 """
 
@@ -46,10 +46,10 @@ def ask(procedure: int, payload: bytes) -> Task:
 
 def run(word: str, **values: str) -> Generator[DaemonCall | HelperRequest, Message | HelperResponse, HelperResponse]:
     """Have the helper do something; what comes back holds `error` where it failed."""
-    outcome = yield HelperRequest(word, values)
-    if isinstance(outcome, Message):
-        raise TypeError(f"an errand's outcome was expected, not {outcome!r}")
-    return outcome
+    response = yield HelperRequest(word, values)
+    if isinstance(response, Message):
+        raise TypeError(f"a response of the helper's was expected, not {response!r}")
+    return response
 
 
 def failed(reply: Message) -> bool:

@@ -85,7 +85,7 @@ def test_without_the_service_it_says_so_and_nothing_changes(grouped: int, runnin
 def test_who_may_not_use_libvirt_gets_nothing(service: object, grouped: int, running: Guest) -> None:
     done = virsh_of_user("list", group=grouped + 1, check=False)
     assert f"cannot connect to {LIBVIRTS}: Permission denied; try again as root, or as a member" in done.stderr
-    said = conversation({"do": "begin", "guest": uuid(running)}, group=grouped + 1)
+    said = conversation({"do": "open", "guest": uuid(running)}, group=grouped + 1)
     assert "does nothing for this user" in said[0]["error"]
 
 
@@ -93,7 +93,7 @@ def uuid(guest: Guest) -> str:
     return run("virsh", "-q", "domuuid", guest.name).stdout.strip()
 
 
-def conversation(*errands: dict[str, str], group: int) -> list[dict[str, Any]]:
+def conversation(*requests: dict[str, str], group: int) -> list[dict[str, Any]]:
     """Say these to the service as an ordinary user, and return what it answers."""
     code = """
 import json, socket, sys
@@ -101,15 +101,15 @@ with socket.socket(socket.AF_UNIX) as channel:
     channel.settimeout(60)
     channel.connect(sys.argv[1])
     file = channel.makefile("rwb")
-    for errand in json.loads(sys.argv[2]):
+    for request in json.loads(sys.argv[2]):
         try:
-            file.write(json.dumps(errand).encode() + b"\\n")
+            file.write(json.dumps(request).encode() + b"\\n")
             file.flush()
         except BrokenPipeError:
             pass
         print(file.readline().decode().strip() or "{}")
 """
-    done = run(*as_user(group), "/usr/bin/python3", "-c", code, str(SOCKET), json.dumps(errands))
+    done = run(*as_user(group), "/usr/bin/python3", "-c", code, str(SOCKET), json.dumps(requests))
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -118,32 +118,32 @@ STORED = f"""<interface type='ethernet'><mac address='{MAC}'/><target dev='{DEVI
 
 
 def test_nothing_is_made_that_libvirt_does_not_know_of(service: object, grouped: int, running: Guest) -> None:
-    begin = {"do": "begin", "guest": uuid(running)}
+    begin = {"do": "open", "guest": uuid(running)}
     said = conversation(
         begin, {"do": "attach", "interface": STORED}, {"do": "attach", "interface": INTERFACE}, group=grouped
     )
     assert said[0] == {}
     assert "alias 'ua-physical-525400009901' has no request in the metadata" in said[1]["error"]
     assert "the request has not been translated" in said[2]["error"]
-    said = conversation(begin, {"do": "settle", "name": running.mac}, group=grouped)
+    said = conversation(begin, {"do": "await_removal", "name": running.mac}, group=grouped)
     assert said == [{}, {}] and link(running.device)
-    said = conversation(begin, {"do": "undo"}, group=grouped)
+    said = conversation(begin, {"do": "rollback"}, group=grouped)
     assert said == [{}, {}] and link(running.device) and REQUEST not in stored(running)
 
 
 @pytest.mark.parametrize(
-    "errand",
+    "asked",
     [
         {"do": "attach", "interface": STORED},
-        {"do": "begin"},
-        {"do": "begin", "guest": "../../etc"},
-        {"do": "keep"},
+        {"do": "open"},
+        {"do": "open", "guest": "../../etc"},
+        {"do": "commit"},
         {"do": "release", "guest": "x"},
         {},
     ],
 )
-def test_what_is_not_understood_is_refused(service: object, grouped: int, errand: dict[str, str]) -> None:
-    (said,) = conversation(errand, group=grouped)
+def test_what_is_not_understood_is_refused(service: object, grouped: int, asked: dict[str, str]) -> None:
+    (said,) = conversation(asked, group=grouped)
     assert said["error"] and said["remedy"]
 
 
@@ -151,7 +151,7 @@ def test_a_device_of_the_hosts_own_is_not_touched(service: object, grouped: int,
     run("virsh", "metadata", running.name, "urn:libvirt-vepa:physical:1", "--key", "physical", "--live", "--set",
         "<interfaces><interface alias='ua-x' name='lan' type='macvtap'/></interfaces>")  # fmt: skip
     taken = STORED.replace(DEVICE, "eth1").replace("ua-physical-525400009901", "ua-x")
-    said = conversation({"do": "begin", "guest": uuid(running)}, {"do": "attach", "interface": taken}, group=grouped)
+    said = conversation({"do": "open", "guest": uuid(running)}, {"do": "attach", "interface": taken}, group=grouped)
     assert "device eth1 exists and is not this guest's" in said[1]["error"]
     assert link("eth1")
 
@@ -159,7 +159,7 @@ def test_a_device_of_the_hosts_own_is_not_touched(service: object, grouped: int,
 def test_a_second_change_of_one_guest_waits_for_the_first(service: object, grouped: int, running: Guest) -> None:
     with socket.socket(socket.AF_UNIX) as channel:
         channel.connect(str(SOCKET))
-        channel.sendall(json.dumps({"do": "begin", "guest": uuid(running)}).encode() + b"\n")
+        channel.sendall(json.dumps({"do": "open", "guest": uuid(running)}).encode() + b"\n")
         assert channel.recv(100) == b"{}\n"
         words = ("virsh", "-q", "-c", URI, "attach-device", running.name, file())
         client = subprocess.Popen(words)

@@ -82,7 +82,7 @@ def _option(payload: bytes, at: int) -> bytes | None:
 
 
 class Helper:
-    """The other side of a hand; `fails` is the number of the errand that it refuses."""
+    """The other side of a hand; `fails` is the number of the request that it refuses."""
 
     def __init__(self, fails: int = 0) -> None:
         self.fails, self.heard = fails, []
@@ -133,7 +133,7 @@ def test_an_attach_writes_the_request_has_the_device_made_and_attaches():
     reply = run(change(160), daemon, helper.open, helper)
     assert (reply.status, reply.payload) == (remote.OK, b"")
     assert daemon.heard == ["get 2", "set 2", "get 1", "set 1", "call 160"]
-    assert [said["do"] for said in helper.heard] == ["begin", "attach", "keep"]
+    assert [said["do"] for said in helper.heard] == ["open", "attach", "commit"]
     assert helper.heard[0]["guest"] == "00010203-0405-0607-0809-0a0b0c0d0e0f"
     assert daemon.interfaces[0].decode() == helper.heard[1]["interface"]
     assert b"<interface type='ethernet'>" in daemon.interfaces[0] and b"managed='no'" in daemon.interfaces[0]
@@ -144,7 +144,7 @@ def test_an_attach_writes_the_request_has_the_device_made_and_attaches():
 
 
 @pytest.mark.parametrize(
-    ("flags", "active", "heard", "errands"),
+    ("flags", "active", "heard", "requests"),
     [
         (CONFIG, True, ["get 2", "set 2", "call 160"], 0),
         (LIVE, True, ["get 1", "set 1", "call 160"], 3),
@@ -152,10 +152,10 @@ def test_an_attach_writes_the_request_has_the_device_made_and_attaches():
         (0, True, ["active?", "get 1", "set 1", "call 160"], 3),
     ],
 )
-def test_only_what_is_meant_is_changed(flags, active, heard, errands):
+def test_only_what_is_meant_is_changed(flags, active, heard, requests):
     daemon, helper = Daemon(active), Helper()
     assert run(change(160, flags=flags), daemon, helper.open, helper).status == remote.OK
-    assert (daemon.heard, len(helper.heard)) == (heard, errands)
+    assert (daemon.heard, len(helper.heard)) == (heard, requests)
 
 
 def test_the_older_call_is_about_the_running_guest():
@@ -172,8 +172,8 @@ def test_whatever_the_daemon_refuses_leaves_what_was_there(fails, before):
     reply = run(change(160), daemon, helper.open, helper)
     assert (reply.status, reply.payload) == (remote.ERROR, REFUSED)
     assert [aliases(daemon.requests[scope]) for scope in (LIVE, CONFIG)] == [aliases(before)] * 2
-    assert "keep" not in [said["do"] for said in helper.heard]
-    assert fails < 5 or [said["do"] for said in helper.heard] == ["begin", "attach", "undo"]
+    assert "commit" not in [said["do"] for said in helper.heard]
+    assert fails < 5 or [said["do"] for said in helper.heard] == ["open", "attach", "rollback"]
 
 
 @pytest.mark.parametrize("fails", [1, 2])
@@ -220,7 +220,7 @@ def test_a_detach_lets_the_device_go_afterwards(procedure):
     assert run(call, daemon, helper.open, helper).status == remote.OK
     config = [] if procedure == 13 else ["xml", "set 2"]
     assert daemon.heard == ["get 1", f"call {procedure}", *config]
-    assert [said["do"] for said in helper.heard] == ["begin", "settle"] and helper.heard[1]["name"] == ALIAS
+    assert [said["do"] for said in helper.heard] == ["open", "await_removal"] and helper.heard[1]["name"] == ALIAS
 
 
 def test_a_detach_from_a_guest_without_requests_needs_no_hand():
@@ -233,7 +233,7 @@ def test_a_detach_that_is_refused_lets_nothing_go():
     had = f"<interfaces><interface alias='{ALIAS}' name='lan' type='macvtap'/></interfaces>".encode()
     daemon, helper = Daemon(fails=2, requests={LIVE: had, CONFIG: had}), Helper()
     assert run(change(161), daemon, helper.open, helper).payload == REFUSED
-    assert [said["do"] for said in helper.heard] == ["begin"] and aliases(daemon.requests[CONFIG]) == [ALIAS]
+    assert [said["do"] for said in helper.heard] == ["open"] and aliases(daemon.requests[CONFIG]) == [ALIAS]
 
 
 def test_an_update_writes_what_it_changes_and_takes_it_back():
