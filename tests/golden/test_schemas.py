@@ -204,19 +204,19 @@ def declared(schema, kind):
     return {each.get("name") for part in (schema, COMMON) for each in part.iter(RELAXNG + kind)} - {None}
 
 
-def test_every_element_that_a_request_may_have_is_in_some_golden_case():
+def test_golden_cases_have_every_element_of_a_request():
     found = [child for request in REQUESTS for child in request.iterchildren(etree.Element)]
     tags = [tag for request in REQUESTS for tag in request.iterfind("vlan/tag")]
     assert declared(GUEST, "element") - {"interface"} == {each.tag for each in (*found, *tags)}
 
 
-def test_every_attribute_that_a_request_declares_is_in_some_golden_case():
+def test_golden_cases_have_every_attribute_of_a_request():
     ours = [each for request in REQUESTS for each in (request, *request.iterchildren("target", "mac", "alias", "vf"))]
     ours += [tag for request in REQUESTS for tag in request.iterfind("vlan/tag")]
     assert declared(GUEST, "attribute") == {name for each in ours for name in each.attrib}
 
 
-def test_every_word_that_a_request_may_say_is_in_some_golden_case():
+def test_golden_cases_have_every_word_of_a_request():
     target = [request.find("target") for request in REQUESTS if request.find("target") is not None]
     modes = {element.get("mode") for element in target} - {None}
     assert modes == {"vepa", "pepa", "bridge", "veb", "private"}

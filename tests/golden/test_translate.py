@@ -91,7 +91,7 @@ def test_both_forms_become_the_native_one(name, kind):
 
 
 @every_native_case
-def test_what_is_stored_becomes_the_native_form_to_the_last_blank(name):
+def test_stored_to_native_to_the_last_blank(name):
     assert canonical(translate.to_native(document(name, "stored"), name, HOSTS)) == canonical(document(name, "native"))
 
 
@@ -102,7 +102,7 @@ def test_xsltproc_makes_the_same_native_form(name):
 
 
 @every_native_case
-def test_xsltproc_makes_the_native_form_of_what_is_stored_but_for_the_targets_place(name):
+def test_xsltproc_makes_the_native_form(name):
     result = xsltproc("native.xsl", document(name, "stored"), hosts=HOSTS_PARAMETER)
     assert targets_last(result) == targets_last(document(name, "native"))
 
@@ -134,7 +134,7 @@ def test_what_is_native_already_is_the_same_to_the_byte(name):
 
 
 @every_case
-def test_the_sheet_for_the_stored_form_changes_nothing_of_its_own_result(name):
+def test_to_stored_changes_nothing_of_its_own_result(name):
     stored = document(name, "stored")
     assert canonical(xsltproc("stored.xsl", stored)) == canonical(stored)
 
@@ -156,7 +156,7 @@ def test_xsltproc_splits_a_single_interface_as_well():
     assert canonical(xsltproc("native.xsl", proposed, hosts=HOSTS_PARAMETER)) == canonical(document(BARE, "native"))
 
 
-def test_both_parts_of_an_interface_without_a_mac_have_the_same_one():
+def test_both_parts_of_an_interface_get_one_generated_mac():
     interface, request = translate.split(b"<interface type='physical'><name>lan</name></interface>", BARE)
     assert MACS[0].encode() in interface
     digits = MACS[0].replace(":", "").encode()
@@ -174,7 +174,7 @@ OF_A_VF = "<vlan><tag id='42'/></vlan>", "<vf spoofchk='on' max_tx_rate='100'/>"
 
 
 @pytest.mark.parametrize("children", [OF_A_VF, OF_A_VF[:1], OF_A_VF[1:]])
-def test_a_single_interface_carries_what_it_asks_of_a_vf_in_its_request(children):
+def test_a_single_interface_keeps_its_vf_settings(children):
     proposed = document(BARE, "proposed").replace(b"<mac", "".join((*children, "\n  <mac")).encode())
     interface, request = translate.split(proposed, BARE)
     assert canonical(interface) == canonical(document(BARE, "interface"))
@@ -184,7 +184,7 @@ def test_a_single_interface_carries_what_it_asks_of_a_vf_in_its_request(children
     assert b"mode='pepa'>" + "".join(children).encode() + b"</interface></interfaces>" in bare
 
 
-def test_a_vlan_that_stands_in_the_stored_interface_becomes_the_requests_own():
+def test_a_vlan_of_the_stored_interface_moves_to_the_request():
     stored = document("one", "stored").replace(b"<model", OF_A_VF[0].encode() + b"<model")
     assert translate.to_stored(stored, "one") == stored
     again = translate.to_stored(translate.to_proposed(stored, "one"), "one")
@@ -203,7 +203,7 @@ def test_a_vlan_that_stands_in_the_stored_interface_becomes_the_requests_own():
     ],
 )
 @pytest.mark.parametrize("kind", ["stored", "proposed"])
-def test_the_native_sheet_ends_where_libvirt_has_not_what_is_asked(name, hosts, message, kind):
+def test_to_native_ends_where_libvirt_has_no_equivalent(name, hosts, message, kind):
     command = ("xsltproc", "--stringparam", "hosts", hosts, SHEETS / "native.xsl", "-")
     done = subprocess.run(command, input=document(name, kind), capture_output=True, timeout=60, check=False)
     assert done.returncode != 0

@@ -138,7 +138,7 @@ def test_nor_does_one_in_a_document(name: str) -> None:
     assert why.startswith(f"standard input, line 1: '{name}' cannot be the name of a physical interface; ")
 
 
-def test_a_file_that_is_half_written_is_listed_as_damaged_and_can_be_removed() -> None:
+def test_a_half_written_file_is_damaged_and_removable() -> None:
     define_nic("san", "eth2")
     path = DEFINITIONS / "lan.xml"
     path.write_bytes(LAN[:50])

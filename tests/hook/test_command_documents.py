@@ -107,7 +107,7 @@ HOST = {
 
 
 @pytest.mark.parametrize(("text", "why"), HOST.values(), ids=HOST)
-def test_what_the_host_cannot_give_is_told_by_plan_and_not_by_translate(wire: Nic, text: bytes, why: str) -> None:
+def test_plan_reports_what_translate_does_not(wire: Nic, text: bytes, why: str) -> None:
     define_nic("lan", "eth1", "<mode>vepa</mode><mode>bridge</mode>")
     told = refused("plan", "-", stdin=text)
     assert told.startswith("guest 'web': ") and why in told
@@ -121,7 +121,7 @@ def test_the_nics_own_mac_is_refused(wire: Nic) -> None:
     )
 
 
-def test_no_macvtap_on_a_port_of_a_bridge_and_no_nic_that_is_not_there(bridge: str) -> None:
+def test_plan_refuses_a_bridge_port_and_a_missing_nic(bridge: str) -> None:
     assert f"NIC eth1 is a port of bridge {bridge}, and a macvtap cannot share it; " in refused(
         "plan", "-", stdin=asked()
     )
@@ -157,7 +157,7 @@ def test_plan_says_what_a_start_would_do_and_does_nothing(guest: Guest, form: st
     assert journal["operations"] == found["operations"]
 
 
-def test_plan_of_a_foreign_guest_says_that_there_is_nothing_to_do(wire: Nic) -> None:
+def test_plan_of_a_foreign_guest_has_nothing_to_do(wire: Nic) -> None:
     done = command("plan", "-", stdin=domain())
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == b"nothing: guest 'web' asks for no physical interface\n"

@@ -73,7 +73,7 @@ def test_status_shows_what_has_drifted(prepared: Guest) -> None:
     assert f"{prepared.device} is down" in said("status")
 
 
-def test_status_shows_a_journal_that_cannot_be_read_beside_the_others(prepared: Guest, another: Guest) -> None:
+def test_status_shows_an_unreadable_journal_beside_others(prepared: Guest, another: Guest) -> None:
     whole = journal(another).read_text()
     journal(another).write_text("{")
     with Untouched():
@@ -132,9 +132,7 @@ def test_reconcile_removes_what_belongs_to_a_damaged_journal(libvirtd: None, gue
 @pytest.mark.parametrize(
     "newer", ['{"version": 2}', None], ids=["a version that is not known", "an operation that is not known"]
 )
-def test_reconcile_leaves_a_newer_journal_and_goes_on_with_the_others(
-    libvirtd: None, prepared: Guest, another: Guest, newer: str | None
-) -> None:
+def test_reconcile_leaves_a_newer_journal(libvirtd: None, prepared: Guest, another: Guest, newer: str | None) -> None:
     whole = journal(prepared).read_text()
     journal(prepared).write_text(newer or whole.replace('"SetLinkUp"', '"SetUpside"'))
     done = command("reconcile")
@@ -179,7 +177,7 @@ def test_reconcile_removes_the_beginnings_of_files(libvirtd: None, wire: Nic) ->
         said("reconcile")
 
 
-def test_reconcile_needs_libvirts_library_only_when_something_is_left(prepared: Guest) -> None:
+def test_reconcile_needs_libvirt_only_when_something_is_left(prepared: Guest) -> None:
     with without("libvirt"):
         assert said("status")
         why = refused("reconcile")

@@ -186,7 +186,7 @@ def test_a_package_that_is_not_whole(wire: Nic) -> None:
         assert one_line(done, "error: ").endswith("; install libvirt-vepa again")
 
 
-def test_nothing_in_the_environment_or_the_folder_gets_into_the_command(wire: Nic, tmp_path: Path) -> None:
+def test_the_command_ignores_environment_and_folder(wire: Nic, tmp_path: Path) -> None:
     for name in ("libvirt_vepa", "json", "argparse", "lxml", "startup"):
         (tmp_path / f"{name}.py").write_text("import os\nos._exit(7)\n")
     hostile = {**ENVIRONMENT, "PYTHONPATH": str(tmp_path), "PYTHONSTARTUP": str(tmp_path / "startup.py")}

@@ -34,7 +34,7 @@ def loaded(*command: str, document: bytes) -> set[str]:
 
 
 @pytest.mark.parametrize("operation", [*STATIONS, "attach"])
-def test_a_foreign_guest_loads_nothing_that_a_bare_python_does_not(installed: None, operation: str) -> None:
+def test_a_foreign_guest_loads_no_module(installed: None, operation: str) -> None:
     bare = loaded(PYTHON, "-I", "-S", "-c", "pass", document=FOREIGN)
     sub, last = STATIONS.get(operation, ("begin", "-"))
     assert loaded(HOOK, "web", operation, sub, last, document=FOREIGN) == bare
@@ -75,9 +75,7 @@ def leased(installed: None) -> Iterator[Path]:
 
 @pytest.mark.parametrize("operation", ["start", "release"])
 @pytest.mark.parametrize("document", [HOSTDEV, PASSTHROUGH])
-def test_a_guest_that_has_a_vf_of_libvirts_is_told_to_the_filters(
-    leased: Path, operation: str, document: bytes
-) -> None:
+def test_a_vf_that_libvirt_assigned_refreshes_the_filters(leased: Path, operation: str, document: bytes) -> None:
     sub, last = STATIONS[operation]
     names = loaded(HOOK, "web", operation, sub, last, document=document)
     assert any(name.startswith("siblings.") for name in names)
@@ -188,9 +186,7 @@ HOSTILE = "import os\nos.write(2, b'I was here')\nos._exit(7)\n"
 
 
 @pytest.mark.parametrize("document", ["foreign", "ours"])
-def test_nothing_in_the_environment_or_the_folder_gets_into_the_hook(
-    guest: Guest, document: str, tmp_path: Path
-) -> None:
+def test_the_hook_ignores_environment_and_folder(guest: Guest, document: str, tmp_path: Path) -> None:
     for name in ("libvirt_vepa", "json", "site", "lxml", "pyroute2", "sitecustomize", "usercustomize", "startup"):
         (tmp_path / f"{name}.py").write_text(HOSTILE)
     hostile = {

@@ -135,7 +135,7 @@ def test_a_kill_that_misses_its_call_is_noticed(guest: Guest) -> None:
     assert call("release", document).returncode == 0
 
 
-def test_a_guest_that_was_killed_in_the_middle_keeps_nobody_waiting(guest: Guest) -> None:
+def test_a_guest_killed_midway_keeps_nobody_waiting(guest: Guest) -> None:
     """A lock goes with its holder, so the next one goes on at once, and `reconcile` removes the file."""
     document, what = stored(guest), program(guest, "prepare")
     found = points(what, document, ENVIRONMENT, LOG)

@@ -101,7 +101,7 @@ def test_no_lock_is_held_meanwhile(systemd: Says, late: Guest) -> None:
     assert ended(hook) == (0, b"")
 
 
-def test_the_nic_of_a_tap_is_waited_for_until_it_is_a_port_of_a_bridge(systemd: Says, late: Guest, bridge: str) -> None:
+def test_a_taps_nic_is_awaited_until_it_is_a_bridge_port(systemd: Says, late: Guest, bridge: str) -> None:
     systemd("echo 0")
     late.ask("bridge", "tap")
     hook = begin(late)
@@ -111,7 +111,7 @@ def test_the_nic_of_a_tap_is_waited_for_until_it_is_a_port_of_a_bridge(systemd: 
     assert ended(hook) == (0, b"")
 
 
-def test_it_is_waited_for_shortly_after_systemd_has_started_the_host(systemd: Says, late: Guest) -> None:
+def test_a_nic_is_awaited_shortly_after_boot(systemd: Says, late: Guest) -> None:
     """libvirtd starts guests by themselves once it is up, and it may be the last that systemd has started."""
     systemd("cut -d ' ' -f 1 /proc/uptime | sed 's/\\.//; s/$/0000/'")
     hook = begin(late)
@@ -123,7 +123,7 @@ REFUSAL = f"guest 'lab1': interface {{mac}}: 'lan' is NIC {LATE}, which does not
 
 
 @pytest.mark.parametrize("said", ["echo 1", "echo nonsense", "exit 1", "echo"])
-def test_it_is_not_waited_for_later_nor_where_systemd_does_not_say(systemd: Says, late: Guest, said: str) -> None:
+def test_a_nic_is_not_awaited_later_or_without_systemds_word(systemd: Says, late: Guest, said: str) -> None:
     systemd(said)
     before = time.monotonic()
     done = call("prepare", stored(late))
@@ -131,7 +131,7 @@ def test_it_is_not_waited_for_later_nor_where_systemd_does_not_say(systemd: Says
     assert ASKED.exists() and time.monotonic() - before < 30
 
 
-def test_systemd_is_not_asked_where_the_nic_is_there_or_no_systemd(systemd: Says, guest: Guest) -> None:
+def test_systemd_is_not_asked_without_need(systemd: Says, guest: Guest) -> None:
     systemd("echo 0")
     assert call("prepare", stored(guest)).returncode == 0
     call("release", stored(guest))
@@ -170,7 +170,7 @@ def test_a_file_is_not_defined_by_that(wire: Nic, tmp_path: Path) -> None:
     assert f"Wants={unit}".encode() in done.stdout
 
 
-def test_a_nic_that_is_given_by_its_mac_is_named_while_it_is_there(wire: Nic) -> None:
+def test_a_nic_given_by_its_mac_is_named_while_it_is_there(wire: Nic) -> None:
     put_up("eth1")
     mac = (link("eth1") or {})["address"]
     text = "<interface type='physical' name='wan'><source mac='{}'/><type>ethernet</type></interface>"

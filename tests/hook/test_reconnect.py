@@ -60,9 +60,7 @@ HARM = {
 
 
 @pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
-def test_a_broken_installation_is_one_line_and_stops_no_running_guest(
-    guest: Guest, harm: Callable[[Path], object]
-) -> None:
+def test_a_broken_installation_stops_no_running_guest(guest: Guest, harm: Callable[[Path], object]) -> None:
     document = stored(guest)
     call("prepare", document)
     with Untouched(), broken(harm):
@@ -78,9 +76,7 @@ MISSING = f"there is no program {PROGRAM}; install libvirt-vepa again"
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda program: program.chmod(0o644)], ids=["gone", "not executable"])
-def test_without_the_program_a_guest_of_ours_is_refused_and_goes_on_running(
-    guest: Guest, harm: Callable[[Path], object]
-) -> None:
+def test_a_guest_runs_on_without_the_hooks_program(guest: Guest, harm: Callable[[Path], object]) -> None:
     document = stored(guest)
     call("prepare", document)
     with Untouched():

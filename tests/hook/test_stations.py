@@ -89,7 +89,7 @@ def test_several_interfaces_with_names_of_the_users_own(wire: Nic, guest: Guest)
         assert [name for name in found if link(name)] == []
 
 
-def test_one_interface_that_cannot_be_had_leaves_none_of_the_others(wire: Nic, guest: Guest) -> None:
+def test_one_refused_interface_leaves_none_of_the_others(wire: Nic, guest: Guest) -> None:
     more = "<name>lan</name><mac address='52:54:00:00:01:01'/><mtu size='9000'/>"
     guest.interfaces += f"<interface type='physical'>{more}</interface>"
     with Untouched():

@@ -66,7 +66,7 @@ def test_a_python_that_is_not_debians_finds_the_package(settings: list[str]) -> 
     assert_runs(PLACE / "bin", sbin=PLACE / "sbin")
 
 
-def test_programs_are_told_of_a_folder_where_their_python_does_not_look(settings: list[str]) -> None:
+def test_programs_find_a_library_folder_outside_pythons_path(settings: list[str]) -> None:
     python = venv(PLACE / "python", "--system-site-packages")
     settings += [f"PREFIX={PLACE}/prefix", f"PYTHON={python}"]
     done = make("install", *settings)

@@ -62,7 +62,7 @@ def test_everything_in_it_is_roots(package: Path) -> None:
     assert {tuple(line.split()[2:4]) for line in lines} == {("root", "root")}
 
 
-def test_nothing_is_configuration_beside_which_rpm_would_leave_a_copy(package: Path) -> None:
+def test_the_rpm_marks_nothing_as_configuration(package: Path) -> None:
     assert asked(package, "--configfiles") == []
 
 

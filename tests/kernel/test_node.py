@@ -99,7 +99,7 @@ def test_a_node_of_that_name_that_is_anothers_will_not_do(missing: Path, kind: i
     )
 
 
-def test_other_nodes_that_come_do_not_end_the_wait_nor_lengthen_it(missing: Path) -> None:
+def test_other_nodes_neither_end_nor_lengthen_the_wait(missing: Path) -> None:
     helper = PROCESS.Process(target=disturb, args=(missing.with_name(f"{missing.name}-other"), 3 * SHORT))
     begin = time.monotonic()
     helper.start()

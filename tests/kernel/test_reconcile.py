@@ -179,7 +179,7 @@ def test_the_beginning_of_a_journal_is_removed(world: World) -> None:
     assert put_back(world) == [] and not world.files()
 
 
-def test_what_a_guest_holds_whose_journal_somebody_removed_is_put_back(world: World) -> None:
+def test_a_guest_whose_journal_was_removed_is_put_back(world: World) -> None:
     world.begin(guest(1))
     (world.root / "guests" / f"{uuid(1)}.json").unlink()
     assert put_back(world) == []
@@ -209,9 +209,7 @@ def test_a_lease_that_tells_of_nobody_does_not_keep_the_others(world: World, tex
     assert len(errors) <= 1
 
 
-def test_a_guest_that_is_locked_for_long_does_not_keep_the_others(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reconcile_goes_on_past_a_locked_guest(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("libvirt_vepa.store.store.LOCK_SECONDS", 0.2)
     for number in (1, 2):
         world.begin(guest(number))
@@ -236,7 +234,7 @@ def hold(world: World, pipe) -> None:
         pipe.poll(SECONDS)
 
 
-def test_an_interface_that_a_running_guest_has_no_more_is_put_back(world: World) -> None:
+def test_a_lost_interface_of_a_running_guest_is_put_back(world: World) -> None:
     one = guest(1, ask(1, 1), ask(1, 2))
     world.begin(one)
     now = these(guest(1, ask(1, 1)))

@@ -140,7 +140,7 @@ def test_a_mac_that_another_guest_has_on_any_nic(world: World, dmz: Nic) -> None
     )
 
 
-def test_a_device_that_another_guest_has_is_not_said_to_be_removable(world: World) -> None:
+def test_another_guests_device_is_not_called_removable(world: World) -> None:
     world.begin(guest(2, ask(2, device="shared")))
     assert refused(world, ask(1, device="shared")) == (
         f"device shared is in use by guest 'web2' ({uuid(2)}); choose another device, or stop that guest"

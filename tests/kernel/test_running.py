@@ -70,7 +70,7 @@ def test_a_change_is_told_and_repaired_where_that_is_safe(world: World, change: 
 
 
 @pytest.mark.parametrize(("change", "drift"), [(change, what) for change, (what, safe) in CHANGES.items() if safe])
-def test_a_start_repairs_what_was_changed_since_the_device_was_made(world: World, change: str, drift: str) -> None:
+def test_a_start_repairs_what_was_changed_since_prepare(world: World, change: str, drift: str) -> None:
     world.begin(ONE)
     run("ip", *change.split())
     assert guests.check(ONE, world.host) == (f"{drift}: repaired",)
@@ -90,7 +90,7 @@ def test_what_cannot_be_repaired_is_said_with_why(world: World) -> None:
     assert told[0].startswith("cannot write /proc/sys") and told[1] == f"{DEVICE} has the host's IPv6 enabled"
 
 
-def test_ipv6_that_comes_back_is_switched_off_before_the_device_is_put_up(world: World) -> None:
+def test_ipv6_is_disabled_again_before_the_device_is_up(world: World) -> None:
     world.begin(ONE)
     run("ip", "link", "set", DEVICE, "down")
     switch = Path(f"/proc/sys/net/ipv6/conf/{DEVICE}/disable_ipv6")
@@ -108,7 +108,7 @@ def test_a_tap_that_has_left_its_bridge_joins_it_again(world: World, bridge: str
     assert links()[DEVICE]["master"] == "br-lan"
 
 
-def test_a_nic_that_has_left_the_bridge_of_a_tap_is_told_and_left_alone(world: World, bridge: str) -> None:
+def test_a_nic_that_left_its_bridge_is_reported_and_left_alone(world: World, bridge: str) -> None:
     world.begin(TAP)
     run("ip", "link", "set", "eth1", "nomaster")
     drift = "eth1 is no longer a port of bridge br-lan ('ip link set eth1 master br-lan' puts it back)"
@@ -160,7 +160,7 @@ def test_a_guest_of_which_nothing_is_known(world: World, look) -> None:
         look(ONE, world.host)
 
 
-def test_status_has_a_row_for_each_interface_and_for_each_journal_that_cannot_be_read(world: World) -> None:
+def test_status_has_rows_for_interfaces_and_unreadable_journals(world: World) -> None:
     world.begin(guest(1, ask(1, 1), ask(1, 2, mode="bridge")))
     for number in (2, 3):
         world.begin(guest(number))
@@ -194,7 +194,7 @@ def churn(begun) -> None:
         run("ip", "link", "delete", "x1")
 
 
-def test_devices_that_come_and_go_while_they_are_looked_at_are_there_or_not(world: World) -> None:
+def test_devices_that_come_and_go_during_a_lookup(world: World) -> None:
     """No half of one, and no error that is not one of ours."""
     mine, its = PROCESS.Pipe()
     child = PROCESS.Process(target=churn, args=(its,))

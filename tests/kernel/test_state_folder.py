@@ -65,7 +65,7 @@ def test_a_read_only_one(mounted: World) -> None:
     assert text.endswith(": Read-only file system; make the file system writable")
 
 
-def test_one_that_is_read_only_when_the_guest_ends_keeps_all_for_later(mounted: World) -> None:
+def test_a_read_only_folder_at_the_end_keeps_all_for_later(mounted: World) -> None:
     mounted.begin(guest(1))
     read_only(mounted, "ro")
     with pytest.raises(StateError, match="Read-only file system; make the file system writable"):

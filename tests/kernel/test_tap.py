@@ -79,7 +79,7 @@ def guest_side_of(control: CreateTap, world: World) -> Capture:
     return guest_side(control.device)
 
 
-def test_a_device_of_the_name_that_comes_in_between_is_left_alone(world: World) -> None:
+def test_a_device_that_takes_the_name_in_between_stays(world: World) -> None:
     run("ip", "tuntap", "add", "other", "mode", "tap")
     before = links()
     with pytest.raises(InUseError, match="device other exists; remove it"), tuntap.new_tap("other", multi_queue=False):

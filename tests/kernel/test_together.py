@@ -49,7 +49,7 @@ def either(world: World, begins: bool) -> None:
     (begin_here if begins else end_here)(world, guest(1))
 
 
-def test_guests_on_the_same_nics_in_opposite_order_do_not_wait_for_each_other(world: World, dmz: Nic) -> None:
+def test_opposite_orders_of_nics_do_not_deadlock(world: World, dmz: Nic) -> None:
     world.define("dmz", "eth2")
     crossed = [
         guest(number, *(ask(number, each + 1, name=name) for each, name in enumerate(names)))
@@ -66,15 +66,13 @@ def lock_often(world: World, *nics: str) -> None:
             pass
 
 
-def test_nics_are_locked_in_one_order_whatever_order_they_are_asked_in(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nics_are_locked_in_one_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("libvirt_vepa.store.store.LOCK_SECONDS", SECONDS / 3)
     assert children(lock_often, (world, "eth1", "eth2"), (world, "eth2", "eth1")) == [0, 0]
 
 
 @pytest.mark.parametrize(("kind", "others"), [("macvtap", 50), ("tap", 50)])
-def test_a_start_and_an_end_cost_the_same_however_many_guests_run(
+def test_cost_does_not_grow_with_the_guests_that_run(
     world: World, request: pytest.FixtureRequest, tmp_path: Path, kind: str, others: int
 ) -> None:
     if kind == "tap":

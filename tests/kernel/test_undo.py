@@ -188,7 +188,7 @@ def test_a_start_does_not_forget_what_could_not_be_cleaned_away(world: World, dm
     assert device(1) not in links() and not world.files()
 
 
-def test_a_start_without_the_right_to_is_one_line_and_leaves_nothing(world: World) -> None:
+def test_a_start_without_rights_is_one_line_and_leaves_nothing(world: World) -> None:
     before = links()
     status, text = world.command("begin", 1, *WITHOUT_ADMIN)
     assert (status, text) == (
@@ -198,7 +198,7 @@ def test_a_start_without_the_right_to_is_one_line_and_leaves_nothing(world: Worl
     assert links() == before and not world.files()
 
 
-def test_a_stale_device_of_the_guest_is_cleaned_away_at_its_next_start(world: World) -> None:
+def test_a_stale_device_is_removed_at_the_next_start(world: World) -> None:
     one = guest(1, ask(1, 1), ask(1, 2))
     world.begin(one)
     old = links()[device(1, 1)]["ifindex"]
@@ -239,7 +239,7 @@ def test_the_definition_may_change_while_the_guest_runs(world: World, dmz: Nic, 
     assert device(1) not in links() and not world.files()
 
 
-def test_a_stranger_that_took_the_name_meanwhile_survives_the_end(world: World) -> None:
+def test_a_foreign_device_of_that_name_survives_the_end(world: World) -> None:
     world.begin(guest(1))
     run("ip", "link", "delete", device(1))
     foreign(device(1), "52:54:00:ff:00:01")

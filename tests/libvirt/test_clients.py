@@ -53,7 +53,7 @@ def test_install_a_foreign_guest(guest_of: Make) -> None:
 
 
 @pytest.mark.parametrize("network", ["none", "user", "bridge=br0,target.dev=physical0"])
-def test_install_makes_of_a_foreign_guest_what_it_does_past_the_connection(guest_of: Make, network: str) -> None:
+def test_virt_install_of_a_foreign_guest_is_unchanged(guest_of: Make, network: str) -> None:
     guest = guest_of(1)
     network += "" if network == "none" else f",mac={guest.mac}"
     made = [install(guest, network, "--print-xml", uri=uri) for uri in (PLAIN, URI)]

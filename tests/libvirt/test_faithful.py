@@ -137,7 +137,7 @@ def test_what_is_no_message_ends_it_with_a_line(client: Spoken) -> None:
     assert code == 1 and re.fullmatch(r"libvirt-vepa-connect: a message of \d+ bytes is none of libvirt's; .*\n", said)
 
 
-def test_a_document_too_long_when_translated_is_an_error_and_it_goes_on(client: Spoken, guest_of: Make) -> None:
+def test_a_connection_survives_a_document_that_becomes_too_long(client: Spoken, guest_of: Make) -> None:
     client.begin()
     guest = guest_of(1)
     guest.ask("vepa")
@@ -158,7 +158,7 @@ def imported() -> set[str]:
     return {line.rpartition("|")[2].strip() for line in IMPORTS.read_text().splitlines()}
 
 
-def test_nothing_is_loaded_before_the_first_document_that_needs_it(libvirtd: Daemon, guest_of: Make) -> None:
+def test_nothing_is_loaded_before_the_first_document(libvirtd: Daemon, guest_of: Make) -> None:
     command = Path("/run/timed")
     command.write_text(f"#!/bin/sh\nexec /usr/bin/python3 -I -X importtime {CONNECTION} 2>{IMPORTS}\n")
     command.chmod(0o755)
@@ -220,7 +220,7 @@ def test_a_daemon_that_dies_in_the_middle_of_a_document(pair: tuple[Spoken, sock
 
 
 @pytest.mark.parametrize("who", ["client", "daemon"])
-def test_a_side_that_stalls_costs_little_memory_and_loses_nothing(pair: tuple[Spoken, socket.socket], who: str) -> None:
+def test_a_stalled_side_costs_little_memory(pair: tuple[Spoken, socket.socket], who: str) -> None:
     client, daemon = pair
     said, heard = (daemon, client.end) if who == "client" else (client.end, daemon)
     before = client.memory()

@@ -137,7 +137,7 @@ def test_a_read_only_connection_may_not(running: Guest) -> None:
     assert "read only access" in done.stderr and link(DEVICE) is None
 
 
-def test_the_end_of_the_client_in_the_middle_leaves_nothing_half_done(running: Guest) -> None:
+def test_a_client_that_ends_midway_leaves_nothing_half_done(running: Guest) -> None:
     """However far it has come: it is there for guest, host and metadata, or for none of them."""
     for milliseconds in (30, 80, 130, 180, 230, 300, 400, 600):
         words = ("virsh", "-q", "-c", URI, "attach-device", running.name, file())

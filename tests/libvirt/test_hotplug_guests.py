@@ -79,7 +79,7 @@ def test_a_guest_that_ends_instead(guest: Guest) -> None:
     assert nothing_left(guest)
 
 
-def test_what_was_attached_survives_the_daemon_and_a_managed_save(guest: Guest, libvirtd: Daemon) -> None:
+def test_an_attached_nic_survives_daemon_and_managed_save(guest: Guest, libvirtd: Daemon) -> None:
     virsh("start", guest.name)
     change("attach-device", guest)
     libvirtd.restart()

@@ -400,7 +400,7 @@ def test_a_connection_is_passed_on(listener: socket.socket) -> None:
     assert (process.wait(SECONDS), LOGS[process.pid].read_text()) == (0, "")
 
 
-def test_a_client_that_is_refused_is_told_and_no_failure_of_the_service(listener: socket.socket, grouped: int) -> None:
+def test_a_refused_client_is_no_failure_of_the_service(listener: socket.socket, grouped: int) -> None:
     client = subprocess.Popen((*as_user(), *PLAIN, URI, "list"), stderr=subprocess.PIPE, text=True)
     SOCKET.chmod(0o666)
     connection, _ = listener.accept()
@@ -414,7 +414,7 @@ def test_a_client_that_is_refused_is_told_and_no_failure_of_the_service(listener
 
 
 @pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\n\r\n"])
-def test_what_is_no_client_of_libvirts_is_no_failure_of_the_service(listener: socket.socket, data: bytes) -> None:
+def test_a_foreign_client_is_no_failure_of_the_service(listener: socket.socket, data: bytes) -> None:
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(os.fspath(SOCKET))
         client.sendall(data)

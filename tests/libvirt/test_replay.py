@@ -136,7 +136,7 @@ def test_in_one_piece(record: Record) -> None:
     assert replayed(record, (), ()) == (record.stored, record.proposed)
 
 
-def test_cut_between_all_messages_and_at_each_of_their_first_bytes(record: Record) -> None:
+def test_cut_between_messages_and_in_their_headers(record: Record) -> None:
     for shift in range(messages_module.FRAME.size + 1):
         calls, replies = ([at + shift for at, _ in messages(data)] for data in (record.calls, record.replies))
         assert replayed(record, calls, replies) == (record.stored, record.proposed)

@@ -144,7 +144,7 @@ def test_a_station_goes_to_software_when_the_offload_goes(offload: Nic) -> None:
         assert GUEST.format(1) in unicast_list(offload.device)
 
 
-def test_the_module_can_forbid_the_offload_and_goes_without_a_trace(card: Nic) -> None:
+def test_the_module_can_forbid_the_offload(card: Nic) -> None:
     run("ethtool", "-K", card.device, OFFLOAD, "on")
     with macvtap(1, card.device):
         run("modprobe", "-r", "embedded")

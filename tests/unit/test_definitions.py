@@ -155,7 +155,7 @@ def test_what_the_schema_does_not_know_is_told_with_its_line(text, message):
 
 
 @pytest.mark.parametrize("length", range(1, len(PROPOSAL) - 2))
-def test_a_definition_that_is_half_written_is_refused_wherever_it_ends(length):
+def test_a_half_written_definition_is_refused(length):
     assert refused(PROPOSAL[:length]).startswith("f.xml, line ")
 
 

@@ -69,7 +69,7 @@ def test_one_that_cannot_be_read_leaves_the_earlier_one(folder):
     assert files(folder) == ["lan.xml"]
 
 
-def test_one_that_cannot_be_kept_leaves_the_earlier_one_and_no_beginning(folder, monkeypatch):
+def test_a_failed_write_leaves_the_earlier_definition(folder, monkeypatch):
     define(LAN, folder)
 
     def full(_descriptor: int) -> None:
@@ -128,7 +128,7 @@ def test_a_damaged_file_is_told_and_hides_no_other(folder):
     assert str(error) == refusal(definitions.load, "lan", folder, kind=XmlError)
 
 
-def test_one_name_in_two_files_is_told_of_the_file_that_is_not_called_so(folder):
+def test_a_file_that_defines_another_name_is_damaged(folder):
     define(LAN, folder)
     (folder / "copy.xml").write_bytes(definition.write(LAN))
     (name, error), other = definitions.load_all(folder)

@@ -36,11 +36,11 @@ def test_what_is_no_xml_is_refused_with_its_line(data, line):
     assert "column" not in text
 
 
-def test_two_documents_in_one_are_refused_with_a_remedy_of_their_own():
+def test_two_documents_in_one_have_their_own_remedy():
     assert refused("<a/>\n<b/>").endswith("; keep one element at the outermost level")
 
 
-def test_the_message_is_about_what_the_author_wrote_and_not_about_the_mended_text():
+def test_the_message_is_about_the_authors_text():
     text = refused("<d>\n<interface type='physical'/>\n<name='lan'/>\n</interface>\n<open>\n</d>")
     assert text.startswith("f.xml, line 3: not well-formed XML: ")
 

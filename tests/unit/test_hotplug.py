@@ -128,7 +128,7 @@ def aliases(wrapper: bytes | None) -> list[str]:
     return [] if wrapper is None else [child.get("alias", "") for child in etree.fromstring(wrapper)]
 
 
-def test_an_attach_writes_the_request_has_the_device_made_and_attaches():
+def test_an_attach_writes_the_request_first():
     daemon, helper = Daemon(), Helper()
     reply = run(change(160), daemon, helper.open, helper)
     assert (reply.status, reply.payload) == (remote.OK, b"")
@@ -274,7 +274,7 @@ def test_what_is_asked_of_a_vf_is_written_with_the_request():
 
 
 @pytest.mark.parametrize("size", [1, 30, 300])
-def test_calls_of_our_own_do_not_cut_into_what_the_client_is_saying(size):
+def test_own_calls_wait_for_the_clients_message(size):
     relay, daemon = Relay(refuse_helper), Daemon()
     stream = remote.call(211, b"d" * 700, 9, remote.STREAM)._replace(status=remote.CONTINUE)
     (asked,) = remote.frames(relay.from_client(change(160, flags=CONFIG).pack())[0])

@@ -126,7 +126,7 @@ def test_ours_alone_where_the_daemon_has_no_driver(client, none):
 
 
 @pytest.mark.parametrize("procedure", [COUNT, LIST, COUNT_INACTIVE, LIST_INACTIVE])
-def test_the_daemons_are_listed_too_and_it_is_asked_for_all_of_them(client, procedure):
+def test_the_daemons_interfaces_are_listed_too(client, procedure):
     counts = procedure in (COUNT, COUNT_INACTIVE)
     active = procedure in (COUNT, LIST)
     got = client.gets(procedure, b"" if counts else word(9), names("eth1", "br0"))
@@ -299,7 +299,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("document", "flags", "code", "words"), REFUSED)
-def test_a_wrong_definition_is_an_error_and_the_earlier_one_stays(client, document, flags, code, words):
+def test_a_wrong_definition_leaves_the_earlier_one(client, document, flags, code, words):
     before = definitions.dump("lan")
     found, text = client.is_told(DEFINE, remote.string(document) + word(flags))
     assert found == code and text.startswith(words)
@@ -341,7 +341,7 @@ def test_a_call_that_cannot_be_read_is_for_the_daemon(procedure):
     assert all(passed(Relay(), procedure, payload) for payload in short)
 
 
-def test_a_reply_that_cannot_be_read_is_an_error_to_the_client_alone(client):
+def test_an_unreadable_reply_is_the_clients_error_alone(client):
     for payload in (b"", word(2**31), names("x")[:-1]):
         code, text = client.is_told(LIST, word(9), payload)
         assert code == 9 and "connect again" in text

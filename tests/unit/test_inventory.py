@@ -68,7 +68,7 @@ def test_the_mode_of_a_switch_that_may_come_is_asked_for(card, tree, tmp_path):
     assert look({HostType.ETHERNET}, store).switch_mode is None
 
 
-def test_addresses_are_read_once_and_what_a_guest_holds_is_free_for_it(card, tree: Tree, tmp_path):
+def test_a_guests_own_vf_is_free_for_it(card, tree: Tree, tmp_path):
     store, kernel = Store(tmp_path / "state"), Kernel()
     tree.counts(card, 8, 3)
     for number in range(3):

@@ -41,7 +41,7 @@ def test_who_is_told_to_have_a_lease_has_it(tmp_path):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_file_that_is_in_the_way_and_cannot_be_read_ends_the_wait(tmp_path):
+def test_an_unreadable_lease_ends_the_wait(tmp_path):
     (tmp_path / "leases").mkdir()
     (tmp_path / "leases" / "mac-x").symlink_to("nowhere")
     with pytest.raises(StateError, match=r"mac-x, which is there; remove it, then try again"):

@@ -156,7 +156,7 @@ def test_a_holders_name_that_cannot_be_written_is_a_state_error(tmp_path):
         pass
 
 
-def test_a_sweep_removes_what_a_killed_process_left_and_nothing_that_is_held(tmp_path):
+def test_a_sweep_removes_only_locks_that_nobody_holds(tmp_path):
     (tmp_path / "guest-x").write_text("killed")
     with another(tmp_path, "nic-eth0"):
         locks.sweep(tmp_path)

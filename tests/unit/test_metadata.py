@@ -85,7 +85,7 @@ def test_a_device_is_named_as_far_as_it_is_an_interface(device, name):
     assert metadata.name_of(device) == name
 
 
-def test_a_domain_with_another_interface_is_one_that_the_hook_would_be_given():
+def test_a_domain_with_a_new_interface_is_as_the_hook_reads_it():
     interface, _ = translate.split(b"<interface type='physical'><name>lan</name></interface>", "a document")
     found = etree.fromstring(metadata.with_interface(DOMAIN, interface))
     (only,) = found.findall("devices/interface")

@@ -84,7 +84,7 @@ def test_an_operation_comes_back_from_its_record_through_json(operation):
     assert from_record(json.loads(json.dumps(operation.to_record()))) == operation
 
 
-def test_a_record_of_an_older_version_may_lack_what_has_a_default():
+def test_an_older_record_may_lack_what_has_a_default():
     old = {"operation": "JoinBridge", "device": "vp0", "bridge": "br-lan"}
     assert from_record(old) == JoinBridge("vp0", "br-lan")
     del old["bridge"]

@@ -114,7 +114,7 @@ def test_vfs_may_be_on_another_bus_and_are_in_order_of_number(tree: Tree) -> Non
     assert [(vf.number, str(vf.address)) for vf in pci.vfs_of(at("0000:3b:00.0"))] == list(enumerate(addresses))
 
 
-def test_a_vf_that_a_guest_has_by_itself_has_a_driver_and_no_netdev(tree: Tree) -> None:
+def test_a_vf_that_was_given_away_has_no_netdev(tree: Tree) -> None:
     folder = tree.function("0000:01:00.0", "igb")
     tree.vf(folder, 0, "0000:01:10.0", "vfio-pci")
     tree.vf(folder, 1, "0000:01:10.2")
@@ -124,7 +124,7 @@ def test_a_vf_that_a_guest_has_by_itself_has_a_driver_and_no_netdev(tree: Tree) 
     )
 
 
-def test_a_vf_in_another_network_namespace_is_bound_and_has_no_netdev_here(tree: Tree) -> None:
+def test_a_vf_in_another_namespace_has_no_netdev_here(tree: Tree) -> None:
     """The kernel shows `net` empty then, in this namespace's /sys."""
     folder = tree.function("0000:01:00.0", "igb")
     (tree.vf(folder, 0, "0000:01:10.0", "igbvf") / "net").mkdir()

@@ -125,7 +125,7 @@ def test_no_vf_is_free():
     assert said == f"{what}; stop one of these guests, or make more VFs"
 
 
-def test_vfs_are_made_only_from_zero_and_only_as_many_as_there_can_be():
+def test_vfs_are_made_only_from_zero_and_within_the_total():
     host = replace(LAN, vf_count=4)
     made = make(card(), host=host)
     assert made.made_first == (CreateVfs("eth0", str(PF), 4, "lan"),) and not taken(made)
@@ -331,7 +331,7 @@ def test_a_driver_without_control_of_its_switch():
         assert said.startswith("driver igb of NIC eth0 cannot set its embedded switch to VEPA; ask for mode bridge")
 
 
-def test_a_driver_that_resets_the_nic_is_not_switched_while_vfs_are_in_use():
+def test_a_resetting_driver_is_not_switched_while_vfs_are_used():
     used = function(1, obstacle="driver vfio-pci")
     said = refused(card(function(0), used, driver="i40e"), request(Mode.VEPA))
     assert said.startswith(
@@ -389,7 +389,7 @@ def test_what_a_station_needs_of_the_switch_is_done_last():
     assert made.interfaces[share] == tuple(each.alias for each in some)
 
 
-def test_a_switch_that_is_in_use_and_cannot_be_set_is_nothing_for_vmdq():
+def test_vmdq_is_refused_beside_a_switch_that_cannot_be_set():
     offload = Feature(on=True, fixed=False)
     stations = {"l2-fwd-offload": SharedSetting("l2-fwd-offload", str(PF), "off", "on", {OTHER: "b"})}
     host = replace(LAN, type=HostType.VMDQ)

@@ -133,7 +133,7 @@ def test_half_a_message_and_the_end(both: Carried, sender: str) -> None:
     both.wait()
 
 
-def test_the_last_words_of_a_side_that_listens_no_more_are_delivered(both: Carried) -> None:
+def test_data_is_delivered_after_the_sender_stops_reading(both: Carried) -> None:
     both.daemon.sendall(PING * 3)
     both.daemon.close()
     # This finds the daemon gone, or the end of what it said comes first, and may have ended the connection by now.
@@ -296,7 +296,7 @@ def test_descriptors_without_a_message_end_the_connection(files: list[int]) -> N
     assert opened() == before
 
 
-def test_descriptors_that_nobody_takes_stop_the_sender_and_are_closed(files: list[int], monkeypatch: Any) -> None:
+def test_unread_descriptors_stop_the_sender_and_are_closed(files: list[int], monkeypatch: Any) -> None:
     monkeypatch.setattr(under_test, "DELIVER_SECONDS", 0.2)
     before = opened()
     local = Carried(FdPassingEndpoint)

@@ -76,7 +76,7 @@ def parameters(one: bytes, other: bytes) -> bytes:
 
 @CUTS
 @pytest.mark.parametrize("pair", [(DOMAIN, DOMAIN), (DOMAIN, OTHER), (OTHER, DOMAIN), (STORED, DOMAIN)])
-def test_each_document_of_a_call_is_translated_and_a_cookie_is_not(pair, size):
+def test_documents_of_a_call_are_translated_but_no_cookie(pair, size):
     cookie = remote.string(DOMAIN) + b"flag"
     stored = [translate.to_stored(document, "a document") for document in pair]
     call = remote.call(303, parameters(*pair) + cookie, 7)
@@ -85,7 +85,7 @@ def test_each_document_of_a_call_is_translated_and_a_cookie_is_not(pair, size):
 
 
 @pytest.mark.parametrize("procedure", [213, 302])
-def test_what_the_source_of_a_migration_says_is_for_the_other_host(procedure):
+def test_a_migrations_document_is_for_the_other_host(procedure):
     data = remote.reply(procedure, remote.string(b"cookie") + remote.string(STORED)).pack()
     assert from_daemon(Relay(), data) == data
 

@@ -53,20 +53,20 @@ def test_a_reply_that_cannot_be_shown_is_an_error_reply():
 
 
 @pytest.mark.parametrize("name", ["x" * 4_000_000, "\u200b" * 1_300_000], ids=["long", "escaped"])
-def test_an_error_that_quotes_a_document_is_shorter_than_libvirt_takes(name):
+def test_an_error_that_quotes_a_document_is_cut_to_fit(name):
     error = refused(11, DOMAIN.replace(b">lan<", f">{name}<".encode()))
     assert error.message is not None
     assert error.message.startswith(b"XML error: the document, line ") and len(error.message) < 32 * 1024
 
 
-def test_a_translation_longer_than_libvirt_takes_is_an_error_reply():
+def test_a_translation_that_is_too_long_is_an_error_reply():
     fill = b"<!--" + b"x" * (4 * MEBIBYTE - len(DOMAIN) - 8) + b"-->"
     error = refused(11, DOMAIN.replace(b"<devices>", fill + b"<devices>"))
     assert error.code == 27
     assert error.message is not None and b"longer than the 4 MiB that libvirt takes" in error.message
 
 
-def test_a_message_that_becomes_longer_than_libvirt_takes_is_an_error_reply():
+def test_a_message_that_becomes_too_long_is_an_error_reply():
     # Nothing in libvirt forbids a client to send more than the arguments.
     payload = remote.string(DOMAIN).ljust(remote.LONGEST - 28, b"\0")
     ahead, back = from_client(Relay(), remote.call(11, payload).pack())
@@ -100,7 +100,7 @@ def test_calls_that_are_never_answered_cost_nothing():
 
 
 @pytest.mark.parametrize("size", [10, 28, 29, 70, 99])
-def test_an_error_reply_does_not_cut_into_what_the_daemon_is_saying(size):
+def test_an_error_reply_waits_for_the_daemons_message(size):
     relay, wrong = Relay(), call(11, WRONG, 7).pack()
     data = [remote.call(211, b"d" * 50, 3, remote.STREAM)._replace(status=remote.CONTINUE)] * 4
     sent = b"".join(each.pack() for each in data)

@@ -144,14 +144,14 @@ def test_nothing_outside_our_blocks_is_touched(text):
     assert mended(text) == text
 
 
-def test_a_block_that_another_interface_interrupts_was_complete_in_itself():
+def test_a_block_ends_where_another_interface_begins():
     other = "<interface type='network'>\n<name='x'/> // y\n</interface>\n"
     assert mended(f"<interface type='physical' name='a'/>\n{other}{GUEST}") == (
         f"<interface type='physical' name='a'/>\n{other}{GUEST_MENDED}"
     )
 
 
-def test_several_blocks_in_a_document_and_what_stands_between_them():
+def test_several_blocks_in_a_document():
     between = "<disk> <a='1'/> // kept & broken\n</disk>\n"
     assert mended(f"<d>\n{GUEST}{between}{HOST}</d>") == f"<d>\n{GUEST_MENDED}{between}{HOST_MENDED}</d>"
 

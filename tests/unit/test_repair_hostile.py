@@ -88,7 +88,7 @@ WORDS = (
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_any_text_keeps_its_lines_and_what_stands_before_the_first_block(seed):
+def test_any_text_keeps_its_lines(seed):
     chance = random.Random(seed)
     for _ in range(200):
         data = "".join(chance.choices(WORDS, k=chance.randrange(40))).encode()

@@ -76,7 +76,7 @@ def test_a_forgotten_journal_leaves_no_file(store, tmp_path):
     assert files(tmp_path) == []
 
 
-def test_the_nics_of_a_journal_are_each_there_once_in_the_order_of_their_locks():
+def test_a_journals_nics_are_unique_and_in_lock_order():
     assert journal(UUID, "eth1", "eth0", "eth1").nics == ("eth0", "eth1")
 
 
@@ -134,7 +134,7 @@ def test_a_newer_journal_is_refused_and_kept(store, tmp_path):
     assert path.exists()
 
 
-def test_the_beginning_of_a_journal_counts_as_a_guest_without_one(store, tmp_path):
+def test_an_unfinished_journal_counts_as_a_guest(store, tmp_path):
     store.save(journal())
     journal_file(tmp_path).rename(tmp_path / "guests" / f"{UUID}.json.new")
     assert store.guests() == (UUID,)
@@ -217,7 +217,7 @@ def test_only_the_holder_can_drop_a_lease(store):
     assert store.holder("mac", MAC) == lease
 
 
-def test_what_a_killed_take_left_is_no_lease_and_goes_with_the_drop(store, tmp_path):
+def test_what_a_killed_acquire_left_goes_with_the_release(store, tmp_path):
     lease = Lease("mac", MAC, UUID, "web")
     store.acquire(lease)
     (tmp_path / "leases" / f"mac-{MAC}").rename(tmp_path / "leases" / f"mac-{MAC}.new-{UUID}")

@@ -46,7 +46,7 @@ def stored(request: str = "", interface: str = MAC) -> bytes:
     ],
 )
 @pytest.mark.parametrize("translation", [*ROUND, lambda data, origin: translate.to_native(data, origin, ())])
-def test_a_document_that_has_nothing_of_ours_comes_back_to_the_byte(translation, data):
+def test_a_foreign_document_comes_back_to_the_byte(translation, data):
     assert translation(data, "f.xml") == data
 
 
@@ -162,7 +162,7 @@ def around(where: str) -> tuple[str, str]:
     ],
 )
 @pytest.mark.parametrize("translation", ROUND)
-def test_more_than_a_document_can_mean_is_refused_in_bounded_time(bounded, translation, where, unit, message):
+def test_an_excessive_document_is_refused_in_bounded_time(bounded, translation, where, unit, message):
     head, tail = around(where)
     data = filled(head, unit, tail)
     begun = time.process_time()
@@ -171,7 +171,7 @@ def test_more_than_a_document_can_mean_is_refused_in_bounded_time(bounded, trans
 
 
 @pytest.mark.parametrize("unit", ["<disk/>", "<interface/>", "<!-- -->", "<disk/>\n"])
-def test_a_guest_of_as_many_devices_and_requests_as_can_be_is_translated_in_bounded_time(bounded, unit):
+def test_the_largest_guest_is_translated_in_bounded_time(bounded, unit):
     head, tail = around("devices")
     others = unit * ((validate.MOST_DEVICES - validate.MOST_INTERFACES) // (2 if unit.endswith("\n") else 1))
     begun = time.process_time()

@@ -214,7 +214,7 @@ def test_what_another_device_has_already(ours, other, what):
     )
 
 
-def test_a_mac_may_be_shared_with_another_kind_of_interface_as_teaming_wants():
+def test_teaming_may_share_a_mac_with_another_interface():
     other = f"<interface type='hostdev'>{MAC}<teaming type='transient' persistent='ua-a'/></interface>"
     assert b"type='ethernet'" in translate.to_stored(domain(interface(MAC, "<alias name='ua-a'/>"), other), "f.xml")
 

@@ -64,7 +64,7 @@ def test_they_are_in_order_of_number():
     assert parse(b"") == ()
 
 
-def test_attributes_are_padded_and_read_without_the_padding_and_flags():
+def test_attributes_are_read_without_padding_and_flags():
     written = pack(1, b"abc") + pack(0x8002, b"") + pack(3, b"ab", b"cd")
     assert len(written) == 8 + 4 + 8
     assert list(unpack(written)) == [(1, b"abc"), (2, b""), (3, b"abcd")]

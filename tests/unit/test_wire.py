@@ -118,7 +118,7 @@ def test_the_longest_message_that_is_wanted_comes_whole():
 
 @pytest.mark.parametrize("length", [0, 4, 27, remote.LONGEST + 1, 2**32 - 1])
 @pytest.mark.parametrize("rest", [b"", bytes(3), bytes(100)])
-def test_a_length_that_no_message_has_is_refused_as_soon_as_it_is_there(length, rest):
+def test_an_impossible_length_is_refused_at_once(length, rest):
     frames = Frames(lambda _header: True)
     assert refused(frames, struct.pack(">I", length) + rest) == (
         f"a message of {length} bytes is none of libvirt's; {xdr.ANEW}"
