@@ -78,7 +78,7 @@ def leased(installed: None) -> Iterator[Path]:
 def test_a_vf_that_libvirt_assigned_refreshes_the_filters(leased: Path, operation: str, document: bytes) -> None:
     sub, last = STATIONS[operation]
     names = loaded(HOOK, "web", operation, sub, last, document=document)
-    assert any(name.startswith("siblings.") for name in names)
+    assert any(name.startswith("source_filter.") for name in names)
     done = call(operation, document, name="web")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
@@ -97,7 +97,7 @@ def test_nor_where_no_guest_of_ours_is_on_one(installed: None, operation: str) -
     assert loaded(HOOK, "web", operation, *STATIONS[operation], document=HOSTDEV) == bare
 
 
-@pytest.mark.parametrize("broken", ["guests.py", "hook.py"])
+@pytest.mark.parametrize("broken", ["lifecycle/guest.py", "hook.py"])
 def test_it_starts_whatever_is_wrong_with_us(leased: Path, broken: str) -> None:
     module = PACKAGE / broken
     whole = module.read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from libvirt_vepa.errors import KernelError
 from libvirt_vepa.kernel import sysfs
 from libvirt_vepa.operations.device import CreateMacvtap, WaitForTapNode
 from tests.kernel.world import PROCESS, SECONDS, World, device, links, mac, node
+from tests.lab.sleeps import sleeps
 
 DEVICE = device(1)
 SHORT = 0.2
@@ -74,7 +75,7 @@ def test_a_late_node_is_waited_for(world: World, missing: Path, rename: bool, ot
 
 def test_a_node_that_is_there_is_not_waited_for(world: World) -> None:
     CreateMacvtap(DEVICE, "eth1", mac(1), "vepa", None).apply(world.host)
-    sysfs.await_node(DEVICE, 0)
+    assert not sleeps(lambda: sysfs.await_node(DEVICE, SECONDS))
 
 
 def test_the_wait_is_bounded_and_says_what_is_missing(missing: Path) -> None:
