@@ -26,6 +26,9 @@ ARPHRD_ETHER = 1
 # linux/rtnetlink.h and linux/if_link.h
 RTM_GETLINK, RTEXT_FILTER_VF, RTEXT_FILTER_SKIP_STATS = 18, 1, 8
 IFINFOMSG = struct.Struct("=BxHiII")
+# linux/if_addr.h
+RTM_GETADDR, RT_SCOPE_LINK = 22, 253
+IFADDRMSG = struct.Struct("=BBBBi")
 IFLA_ADDRESS, IFLA_EXT_MASK, IFLA_PERM_ADDRESS = 1, 29, 54
 
 
@@ -128,6 +131,15 @@ def with_permanent(mac: MacAddress) -> tuple[int, ...]:
     wanted = bytes(mac.octets)
     answers = dump(NETLINK_ROUTE, RTM_GETLINK, header(0), mask(RTEXT_FILTER_SKIP_STATS))
     return tuple(IFINFOMSG.unpack_from(each)[2] for each in answers if wanted in each and _permanent(each) == wanted)
+
+
+def with_addresses() -> frozenset[int]:
+    """Return the indexes of the devices that have an IP address other than IPv6's on every link. Raises OSError."""
+    answers = dump(NETLINK_ROUTE, RTM_GETADDR, IFADDRMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
+    found = (IFADDRMSG.unpack_from(answer) for answer in answers)
+    return frozenset(
+        index for family, _, _, scope, index in found if family != socket.AF_INET6 or scope != RT_SCOPE_LINK
+    )
 
 
 def _permanent(answer: bytes) -> bytes | None:

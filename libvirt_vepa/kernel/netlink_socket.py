@@ -2,8 +2,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """One request to the kernel by netlink, and its answers, as bytes.
 
-For what pyroute2 does not have, or has in some of its versions only: it knows no features of ethtool's, and
-writes the VLAN of a VF two bytes too short for Linux 6.9 and newer (do_setvfinfo in net/core/rtnetlink.c).
+For what pyroute2 lacks, or does not do right in each version from 0.7.2 to 0.9.7; all else is in `rtnetlink`:
+
+* the features of a device (`ethtool`): 0.7 knows none of ethtool's;
+* a VF (`vf`): the VLAN is written two bytes too short for Linux 6.9 and newer (do_setvfinfo in net/core/rtnetlink.c);
+* lists of all devices, addresses, bridges and stations (`link`, `eswitch`): pyroute2 ends with an error where one has
+  changed while it was read (NLM_F_DUMP_INTR), and takes all of it apart, in which there is an entry for each guest;
+* devlink's word for a card's switch (`eswitch`): pyroute2 has the command's number and no call.
 """
 
 from __future__ import annotations

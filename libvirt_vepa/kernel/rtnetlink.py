@@ -9,7 +9,6 @@ cannot hit another device. Everything the kernel refuses becomes a KernelError.
 from __future__ import annotations
 
 import errno
-import socket
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -28,8 +27,6 @@ from libvirt_vepa.model.interface import DEVICE_NAME_BYTES
 from libvirt_vepa.model.vf_settings import VfSettings
 
 __all__ = ["Feature", "Link", "Netlink", "Vf"]
-# linux/rtnetlink.h
-RT_SCOPE_LINK = 253
 
 
 class Netlink:
@@ -75,9 +72,7 @@ class Netlink:
     def with_addresses(self) -> frozenset[int]:
         """Return the indexes of devices at which the host has an IP address; that of IPv6 on every link is none."""
         with netlink_errors("read the addresses of this host"):
-            found = tuple(self._route.addr("dump"))
-        own = (each for each in found if each["family"] != socket.AF_INET6 or each["scope"] != RT_SCOPE_LINK)
-        return frozenset(each["index"] for each in own)
+            return links.with_addresses()
 
     def set_up(self, link: Link) -> None:
         """Put a device up. A VLAN device can be up only while the NIC below it is."""
