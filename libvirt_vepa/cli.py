@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TextIO, TypeAlias
 
+from libvirt_vepa.command_line import table
 from libvirt_vepa.errors import HostError, VepaError, printable
 from libvirt_vepa.model.interface import Guest
 from libvirt_vepa.store import definitions
 from libvirt_vepa.store.store import Store
-from libvirt_vepa.tables import table
 from libvirt_vepa.version import VERSION
 from libvirt_vepa.xml import definition, domain, translate
 from libvirt_vepa.xml import document as documents
@@ -161,7 +161,7 @@ def _input(name: str) -> tuple[bytes, str]:
 
 def _define(options: argparse.Namespace) -> int:
     if options.print_drop_in:
-        from libvirt_vepa.host import systemd_dropin
+        from libvirt_vepa.lifecycle import systemd_dropin
 
         sys.stdout.write(systemd_dropin.text(options.file, _input))
         return DONE

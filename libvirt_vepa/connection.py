@@ -53,7 +53,7 @@ def _serve_standard() -> int:
 
 def _listen() -> int:
     # They are needed here only, and libvirt starts this program anew for every connection.
-    from libvirt_vepa.arguments import socket_path
+    from libvirt_vepa.command_line import socket_path
     from libvirt_vepa.ipc.server import listen
 
     path = socket_path("libvirt-vepa-connect", ABOUT, sys.argv[1:], required=False)

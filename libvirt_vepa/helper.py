@@ -17,7 +17,7 @@ import syslog
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
-from libvirt_vepa.arguments import socket_path
+from libvirt_vepa.command_line import socket_path
 from libvirt_vepa.errors import HostError, InUseError, VepaError, printable
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.ipc.peer_credentials import Peer

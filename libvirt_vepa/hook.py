@@ -38,7 +38,7 @@ def run() -> int:
 
 def _explain() -> int:
     """Answer a person: `--help`, `--version`, wrong usage (SystemExit); libvirt never pays for it."""
-    from libvirt_vepa.arguments import check_hook_words
+    from libvirt_vepa.command_line import check_hook_words
 
     try:
         check_hook_words(sys.argv[1:])

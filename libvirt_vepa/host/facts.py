@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from libvirt_vepa.errors import HostError
-from libvirt_vepa.host import sriov_inventory
+from libvirt_vepa.host import nic_names, sriov_inventory
 from libvirt_vepa.host.sriov_inventory import NicHardware
-from libvirt_vepa.kernel import pci, sysfs
+from libvirt_vepa.kernel import sysfs
 from libvirt_vepa.kernel.rtnetlink import Link, Netlink
 from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.model.interface import Guest, HostType, NicDefinition
@@ -72,18 +72,9 @@ def load_definitions(guest: Guest, directory: Path, netlink: Netlink) -> dict[st
     return found
 
 
-def names(host: NicDefinition, netlink: Netlink) -> tuple[str, ...]:
-    """Return what the NICs that a definition means are called now: one, but for a MAC that two have or nobody."""
-    if host.address:
-        name = pci.device_of(host.address)
-        return (name,) if name else ()
-    found = netlink.with_mac(host.mac) if host.mac else (netlink.find(host.device),)
-    return tuple(link.name for link in found if link)
-
-
 def _device(host: NicDefinition, netlink: Netlink) -> str:
     """Return the name that a definition's NIC has now; one that is given by its name need not be there."""
-    found = names(host, netlink) or ((host.device,) if host.device else ())
+    found = nic_names.find(host, netlink) or ((host.device,) if host.device else ())
     if len(found) != 1:
         what = f"PCI address {host.address}" if host.address else f"MAC {host.mac}"
         number = f"{len(found)} NICs have" if found else "no NIC has"

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 import libvirt
 
 from libvirt_vepa.errors import HostError
-from libvirt_vepa.model.interface import NAMESPACE
-from libvirt_vepa.xml.metadata import KEY
+from libvirt_vepa.model.interface import NAMESPACE, PREFIX
 
 URI, SESSION = "qemu:///system", "qemu:///session"
 RUNNING = "see that libvirtd runs, and try again as root"
@@ -75,7 +74,7 @@ class RunningGuest:
             domain = self._connection.lookupByUUIDString(self._uuid)
             text = None if wrapper is None else wrapper.decode()
             element, live = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_LIVE
-            domain.setMetadata(element, text, KEY, NAMESPACE, live)
+            domain.setMetadata(element, text, PREFIX, NAMESPACE, live)
 
     def await_removal(self, present: Callable[[bytes], bool], seconds: float) -> bytes | None:
         """Wait until something is not in its XML any more and return that; None where it ends or takes longer.

@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from libvirt_vepa.host import facts
+from libvirt_vepa.host import nic_names
 from libvirt_vepa.kernel import link_events
 from libvirt_vepa.kernel.rtnetlink import Netlink
 from libvirt_vepa.model.interface import Guest, GuestType
@@ -43,7 +43,7 @@ def _all_there(guest: Guest, directory: Path, netlink: Netlink) -> bool:
 
 
 def _is_there(name: str, kind: GuestType, directory: Path, netlink: Netlink) -> bool:
-    found = facts.names(definitions.load(name, directory), netlink)
+    found = nic_names.find(definitions.load(name, directory), netlink)
     link = netlink.find(found[0]) if found else None
     return link is not None and (kind is not GuestType.TAP or link.master != 0)
 

@@ -23,6 +23,8 @@ ALTERNATIVE_NAME_BYTES = 127
 DEFINITION_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 # What requests are written in; the number is the version of their form.
 NAMESPACE = "urn:libvirt-vepa:physical:1"
+# Its prefix, also in the stylesheets.
+PREFIX = "physical"
 DEVICE_PREFIX = "vp"
 ALIAS_PREFIX = "ua-physical-"
 

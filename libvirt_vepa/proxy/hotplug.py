@@ -16,7 +16,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from libvirt_vepa.errors import HostError, error_context
-from libvirt_vepa.model.interface import NAMESPACE
+from libvirt_vepa.model.interface import NAMESPACE, PREFIX
 from libvirt_vepa.proxy import tasks
 from libvirt_vepa.proxy.tasks import DaemonCall, HelperRequest, HelperResponse, Task
 from libvirt_vepa.proxy.translation import ORIGIN
@@ -90,7 +90,7 @@ class Change:
     def write(self, scope: int, requests: dict[str, bytes]) -> Task:
         """Put these requests into the guest's metadata. Raises Refused."""
         words = xdr.WORD.pack(ELEMENT) + xdr.optional(metadata.write(requests))
-        words += xdr.optional(metadata.KEY.encode()) + xdr.optional(NAMESPACE.encode()) + xdr.WORD.pack(scope)
+        words += xdr.optional(PREFIX.encode()) + xdr.optional(NAMESPACE.encode()) + xdr.WORD.pack(scope)
         return _must(procedures.SET_METADATA, self.domain + words)
 
     def put(self, scope: int, alias: str, request: bytes | None) -> Steps[bytes | None]:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from libvirt_vepa.errors import not_installed, printable
-from libvirt_vepa.kernel import pci, sysfs
+from libvirt_vepa.errors import printable
+from libvirt_vepa.host import nic_names
 from libvirt_vepa.model.interface import NicDefinition
 from libvirt_vepa.rpc import procedures
 from libvirt_vepa.store import definitions
@@ -49,25 +49,8 @@ def find(name: bytes) -> Nic | None:
 
 def shown(host: NicDefinition) -> Nic:
     """Return a definition as clients see it. Raises KernelError where the kernel does not tell, and HostError."""
-    device = _device(host)
-    return Nic(host.name, sysfs.address(device).encode(), sysfs.is_running(device)) if device else Nic(host.name)
-
-
-def _device(host: NicDefinition) -> str:
-    """Return what the NIC is called now, found as a guest's start does; "" where there is none, or more than one."""
-    if host.address:
-        return pci.device_of(host.address) or ""
-    if host.device and sysfs.address(host.device):
-        return host.device
-    try:
-        # It takes long to load, and most definitions can do without: there is a device of the name they give.
-        from libvirt_vepa.host import facts
-        from libvirt_vepa.kernel.rtnetlink import Netlink
-    except ImportError as error:
-        raise not_installed(error) from error
-    with Netlink() as netlink:
-        names = facts.names(host, netlink)
-    return names[0] if len(names) == 1 else ""
+    mac, running = nic_names.state(host)
+    return Nic(host.name, mac.encode(), running)
 
 
 def _nic(definition: str) -> Nic:

@@ -20,8 +20,6 @@ from libvirt_vepa.xml import document as documents
 
 ORIGIN = "the guest's metadata"
 INTERFACE = "the interface"
-# The prefix that the stylesheets use too.
-KEY = "physical"
 WRAPPER = "interfaces"
 # A request's elements, and the attributes and children that each may have, each of them once.
 REQUEST, VLAN, TAG, VF = (f"{{{NAMESPACE}}}{name}" for name in ("interface", "vlan", "tag", "vf"))

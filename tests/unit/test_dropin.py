@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from libvirt_vepa.host.systemd_dropin import unit
+from libvirt_vepa.lifecycle.systemd_dropin import unit
 
 NAMES = (
     "eth0",

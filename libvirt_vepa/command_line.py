@@ -1,16 +1,16 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The command lines of the programs that people seldom call: those that listen on a socket, and the hook's."""
+"""What the programs read from their command lines, and how a table is printed."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from libvirt_vepa.errors import HostError
+from libvirt_vepa.errors import HostError, printable
 from libvirt_vepa.version import VERSION
 
 # What `hooks/qemu` says to its program: what to do, and what libvirt has said to it.
@@ -70,3 +70,12 @@ def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argpar
         # Or Python would try again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise HostError(f"cannot write standard output: {error.strerror}", "see where it goes to") from error
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return the text of a table as virsh prints it, with an empty line at its end."""
+    lines = [heads, *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    texts = ["   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    rule = "-" * (sum(widths) + 3 * len(widths) - 1)
+    return "\n".join([f" {texts[0]}", rule, *(f" {text}" for text in texts[1:]), ""])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from libvirt_vepa.errors import HostError
-from libvirt_vepa.host import facts
+from libvirt_vepa.host import nic_names
 from libvirt_vepa.kernel.rtnetlink import Netlink
 from libvirt_vepa.model.interface import NicDefinition
 from libvirt_vepa.store import definitions
@@ -49,7 +49,7 @@ def _text(host: NicDefinition, netlink: Netlink) -> str:
 
 
 def _name(host: NicDefinition, netlink: Netlink) -> str:
-    found = facts.names(host, netlink) or ((host.device,) if host.device else ())
+    found = nic_names.find(host, netlink) or ((host.device,) if host.device else ())
     if len(found) == 1:
         return found[0]
     number = f"{len(found)} NICs have" if found else "no NIC has"
