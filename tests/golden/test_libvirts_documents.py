@@ -13,7 +13,7 @@ from lxml import etree
 
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.xml import translate
-from tests.golden.cases import SHEETS, clear_blanks
+from tests.support.golden_cases import SHEETS, clear_blanks
 
 FOLDER = SHEETS.parent / "build" / "libvirt-tests"
 # libvirt 9.0.0 has 3564, 469 of them with interfaces of a guest; later ones have more.

@@ -12,8 +12,8 @@ import pytest
 from libvirt_vepa.rpc import message as messages
 from libvirt_vepa.rpc import procedures as procedures_module
 from libvirt_vepa.rpc import xdr
-from tests.golden.cases import SHEETS
-from tests.unit import remote
+from tests.support import remote_protocol as remote
+from tests.support.golden_cases import SHEETS
 
 FOLDER = SHEETS.parent / "build" / "libvirt-protocol"
 # The lists of typed parameters that a document may be in.

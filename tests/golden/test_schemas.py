@@ -15,7 +15,7 @@ from libvirt_vepa.model.interface import HostType, Mode, NicDefinition
 from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
 from libvirt_vepa.xml import definition
 from libvirt_vepa.xml import document as documents
-from tests.golden.cases import BARE, HOSTS, NAMES, SHEETS, document, requests, source, xmllint
+from tests.support.golden_cases import BARE, HOSTS, NAMES, SHEETS, document, requests, source, xmllint
 
 RELAXNG = "{http://relaxng.org/ns/structure/1.0}"
 WORDS = "{urn:libvirt-vepa:words}wrong"

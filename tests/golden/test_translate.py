@@ -13,7 +13,7 @@ from lxml import etree
 from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.xml import document as documents
 from libvirt_vepa.xml import translate
-from tests.golden.cases import (
+from tests.support.golden_cases import (
     BARE,
     BARE_KINDS,
     FILES,

@@ -15,10 +15,10 @@ from tests.lab.daemon import daemon
 from tests.lab.guest import Guest
 from tests.lab.hook import PACKAGES, PYTHON, STATE, call, command, define_nic, install, one_line, state_files, stored
 from tests.lab.network import Nic, nic
-from tests.lab.person import ROOTS, USER, Person
 from tests.lab.shell import link, run
-from tests.lab.untouched import Untouched
 from tests.libvirt.conftest import Eventually
+from tests.support.leak_check import Untouched
+from tests.support.user import ROOTS, USER, Person
 
 DEFINITIONS = Path("/etc/libvirt/vepa")
 

@@ -14,7 +14,7 @@ from tests.hook.conftest import DEFINITIONS, refused
 from tests.lab.guest import Guest
 from tests.lab.hook import call, command, define_nic, stored
 from tests.lab.shell import link, run
-from tests.lab.untouched import Untouched
+from tests.support.leak_check import Untouched
 
 LAN = b"<interface type='physical' name='lan'><source dev='eth1'/><type>ethernet</type></interface>\n"
 CANONICAL = """\

@@ -14,7 +14,7 @@ from tests.lab.guest import Guest
 from tests.lab.hook import call, command, define_nic, stored
 from tests.lab.network import Nic
 from tests.lab.shell import run
-from tests.lab.untouched import Untouched
+from tests.support.leak_check import Untouched
 
 MAC = "52:54:00:00:00:01"
 BOTH = pytest.mark.parametrize("verb", ["translate", "plan"])

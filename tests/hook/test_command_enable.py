@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.person import CONNECTION, Person
+from tests.support.user import CONNECTION, Person
 
 OTHERS = b"""\
 # uri_default = "qemu:///session"

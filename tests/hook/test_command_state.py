@@ -16,7 +16,7 @@ from tests.lab.guest import Guest
 from tests.lab.hook import COMMAND, ENVIRONMENT, STATE, Done, call, command, one_line, state_files, stored
 from tests.lab.network import Nic
 from tests.lab.shell import link, run
-from tests.lab.untouched import Untouched
+from tests.support.leak_check import Untouched
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.hook.conftest import module_file, without
 from tests.lab.hook import COMMAND, ENVIRONMENT, PACKAGE, PACKAGES, PYTHON, command, one_line
 from tests.lab.network import Nic
 from tests.lab.shell import BOUND_SECONDS
-from tests.lab.untouched import Untouched
+from tests.support.leak_check import Untouched
 
 GUEST = (
     b"<domain><name>web</name><devices><interface type='physical'><name>lan</name>"

@@ -13,9 +13,9 @@ import pytest
 
 from tests.hook.conftest import refused
 from tests.lab.hook import one_line
-from tests.lab.person import CONNECTION, Person
 from tests.lab.shell import run
-from tests.lab.untouched import Untouched
+from tests.support.leak_check import Untouched
+from tests.support.user import CONNECTION, Person
 
 NOT_PLAIN = "which is not plain qemu:///system or qemu:///session; take it out if it is not needed, and try again"
 

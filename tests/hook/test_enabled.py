@@ -13,8 +13,8 @@ import pytest
 
 from tests.lab.daemon import session_daemon
 from tests.lab.guest import Guest
-from tests.lab.person import CONNECTION, USER, Person
 from tests.lab.shell import run
+from tests.support.user import CONNECTION, USER, Person
 
 PLAIN = ("env", "-u", "LIBVIRT_DEFAULT_URI", "virsh", "-q")
 OTHERS = b'# a\nuri_aliases = [\n  "hail=qemu+ssh://root@hail.example.com/system",\n]'

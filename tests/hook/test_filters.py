@@ -9,7 +9,7 @@ import pytest
 from libvirt_vepa.xml import translate
 from tests.lab.guest import Guest
 from tests.lab.hook import call, one_line, stored
-from tests.lab.untouched import Untouched
+from tests.support.leak_check import Untouched
 
 FILTERS = pytest.mark.parametrize("operation", ["migrate", "restore"])
 FOREIGN = b"<domain><name>web</name><uuid>11111111-2222-4333-8444-555555555555</uuid><devices/></domain>\n"

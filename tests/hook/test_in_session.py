@@ -9,8 +9,8 @@ import pytest
 from tests.lab.guest import Guest
 from tests.lab.hook import STATIONS, call, one_line, stored
 from tests.lab.network import Nic
-from tests.lab.person import USER, Person
-from tests.lab.untouched import Untouched
+from tests.support.leak_check import Untouched
+from tests.support.user import USER, Person
 
 PHYSICAL = b"<domain><name>web</name><title>copy of a physical server</title></domain>"
 

@@ -18,7 +18,7 @@ from tests.lab.guest import Guest
 from tests.lab.hook import COMMAND, ENVIRONMENT, HOOK, STATIONS, call, command, state_files, stored
 from tests.lab.killer import Point, kill, points
 from tests.lab.shell import link
-from tests.lab.untouched import Untouched
+from tests.support.leak_check import Untouched
 
 LOG = Path("/run/strace")
 # The command itself takes a while to start; most times its work is done in this process, which has loaded all.

@@ -14,7 +14,7 @@ import pytest
 from tests.lab.guest import Guest
 from tests.lab.hook import PACKAGE, PROGRAM, STATE, call, one_line, stored
 from tests.lab.shell import link, run
-from tests.lab.untouched import Untouched
+from tests.support.leak_check import Untouched
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from tests.hook.conftest import without
 from tests.lab.guest import Guest
 from tests.lab.hook import ENVIRONMENT, HOOK, STATE, call, command, define_nic, one_line, state_files, stored
 from tests.lab.shell import link, run
-from tests.lab.untouched import Untouched
+from tests.support.leak_check import Untouched
 
 
 def refused(guest: Guest) -> str:

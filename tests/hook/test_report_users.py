@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.lab.hook import command
-from tests.lab.person import CONNECTION
 from tests.lab.shell import run
-from tests.lab.untouched import Untouched
+from tests.support.leak_check import Untouched
+from tests.support.user import CONNECTION
 
 HOMES = Path("/run/homes")
 

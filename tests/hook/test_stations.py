@@ -14,7 +14,7 @@ from tests.lab.guest import Guest
 from tests.lab.hook import STATE, call, command, define_nic, one_line, state_files, stored
 from tests.lab.network import Nic, nic
 from tests.lab.shell import link, run
-from tests.lab.untouched import Untouched
+from tests.support.leak_check import Untouched
 
 QUIET = (0, b"", b"")
 

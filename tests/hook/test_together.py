@@ -18,7 +18,7 @@ from tests.lab.guest import Guest
 from tests.lab.hook import ENVIRONMENT, PACKAGES, PYTHON, STATE, STATIONS, call, one_line, opened, state_files, stored
 from tests.lab.network import Nic
 from tests.lab.shell import ip_json, link
-from tests.lab.untouched import Untouched
+from tests.support.leak_check import Untouched
 
 SECONDS = 90
 # The hook, but for how long it waits for a lock.

@@ -12,9 +12,9 @@ import pytest
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel.rtnetlink import Netlink
 from libvirt_vepa.store.store import Store
-from tests.kernel.world import World, links
 from tests.lab.network import Nic, nic
 from tests.lab.shell import run
+from tests.support.host_fixture import World, links
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from libvirt_vepa.kernel import nftables as frames
 from libvirt_vepa.kernel import tuntap
 from libvirt_vepa.model.address import MacAddress, NicKey
 from tests.conftest import CHECKOUT
-from tests.kernel.events import Capture
-from tests.kernel.world import children, mac, node
 from tests.lab.shell import run
+from tests.support.frame_capture import Capture
+from tests.support.host_fixture import children, mac, node
 
 nftables = pytest.importorskip("nftables")
 NIC = NicKey("eth1")

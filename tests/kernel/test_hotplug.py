@@ -9,9 +9,9 @@ import pytest
 from libvirt_vepa.errors import KernelError, VepaError
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.model.interface import Guest, derived_alias
-from tests.kernel.world import World, ask, device, guest, line, links, mac
 from tests.lab.network import Nic
 from tests.lab.shell import run
+from tests.support.host_fixture import World, ask, device, guest, line, links, mac
 
 FIRST, SECOND = ask(1, 1), ask(1, 2)
 

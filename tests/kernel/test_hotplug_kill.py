@@ -14,8 +14,8 @@ from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.lifecycle import reconcile
 from tests.kernel.test_hotplug import FIRST, SECOND, attach, state
 from tests.kernel.test_reconcile import these
-from tests.kernel.world import World, device, guest, links
 from tests.lab.killer import kill, points
+from tests.support.host_fixture import World, device, guest, links
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
@@ -23,7 +23,16 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
 
 @pytest.mark.parametrize("action", ["attach", "detach"])
 def test_what_stays_is_put_back_while_the_guest_runs(world: World, action: str, tmp_path: Path) -> None:
-    program = (sys.executable, "-m", "tests.kernel.act", action, str(world.root), str(world.directory), "1", "macvtap")
+    program = (
+        sys.executable,
+        "-m",
+        "tests.support.run_action",
+        action,
+        str(world.root),
+        str(world.directory),
+        "1",
+        "macvtap",
+    )
     log = tmp_path / "strace"
     world.begin(guest(1, FIRST))
     # Once before, so that folders exist and a run is like the next.

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.events import announcements, wire
-from tests.kernel.world import World, ask, device, guest, links, mac, node
 from tests.lab.network import Nic
 from tests.lab.shell import ip_json, run
+from tests.support.frame_capture import announcements, wire
+from tests.support.host_fixture import World, ask, device, guest, links, mac, node
 
 
 @pytest.mark.parametrize(("mode", "kernel"), [("vepa", "vepa"), ("bridge", "bridge"), ("pepa", "private")])

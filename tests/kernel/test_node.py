@@ -14,8 +14,8 @@ import pytest
 from libvirt_vepa.errors import KernelError
 from libvirt_vepa.kernel import sysfs
 from libvirt_vepa.operations.device import CreateMacvtap, WaitForTapNode
-from tests.kernel.world import PROCESS, SECONDS, World, device, links, mac, node
-from tests.lab.sleeps import sleeps
+from tests.support.host_fixture import PROCESS, SECONDS, World, device, links, mac, node
+from tests.support.sleeps import sleeps
 
 DEVICE = device(1)
 SHORT = 0.2

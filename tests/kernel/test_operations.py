@@ -25,8 +25,8 @@ from libvirt_vepa.operations.nic import CreateVfs, HoldSharedSetting, RemoveVfs,
 from libvirt_vepa.operations.registry import KNOWN
 from libvirt_vepa.operations.source_filter import DropReflectedFrames, UpdateVfMacSet
 from libvirt_vepa.operations.vf import SetVf, SetVfMac, SetVfMtu, SetVfVlan
-from tests.kernel.world import World, device, links, mac, node, uuid
 from tests.lab.shell import run
+from tests.support.host_fixture import World, device, links, mac, node, uuid
 
 DEVICE, FEATURE = device(1), "tx-checksum-ip-generic"
 MACVTAP = CreateMacvtap(DEVICE, "eth1", mac(1), "vepa", 1400)

@@ -14,8 +14,8 @@ from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.lifecycle import reconcile
 from libvirt_vepa.lifecycle.reconcile import Leftover
 from libvirt_vepa.model.interface import Guest
-from tests.kernel.world import PROCESS, SECONDS, World, ask, device, guest, links, mac, uuid
 from tests.lab.shell import run
+from tests.support.host_fixture import PROCESS, SECONDS, World, ask, device, guest, links, mac, uuid
 
 ONE = "guest 'web1' (6f6e6f6f-0000-4000-8000-000000000001)"
 

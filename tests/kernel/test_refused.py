@@ -7,9 +7,9 @@ from __future__ import annotations
 import pytest
 
 from libvirt_vepa.model.interface import Request
-from tests.kernel.world import World, ask, device, guest, mac, uuid
 from tests.lab.network import Nic
 from tests.lab.shell import run
+from tests.support.host_fixture import World, ask, device, guest, mac, uuid
 
 WHERE = f"interface {mac(1)}: "
 TAP = ask(1, kind="tap")

@@ -22,9 +22,9 @@ from libvirt_vepa.operations.device import (
     SetLinkUp,
     WaitForTapNode,
 )
-from tests.kernel.world import PROCESS, SECONDS, World, ask, device, guest, line, links, mac, node, uuid
 from tests.lab.network import Nic
 from tests.lab.shell import run
+from tests.support.host_fixture import PROCESS, SECONDS, World, ask, device, guest, line, links, mac, node, uuid
 
 ONE, TAP, DEVICE = guest(1), guest(1, ask(1, kind="tap")), device(1)
 Look = Callable[[Guest, Host], tuple[str, ...]]

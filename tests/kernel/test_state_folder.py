@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from libvirt_vepa.errors import StateError
-from tests.kernel.world import World, device, guest, line, links, mac
 from tests.lab.shell import run
+from tests.support.host_fixture import World, device, guest, line, links, mac
 
 
 @pytest.fixture

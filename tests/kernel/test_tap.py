@@ -12,9 +12,9 @@ import pytest
 from libvirt_vepa.errors import InUseError, KernelError
 from libvirt_vepa.kernel import tuntap
 from libvirt_vepa.operations.device import CreateTap
-from tests.kernel.events import Capture, guest_side
-from tests.kernel.world import PROCESS, SECONDS, World, ask, device, guest, links
 from tests.lab.shell import link, run
+from tests.support.frame_capture import Capture, guest_side
+from tests.support.host_fixture import PROCESS, SECONDS, World, ask, device, guest, links
 
 TAP = ask(1, kind="tap")
 HOST_SIDE = "fe:54:00:00:01:01"

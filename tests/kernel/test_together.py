@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from libvirt_vepa.model.address import NicKey
-from tests.kernel.act import MARKS
-from tests.kernel.world import SECONDS, World, ask, begin_here, children, device, end_here, guest, links, uuid
 from tests.lab.network import Nic
+from tests.support.host_fixture import SECONDS, World, ask, begin_here, children, device, end_here, guest, links, uuid
+from tests.support.run_action import MARKS
 
 MANY = range(1, 21)
 # What would tell of others: reading of folders and files, and talk with the kernel about its devices.

@@ -19,9 +19,9 @@ from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.device import AcquireLease, CreateMacvtap
 from libvirt_vepa.planning.planner import Plan
 from libvirt_vepa.store.journal import Journal
-from tests.kernel.world import World, ask, device, guest, line, links, mac, uuid
 from tests.lab.network import Nic
 from tests.lab.shell import run
+from tests.support.host_fixture import World, ask, device, guest, line, links, mac, uuid
 
 HERE = f"interface {mac(1)}"
 WITHOUT_ADMIN = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")

@@ -15,10 +15,10 @@ from tests.lab.daemon import Daemon, daemon, virsh
 from tests.lab.guest import Guest, define
 from tests.lab.hook import define_nic, state_files
 from tests.lab.network import Nic, nic
-from tests.lab.person import USER
-from tests.lab.plugging import file
 from tests.lab.shell import link, run
-from tests.lab.through import through
+from tests.support.hotplug_steps import file
+from tests.support.user import USER
+from tests.support.via_proxy import through
 
 HOST_ADDRESS = "10.77.0.100"
 EVENT_SECONDS = 60

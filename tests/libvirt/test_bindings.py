@@ -14,7 +14,7 @@ import pytest
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import TOP, Guest
 from tests.lab.shell import link, run
-from tests.lab.through import PLAIN, URI, gone, relays, squeezed
+from tests.support.via_proxy import PLAIN, URI, gone, relays, squeezed
 
 Make = Callable[[int], Guest]
 REQUEST = "<name>lan</name><type>macvtap</type><target mode='vepa'/>"

@@ -12,7 +12,7 @@ import pytest
 from tests.lab.daemon import virsh
 from tests.lab.guest import TOP, Guest
 from tests.lab.shell import link, run
-from tests.lab.through import PLAIN, URI, squeezed, through
+from tests.support.via_proxy import PLAIN, URI, squeezed, through
 
 Make = Callable[[int], Guest]
 # How virt-install and virt-xml are told what they have no words for.

@@ -15,9 +15,9 @@ from lxml import etree
 
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import Guest
-from tests.lab.plugging import INTERFACE
 from tests.lab.shell import link, run
-from tests.lab.through import URI, gone, relays, squeezed, through
+from tests.support.hotplug_steps import INTERFACE
+from tests.support.via_proxy import URI, gone, relays, squeezed, through
 
 Make = Callable[[int], Guest]
 XML = Path("/run/connection.xml")

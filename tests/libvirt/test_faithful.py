@@ -19,8 +19,8 @@ import pytest
 
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import Guest
-from tests.lab.person import CONNECTION
-from tests.unit import remote
+from tests.support import remote_protocol as remote
+from tests.support.user import CONNECTION
 
 Make = Callable[[int], Guest]
 SECONDS = 60

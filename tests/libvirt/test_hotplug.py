@@ -18,11 +18,11 @@ from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.store.store import Store
 from tests.lab.guest import Guest
 from tests.lab.hook import state_files
-from tests.lab.plugging import DEVICE, INTERFACE, MAC, REQUEST, change, file, links, shown, stored, unchanged
 from tests.lab.shell import link, run
-from tests.lab.through import END_SECONDS, URI, hands, relays, through
-from tests.lab.through import gone as ended
 from tests.libvirt.conftest import gone
+from tests.support.hotplug_steps import DEVICE, INTERFACE, MAC, REQUEST, change, file, links, shown, stored, unchanged
+from tests.support.via_proxy import END_SECONDS, URI, hands, relays, through
+from tests.support.via_proxy import gone as ended
 
 
 def test_live(running: Guest) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import Guest
-from tests.lab.plugging import DEVICE, INTERFACE, MAC, REQUEST, change, shown, unchanged
 from tests.lab.shell import link, run
-from tests.lab.through import through
 from tests.libvirt.conftest import gone, nothing_left
+from tests.support.hotplug_steps import DEVICE, INTERFACE, MAC, REQUEST, change, shown, unchanged
+from tests.support.via_proxy import through
 
 Make = Callable[[int], Guest]
 

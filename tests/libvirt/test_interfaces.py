@@ -15,11 +15,11 @@ import pytest
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import Guest
 from tests.lab.network import Nic
-from tests.lab.person import CONNECTION, USER
 from tests.lab.shell import link, run
-from tests.lab.through import URI
 from tests.libvirt.conftest import Eventually
-from tests.unit import remote
+from tests.support import remote_protocol as remote
+from tests.support.user import CONNECTION, USER
+from tests.support.via_proxy import URI
 
 FOLDER = Path("/etc/libvirt/vepa")
 LAN = "<interface type='physical' name='lan'>\n  <source dev='eth1'/>\n  <type>ethernet</type>\n</interface>\n"

@@ -20,9 +20,9 @@ import pytest
 
 from tests.lab.daemon import Daemon, session_daemon, virsh
 from tests.lab.guest import DISK, Guest
-from tests.lab.person import CONNECTION, USER
 from tests.lab.shell import run
 from tests.libvirt.conftest import as_user
+from tests.support.user import CONNECTION, USER
 
 Make = Callable[[int], Guest]
 SOCKET = Path("/run/libvirt-vepa-sock")

@@ -14,14 +14,14 @@ import libvirt
 import pytest
 from lxml import etree
 
-from tests.lab import second
 from tests.lab.daemon import virsh
 from tests.lab.guest import Guest
 from tests.lab.network import Nic
-from tests.lab.second import Second
 from tests.lab.shell import link
-from tests.lab.through import URI, squeezed, through
 from tests.libvirt.conftest import HOST_ADDRESS, nothing_left
+from tests.support import second_host as second
+from tests.support.second_host import Second
+from tests.support.via_proxy import URI, squeezed, through
 
 PLAIN = "qemu:///system"
 # Where the client asks, and where the guest is to go.

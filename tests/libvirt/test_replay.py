@@ -19,7 +19,7 @@ from tests.lab.guest import TOP, Guest
 from tests.lab.hook import define_nic
 from tests.lab.network import nic
 from tests.lab.shell import run
-from tests.lab.tee import Conversation, recorded
+from tests.support.recorder import Conversation, recorded
 
 XML = Path("/run/replayed.xml")
 SEEDS = range(10)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab.daemon import virsh
 from tests.lab.guest import Guest
-from tests.lab.through import BOTH
+from tests.support.via_proxy import BOTH
 
 Make = Callable[[int], Guest]
 # {0} is a guest that has nothing of ours.

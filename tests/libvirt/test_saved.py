@@ -13,7 +13,7 @@ import pytest
 from tests.lab.daemon import virsh
 from tests.lab.guest import Guest
 from tests.lab.shell import link
-from tests.lab.through import URI, squeezed, through
+from tests.support.via_proxy import URI, squeezed, through
 
 Make = Callable[[int], Guest]
 IMAGE = "/run/saved-with-parameters"

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from tests.lab.guest import Guest
-from tests.lab.plugging import DEVICE, INTERFACE, MAC, REQUEST, file, shown, stored
 from tests.lab.shell import link, run
-from tests.lab.through import URI, hands, through
-from tests.lab.through import gone as ended
 from tests.libvirt.conftest import as_user, gone
+from tests.support.hotplug_steps import DEVICE, INTERFACE, MAC, REQUEST, file, shown, stored
+from tests.support.via_proxy import URI, hands, through
+from tests.support.via_proxy import gone as ended
 
 SOCKET = Path("/run/libvirt/libvirt-vepad-sock")
 LIBVIRTS = Path("/run/libvirt/libvirt-sock")

@@ -15,9 +15,9 @@ import pytest
 
 from tests.lab.daemon import Daemon, end
 from tests.lab.guest import Guest
-from tests.lab.person import USER
 from tests.lab.shell import run
-from tests.lab.through import BOTH, URI, squeezed
+from tests.support.user import USER
+from tests.support.via_proxy import BOTH, URI, squeezed
 
 HOME = Path("/run/somebody")
 RUNTIME = Path(f"/run/user/{USER}")

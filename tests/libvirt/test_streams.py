@@ -21,7 +21,7 @@ import pytest
 from tests.lab.daemon import LIBVIRTD_CONF, Daemon, virsh
 from tests.lab.guest import Guest
 from tests.lab.shell import BOUND_SECONDS, run
-from tests.lab.through import BOTH, PLAIN, URI, gone, relays, through
+from tests.support.via_proxy import BOTH, PLAIN, URI, gone, relays, through
 
 Make = Callable[[int], Guest]
 POOL = Path("/run/pool")

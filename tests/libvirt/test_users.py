@@ -16,9 +16,9 @@ import pytest
 from tests.lab.daemon import Daemon, end, virsh
 from tests.lab.guest import Guest
 from tests.lab.hook import PACKAGE
-from tests.lab.person import CONNECTION, USER
 from tests.lab.shell import run
 from tests.libvirt.conftest import as_user
+from tests.support.user import CONNECTION, USER
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 HOME = Path("/run/somebody")

@@ -14,7 +14,7 @@ from tests.lab import card as machine
 from tests.lab.network import Nic
 from tests.lab.shell import link, run
 from tests.libvirt.conftest import Eventually
-from tests.sriov.lives import Place, guest, place
+from tests.support.guest_cycle import Place, guest, place
 
 # What tests/sriov/test_table.py measures of each mode, and the property that it reports a row by.
 COLUMNS = ("guest", "guest, all", "itself, all", "host", "wire", "wire, all")

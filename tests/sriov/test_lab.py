@@ -16,7 +16,7 @@ from tests.lab.frames import ETHERTYPE, Station, address, station_in
 from tests.lab.network import Nic
 from tests.lab.shell import BOUND_SECONDS, link, run
 from tests.sriov.conftest import make_vfs, put_up, vf_netdev
-from tests.sriov.lent import OFFLOAD, features, hwmode, parameter, set_hwmode, stations, unicast_list
+from tests.support.card_tools import OFFLOAD, features, hwmode, parameter, set_hwmode, stations, unicast_list
 
 OUTSIDE = "02:00:00:00:00:99"
 GUEST = "52:54:00:00:01:{:02x}"

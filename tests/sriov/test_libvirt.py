@@ -26,12 +26,12 @@ from tests.lab.frames import address, inside
 from tests.lab.guest import Guest
 from tests.lab.hook import STATE, command, state_files
 from tests.lab.network import Nic
-from tests.lab.plugging import change, shown, stored, unchanged
 from tests.lab.shell import BOUND_SECONDS, link, run
-from tests.lab.through import gone as ended
-from tests.lab.through import hands, through
 from tests.sriov.conftest import vf_netdev, with_vfs
-from tests.sriov.lives import known
+from tests.support.guest_cycle import known
+from tests.support.hotplug_steps import change, shown, stored, unchanged
+from tests.support.via_proxy import gone as ended
+from tests.support.via_proxy import hands, through
 
 DEFINITION = b"<interface type='physical' name='lan'><source dev='card0'/><type>sr-iov</type></interface>"
 # Each guest's is this and its number.

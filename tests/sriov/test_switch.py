@@ -19,8 +19,8 @@ from libvirt_vepa.operations import nic as nics
 from libvirt_vepa.operations.nic import CreateVfs
 from tests.lab.network import Nic
 from tests.lab.shell import run
-from tests.sriov.lent import hwmode, parameter
-from tests.sriov.lives import WRITES, Child, Place, die_before, guest, place, records
+from tests.support.card_tools import hwmode, parameter
+from tests.support.guest_cycle import WRITES, Child, Place, die_before, guest, place, records
 
 BESIDE, VF, VMDQ = "ethernet", "sr-iov", "vmdq"
 

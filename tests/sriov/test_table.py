@@ -18,7 +18,7 @@ from tests.lab.frames import GuestSide, Station, address, station_in
 from tests.lab.network import Nic
 from tests.lab.shell import link
 from tests.sriov.conftest import COLUMNS, TABLE, with_vfs
-from tests.sriov.lives import Place, device_of, guest, place
+from tests.support.guest_cycle import Place, device_of, guest, place
 
 OUTSIDE, ALL = "02:00:00:00:00:99", "ff:ff:ff:ff:ff:ff"
 # How often each frame arrives, in the order of COLUMNS. In mode bridge nothing is filtered: what a reflecting switch

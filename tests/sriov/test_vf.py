@@ -17,8 +17,8 @@ from libvirt_vepa.model.interface import Guest, Mode
 from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
 from tests.lab.shell import link, run
 from tests.sriov.conftest import put_up
-from tests.sriov.lent import hwmode, parameter
-from tests.sriov.lives import Place, device_of, guest, known, mac, table
+from tests.support.card_tools import hwmode, parameter
+from tests.support.guest_cycle import Place, device_of, guest, known, mac, table
 
 SETTINGS = VfSettings(vlan=42, qos=3, spoofchk=False, trust=True, max_tx_rate=50)
 

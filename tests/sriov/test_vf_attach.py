@@ -13,8 +13,8 @@ from libvirt_vepa.errors import InUseError, KernelError, VepaError
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.model.interface import Mode
 from libvirt_vepa.model.vf_settings import VfSettings, VlanProtocol
-from tests.sriov.lent import hwmode
-from tests.sriov.lives import Place, guest, mac
+from tests.support.card_tools import hwmode
+from tests.support.guest_cycle import Place, guest, mac
 
 FIRST = guest(1)
 

@@ -20,7 +20,18 @@ from libvirt_vepa.model.interface import Mode
 from libvirt_vepa.model.vf_settings import VfSettings
 from tests.lab import card as machine
 from tests.lab.shell import link, run
-from tests.sriov.lives import WRITES, Child, Place, device_of, die, die_before, guest, records, table, table_name
+from tests.support.guest_cycle import (
+    WRITES,
+    Child,
+    Place,
+    device_of,
+    die,
+    die_before,
+    guest,
+    records,
+    table,
+    table_name,
+)
 
 COUNT = 7
 SOME = guest(1, Mode.PEPA, vf=VfSettings(vlan=42, qos=3, trust=True))

@@ -13,8 +13,8 @@ from libvirt_vepa.model.interface import Mode
 from tests.lab import card as machine
 from tests.lab.shell import link, run
 from tests.sriov.conftest import back, put_up
-from tests.sriov.lent import OFFLOAD, features, hwmode, parameter, stations, unicast_list
-from tests.sriov.lives import Place, device_of, guest, mac, place
+from tests.support.card_tools import OFFLOAD, features, hwmode, parameter, stations, unicast_list
+from tests.support.guest_cycle import Place, device_of, guest, mac, place
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.interface import HostType, Mode, NicDefinition
 from libvirt_vepa.xml import definition
-from tests.unit.refusals import refusal
+from tests.support.refusals import refusal
 
 VEPA, PEPA, BRIDGE = Mode.VEPA, Mode.PEPA, Mode.BRIDGE
 LAN = NicDefinition("lan", "eth0", HostType.ETHERNET)

@@ -14,7 +14,7 @@ from libvirt_vepa.errors import HostError, XmlError
 from libvirt_vepa.model.interface import HostType, Mode, NicDefinition
 from libvirt_vepa.store import definitions
 from libvirt_vepa.xml import definition
-from tests.unit.refusals import refusal
+from tests.support.refusals import refusal
 
 LAN = NicDefinition("lan", "eth0", HostType.ETHERNET)
 WAN = NicDefinition("wan", "eth1", HostType.VMDQ, (Mode.BRIDGE,))

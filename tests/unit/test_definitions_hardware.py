@@ -13,7 +13,7 @@ from libvirt_vepa.model.interface import HostType, NicDefinition
 from libvirt_vepa.model.vf_settings import UNSET, LinkState, VfSettings, VlanProtocol
 from libvirt_vepa.proxy import interface_view
 from libvirt_vepa.xml import definition
-from tests.unit.refusals import refusal
+from tests.support.refusals import refusal
 
 ETH0 = "<source dev='eth0'/>"
 ADDRESS = "<address type='pci' domain='0x0000' bus='0x01' slot='0x00' function='0x0'/>"

@@ -11,7 +11,7 @@ from lxml import etree
 
 from libvirt_vepa.errors import HostError, XmlError
 from libvirt_vepa.xml import document as documents
-from tests.unit.refusals import refusal
+from tests.support.refusals import refusal
 
 UTF8 = "write the document in UTF-8, as libvirt requires"
 UTF16 = "f.xml: the document is in UTF-16 or UTF-32; write it in UTF-8, as libvirt requires"

@@ -11,7 +11,7 @@ from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.model.interface import Guest, GuestType, Mode, Request
 from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
 from libvirt_vepa.xml.domain import AGAIN, ANEW, NEWER, NO_VF, read_guest, read_identity
-from tests.unit.refusals import refusal
+from tests.support.refusals import refusal
 
 UUID = "11111111-2222-3333-4444-555555555555"
 TARGET = "<target dev='vp0' managed='no'/>"

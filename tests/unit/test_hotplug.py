@@ -16,7 +16,7 @@ from libvirt_vepa.model.interface import NAMESPACE
 from libvirt_vepa.proxy.helper_client import HelperClient, refuse_helper
 from libvirt_vepa.proxy.relay import OWN_SERIALS, Relay
 from libvirt_vepa.rpc import procedures
-from tests.unit import remote
+from tests.support import remote_protocol as remote
 
 LIVE, CONFIG = 1, 2
 MAC, ALIAS = "52:54:00:aa:bb:cc", "ua-physical-525400aabbcc"

@@ -16,7 +16,7 @@ from libvirt_vepa.proxy.relay import Relay
 from libvirt_vepa.store import definitions
 from libvirt_vepa.store.journal import Allocation, Journal
 from libvirt_vepa.store.store import Store
-from tests.unit import remote
+from tests.support import remote_protocol as remote
 
 UUID = "00000000-0000-0000-0000-000000000001"
 LAN, SAN, GONE = "52:54:00:00:00:aa", "52:54:00:00:00:bb", ""

@@ -10,7 +10,7 @@ from lxml import etree
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.interface import NAMESPACE
 from libvirt_vepa.xml import metadata, translate
-from tests.unit.refusals import refusal
+from tests.support.refusals import refusal
 
 ONE = (
     b'<interface alias="ua-one" name="lan" type="macvtap" mode="vepa"><vlan><tag id="42"/></vlan>'

@@ -13,7 +13,7 @@ from libvirt_vepa.errors import KernelError
 from libvirt_vepa.kernel import pci
 from libvirt_vepa.kernel.pci import VirtualFunction
 from libvirt_vepa.model.address import PciAddress
-from tests.lab.sleeps import sleeps
+from tests.support.sleeps import sleeps
 
 SHORT = 0.05
 

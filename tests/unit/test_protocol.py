@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from libvirt_vepa.errors import ProtocolError
 from libvirt_vepa.rpc import procedures, xdr
-from tests.unit import remote
-from tests.unit.properties import holds
-from tests.unit.refusals import refusal
+from tests.support import remote_protocol as remote
+from tests.support.properties import holds
+from tests.support.refusals import refusal
 
 PROCEDURES = st.sampled_from(sorted(remote.ARGUMENTS))
 TEXTS = st.binary(max_size=30)

@@ -23,8 +23,8 @@ from libvirt_vepa.proxy import event_loop as under_test
 from libvirt_vepa.proxy.endpoint import MOST, Endpoint, FdPassingEndpoint
 from libvirt_vepa.proxy.event_loop import EventLoop
 from libvirt_vepa.proxy.relay import Relay
-from tests.unit import remote
-from tests.unit.properties import holds
+from tests.support import remote_protocol as remote
+from tests.support.properties import holds
 from tests.unit.test_relay import DOMAIN, OTHER, STORED, call
 from tests.unit.test_relay_hostile import WRONG
 

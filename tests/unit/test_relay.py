@@ -13,7 +13,7 @@ import pytest
 from libvirt_vepa.proxy.relay import Relay
 from libvirt_vepa.xml import translate
 from tests.conftest import CHECKOUT
-from tests.unit import remote
+from tests.support import remote_protocol as remote
 
 REQUEST = """<interface type='physical'>
   <name>lan</name><type>macvtap</type><target mode='vepa'/><mac address='52:54:00:00:00:01'/>
@@ -209,7 +209,7 @@ def test_lxml_is_loaded_for_the_first_document_that_needs_it():
 import sys
 from libvirt_vepa.proxy.relay import Relay
 from tests.conftest import CHECKOUT
-from tests.unit import remote
+from tests.support import remote_protocol as remote
 relay = Relay()
 relay.from_client(remote.call(11, remote.string(b"<domain/>")).pack())
 assert "lxml" not in sys.modules

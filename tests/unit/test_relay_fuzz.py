@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from libvirt_vepa.proxy.relay import ProtocolViolation, Relay
-from tests.unit import remote
+from tests.support import remote_protocol as remote
 from tests.unit.test_relay import DEVICE, DOMAIN, OTHER, SNAPSHOT, STORED, STRANGERS, UNTOUCHED, call
 from tests.unit.test_relay_hostile import NEWER, WRONG
 

@@ -11,8 +11,8 @@ import pytest
 
 from libvirt_vepa.errors import ProtocolError
 from libvirt_vepa.proxy.relay import ProtocolViolation, Relay
-from tests.unit import remote
-from tests.unit.refusals import refusal
+from tests.support import remote_protocol as remote
+from tests.support.refusals import refusal
 from tests.unit.test_relay import DOMAIN, OTHER, STORED, call, from_client, from_daemon
 
 WRONG = DOMAIN.replace(b"mode='vepa'", b"mode='sideways'")

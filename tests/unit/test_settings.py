@@ -9,7 +9,7 @@ import pytest
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.address import PciAddress
 from libvirt_vepa.model.vf_settings import READERS, UNSET, LinkState, VfSettings, VlanProtocol
-from tests.unit.refusals import refusal
+from tests.support.refusals import refusal
 
 DIGITS = "write one in decimal digits"
 WORDS = {

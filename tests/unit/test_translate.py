@@ -12,7 +12,7 @@ from lxml import etree
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.xml import document as documents
 from libvirt_vepa.xml import translate, validate
-from tests.unit.refusals import refusal
+from tests.support.refusals import refusal
 
 OURS = "<interface type='physical'><name>lan</name></interface>"
 MAC = "<mac address='52:54:00:00:00:01'/>"

@@ -12,7 +12,7 @@ from libvirt_vepa.model.address import MacAddress, PciAddress
 from libvirt_vepa.model.interface import HostType, Mode, NicDefinition
 from libvirt_vepa.xml import document as documents
 from libvirt_vepa.xml import translate, validate
-from tests.unit.refusals import refusal
+from tests.support.refusals import refusal
 
 NAMES = "use up to 64 letters, digits, '_', '.', '+' or '-', not beginning with '.', '+' or '-'"
 DEVICES = "use 1 to 15 characters without blanks, '/', ':' or '%'"

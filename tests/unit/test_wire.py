@@ -16,9 +16,9 @@ from libvirt_vepa.errors import ProtocolError
 from libvirt_vepa.rpc import message as messages_module
 from libvirt_vepa.rpc import xdr
 from libvirt_vepa.rpc.message import Frames, Header, Message
-from tests.unit import remote
-from tests.unit.properties import holds
-from tests.unit.refusals import refusal
+from tests.support import remote_protocol as remote
+from tests.support.properties import holds
+from tests.support.refusals import refusal
 
 WORDS = st.integers(0, 2**32 - 1)
 

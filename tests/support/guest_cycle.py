@@ -29,7 +29,7 @@ from libvirt_vepa.store import definitions
 from libvirt_vepa.store.store import Store
 from tests.lab.network import Nic
 from tests.lab.shell import ip_json, link, run
-from tests.sriov.lent import OFFLOAD, features, hwmode
+from tests.support.card_tools import OFFLOAD, features, hwmode
 
 PREFIX = "52:54:00:00:02:"
 # What changes a VF's driver, of libvirt_vepa/kernel/pci.py.

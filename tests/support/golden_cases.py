@@ -21,7 +21,7 @@ from lxml import etree
 
 from libvirt_vepa.model.interface import HostType, Mode, NicDefinition
 
-FOLDER = Path(__file__).resolve().parent / "translate"
+FOLDER = Path(__file__).resolve().parents[1] / "golden/translate"
 SHEETS = FOLDER.parents[2] / "xslt"
 BARE = "bare"
 BARE_KINDS = ("proposed", "interface", "request", "native")

@@ -15,7 +15,7 @@ from libvirt_vepa.errors import VepaError
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.operations import device as devices
 from libvirt_vepa.store.store import Store
-from tests.kernel.world import ask, guest
+from tests.support.host_fixture import ask, guest
 
 MARKS = "/mark-begin", "/mark-end"
 

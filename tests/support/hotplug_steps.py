@@ -11,7 +11,7 @@ from tests.lab.daemon import virsh
 from tests.lab.guest import Guest
 from tests.lab.hook import state_files
 from tests.lab.shell import ip_json
-from tests.lab.through import squeezed, through
+from tests.support.via_proxy import squeezed, through
 
 MAC, DEVICE = "52:54:00:00:99:01", "vp525400009901"
 REQUEST = f"<name>lan</name><type>macvtap</type><target mode='bridge'/><mac address='{MAC}'/>"

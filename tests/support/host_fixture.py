@@ -113,7 +113,7 @@ class World:
         words = (
             sys.executable,
             "-m",
-            "tests.kernel.act",
+            "tests.support.run_action",
             action,
             str(self.root),
             str(self.directory),

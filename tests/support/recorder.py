@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.lab.through import URI
+from tests.support.via_proxy import URI
 
 CONNECTION = Path("/run/recording-connection")
 # The connection prefers this one to libvirtd's own, as libvirt's clients do (remoteGetUNIXSocket).
