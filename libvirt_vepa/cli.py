@@ -165,8 +165,8 @@ def _define(options: argparse.Namespace) -> int:
 
         sys.stdout.write(systemd_dropin.text(options.file, _input))
         return DONE
-    host = definitions.define(*_input(options.file))
-    print(f"Interface {host.name} defined from {printable(options.file)}\n")
+    defined = definitions.define(*_input(options.file))
+    print(f"Interface {defined.name} defined from {printable(options.file)}\n")
     return DONE
 
 

@@ -12,10 +12,19 @@ import os
 import sys
 import syslog
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from libvirt_vepa.errors import HostError, VepaError, error_context, not_installed, printable
 from libvirt_vepa.store.store import Store
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from libvirt_vepa.host.context import Host
+    from libvirt_vepa.model.interface import Guest
+
+# What is done for one operation with the document; it returns the exit status.
+Action = Callable[[bytes], int]
 # Exit status of a hook that wants the operation to go on, and of one that does not.
 DONE, FAILED = 0, 1
 # The program's name, the work, and what libvirt says to a hook.
@@ -88,17 +97,22 @@ def renew() -> None:
         _tell(f"{error if isinstance(error, VepaError) else repr(error)}")
 
 
-def _prepare(document: bytes) -> int:
-    from libvirt_vepa.xml import domain
+def _guest_action(chosen: Callable[[ModuleType], Callable[[Guest, Host], tuple[str, ...]]]) -> Action:
+    """Return what does something for a guest with requests, and tells what an administrator should know of it."""
 
-    guest = domain.read_guest(document)
-    if guest.requests:
-        from libvirt_vepa.lifecycle import guest as guests
+    def action(document: bytes) -> int:
+        from libvirt_vepa.xml import domain
 
-        with guests.open_host(Store()) as host:
-            for remark in guests.start_guest(guest, host):
-                _tell(f"{guest.where}: {remark}")
-    return DONE
+        guest = domain.read_guest(document)
+        if guest.requests:
+            from libvirt_vepa.lifecycle import guest as guests
+
+            with guests.open_host(Store()) as host:
+                for remark in chosen(guests)(guest, host):
+                    _tell(f"{guest.where}: {remark}")
+        return DONE
+
+    return action
 
 
 def _refuse(document: bytes) -> int:
@@ -110,19 +124,6 @@ def _refuse(document: bytes) -> int:
         what = "a physical interface needs qemu:///system, and this is qemu:///session"
         remedy = "run 'libvirt-vepa enable --system', and define the guest there"
         raise HostError(what, remedy, guest.where)
-    return DONE
-
-
-def _start(document: bytes) -> int:
-    from libvirt_vepa.xml import domain
-
-    guest = domain.read_guest(document)
-    if guest.requests:
-        from libvirt_vepa.lifecycle import guest as guests
-
-        with guests.open_host(Store()) as host:
-            for repaired in guests.check(guest, host):
-                _tell(f"{guest.where}: {repaired}")
     return DONE
 
 
@@ -144,19 +145,6 @@ def _release(document: bytes) -> int:
     return FAILED if failures else DONE
 
 
-def _reconnect(document: bytes) -> int:
-    from libvirt_vepa.xml import domain
-
-    guest = domain.read_guest(document)
-    if guest.requests:
-        from libvirt_vepa.lifecycle import guest as guests
-
-        with error_context(guest.where), guests.open_host(Store()) as host:
-            for drift in guests.repair_guest(guest, host):
-                _tell(f"{guest.where}: {drift}")
-    return DONE
-
-
 def _filter(document: bytes) -> int:
     """Translate what another host sent, or what was saved, if it holds requests in the proposed form."""
     from libvirt_vepa.xml import domain, translate
@@ -167,16 +155,16 @@ def _filter(document: bytes) -> int:
 
 
 RECONNECT = ("reconnect", "begin")
-ACTIONS: dict[tuple[str, ...], Callable[[bytes], int]] = {
-    ("prepare", "begin"): _prepare,
-    ("start", "begin"): _start,
+ACTIONS: dict[tuple[str, ...], Action] = {
+    ("prepare", "begin"): _guest_action(lambda guests: guests.start_guest),
+    ("start", "begin"): _guest_action(lambda guests: guests.check),
     ("release", "end"): _release,
     ("migrate", "begin"): _filter,
     ("restore", "begin"): _filter,
-    RECONNECT: _reconnect,
+    RECONNECT: _guest_action(lambda guests: guests.repair_guest),
 }
 # A user's own daemon runs the hook too, as that user.
-SESSION: dict[tuple[str, ...], Callable[[bytes], int]] = {
+SESSION: dict[tuple[str, ...], Action] = {
     ("prepare", "begin"): _refuse,
     ("migrate", "begin"): _filter,
     ("restore", "begin"): _filter,

@@ -67,19 +67,19 @@ def load_definitions(guest: Guest, directory: Path, netlink: Netlink) -> dict[st
     found = {}
     for request in guest.requests:
         if request.name not in found:
-            host = definitions_module.load(request.name, directory)
-            found[request.name] = replace(host, device=_device(host, netlink))
+            definition = definitions_module.load(request.name, directory)
+            found[request.name] = replace(definition, device=_device(definition, netlink))
     return found
 
 
-def _device(host: NicDefinition, netlink: Netlink) -> str:
+def _device(definition: NicDefinition, netlink: Netlink) -> str:
     """Return the name that a definition's NIC has now; one that is given by its name need not be there."""
-    found = nic_names.find(host, netlink) or ((host.device,) if host.device else ())
+    found = nic_names.find(definition, netlink) or ((definition.device,) if definition.device else ())
     if len(found) != 1:
-        what = f"PCI address {host.address}" if host.address else f"MAC {host.mac}"
+        what = f"PCI address {definition.address}" if definition.address else f"MAC {definition.mac}"
         number = f"{len(found)} NICs have" if found else "no NIC has"
-        remedy = f"see 'ip -d link' and load its driver, or define '{host.name}' by another one"
-        raise HostError(f"'{host.name}' is given by {what}, which {number} on this host", remedy)
+        remedy = f"see 'ip -d link' and load its driver, or define '{definition.name}' by another one"
+        raise HostError(f"'{definition.name}' is given by {what}, which {number} on this host", remedy)
     return found[0]
 
 
@@ -92,9 +92,11 @@ def gather(
     """
     own_uuid = "" if running else guest.uuid
     hosts = tuple(named.values())
-    kinds = {each.device: {host.type for host in hosts if host.device == each.device} for each in hosts}
+    kinds = {
+        each.device: {definition.type for definition in hosts if definition.device == each.device} for each in hosts
+    }
     nics = {device: _nic(device, types, own_uuid, netlink, store) for device, types in kinds.items()}
-    bridges = {host.bridge: netlink.find(host.bridge) for host in named.values() if host.bridge}
+    bridges = {definition.bridge: netlink.find(definition.bridge) for definition in named.values() if definition.bridge}
     journal = store.load(guest.uuid) if guest.uuid else None
     own = {use.device for use in journal.uses} if journal and not running else set()
     devices = {request.device: netlink.find(request.device) for request in guest.requests if request.device not in own}
@@ -108,11 +110,11 @@ def gather(
     )
 
 
-def _nic(device: str, kinds: set[HostType], but_by: str, netlink: Netlink, store: Store) -> Nic | None:
+def _nic(device: str, kinds: set[HostType], ignoring_guest: str, netlink: Netlink, store: Store) -> Nic | None:
     link = netlink.find(device)
     if link is None:
         return None
-    card = sriov_inventory.inspect(link, kinds, but_by, netlink, store)
+    card = sriov_inventory.inspect(link, kinds, ignoring_guest, netlink, store)
     return Nic(link, netlink.at(link.master), _passthru(device, netlink), card)
 
 
@@ -125,7 +127,7 @@ def _passthru(device: str, netlink: Netlink) -> str:
     return ""
 
 
-def _held(but_by: str, kind: str, keys: set[str], store: Store) -> dict[str, Lease]:
+def _held(ignoring_guest: str, kind: str, keys: set[str], store: Store) -> dict[str, Lease]:
     """Return who holds these, where that is not the guest with that UUID."""
     holders = {key: store.holder(kind, key) for key in keys}
-    return {key: lease for key, lease in holders.items() if lease is not None and lease.uuid != but_by}
+    return {key: lease for key, lease in holders.items() if lease is not None and lease.uuid != ignoring_guest}

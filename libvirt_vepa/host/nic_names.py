@@ -14,35 +14,35 @@ if TYPE_CHECKING:
     from libvirt_vepa.kernel.rtnetlink import Netlink
 
 
-def find(host: NicDefinition, netlink: Netlink) -> tuple[str, ...]:
+def find(definition: NicDefinition, netlink: Netlink) -> tuple[str, ...]:
     """Return what the NICs that a definition means are called now: one, but for a MAC that two have or nobody."""
-    if host.address:
-        name = pci.device_of(host.address)
+    if definition.address:
+        name = pci.device_of(definition.address)
         return (name,) if name else ()
-    found = netlink.with_mac(host.mac) if host.mac else (netlink.find(host.device),)
+    found = netlink.with_mac(definition.mac) if definition.mac else (netlink.find(definition.device),)
     return tuple(link.name for link in found if link)
 
 
-def state(host: NicDefinition) -> tuple[str, bool]:
+def state(definition: NicDefinition) -> tuple[str, bool]:
     """Return the MAC of a definition's NIC and whether it is up; "" and False where there is none, or more than one.
 
     Raises KernelError where the kernel does not tell, and HostError where pyroute2 is needed and missing.
     """
-    device = _device(host)
+    device = _device(definition)
     return (sysfs.address(device), sysfs.is_running(device)) if device else ("", False)
 
 
-def _device(host: NicDefinition) -> str:
+def _device(definition: NicDefinition) -> str:
     """Return the name, found as a guest's start does; "" where there is none, or more than one."""
-    if host.address:
-        return pci.device_of(host.address) or ""
-    if host.device and sysfs.address(host.device):
-        return host.device
+    if definition.address:
+        return pci.device_of(definition.address) or ""
+    if definition.device and sysfs.address(definition.device):
+        return definition.device
     try:
         # It takes long to load, and most definitions can do without: there is a device of the name they give.
         from libvirt_vepa.kernel.rtnetlink import Netlink
     except ImportError as error:
         raise not_installed(error) from error
     with Netlink() as netlink:
-        names = find(host, netlink)
+        names = find(definition, netlink)
     return names[0] if len(names) == 1 else ""

@@ -22,20 +22,20 @@ VF = "vf"
 class VfInfo:
     """A VF: what the PF says of it, its netdev in this namespace, the guest that holds it.
 
-    `obstacle` says why nobody may take it, "" where somebody may.
+    `unavailable_reason` says why nobody may take it, "" where somebody may.
     """
 
     number: int
     address: PciAddress
     link: Link | None
-    said: Vf | None
+    pf_view: Vf | None
     holder: Lease | None
-    obstacle: str
+    unavailable_reason: str
 
     @property
     def user(self) -> str:
         """Who or what has it, "" where it is free."""
-        return f"guest '{self.holder.guest}'" if self.holder else self.obstacle
+        return f"guest '{self.holder.guest}'" if self.holder else self.unavailable_reason
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,13 @@ class NicHardware:
         return tuple(self.shared[OFFLOAD].users.values()) if OFFLOAD in self.shared else ()
 
 
-def inspect(link: Link, kinds: Collection[HostType], but_by: str, netlink: Netlink, store: Store) -> NicHardware:
-    """Return what a NIC is, as far as definitions of these types need it; what the guest `but_by` holds is free."""
+def inspect(
+    link: Link, kinds: Collection[HostType], ignoring_guest: str, netlink: Netlink, store: Store
+) -> NicHardware:
+    """Return what a NIC is, as far as definitions of these types need it.
+
+    What the guest with the UUID `ignoring_guest` holds is free.
+    """
     address = pci.function_of(link.name)
     total, now = pci.counts(address) if address else (0, 0)
     found = {name: store.shared.find(name, NicKey(address or link.name)) for name in (SWITCH, OFFLOAD)}
@@ -83,27 +88,31 @@ def inspect(link: Link, kinds: Collection[HostType], but_by: str, netlink: Netli
         address=address,
         eswitch=netlink.eswitch(address) if address and HostType.SRIOV in kinds else "legacy",
         total=total,
-        functions=_functions(link, address, but_by, netlink, store) if address and now else (),
+        functions=_functions(link, address, ignoring_guest, netlink, store) if address and now else (),
         switch_mode=netlink.switch_mode(link) if total or HostType.VMDQ in kinds else None,
         offload=netlink.feature(link, OFFLOAD) if HostType.VMDQ in kinds else None,
-        shared={name: sharing.without_user(but_by) for name, sharing in found.items() if sharing},
+        shared={name: sharing.without_user(ignoring_guest) for name, sharing in found.items() if sharing},
     )
 
 
-def _functions(link: Link, address: PciAddress, but_by: str, netlink: Netlink, store: Store) -> tuple[VfInfo, ...]:
-    said, addressed = {vf.number: vf for vf in netlink.vfs(link)}, netlink.with_addresses()
+def _functions(
+    link: Link, address: PciAddress, ignoring_guest: str, netlink: Netlink, store: Store
+) -> tuple[VfInfo, ...]:
+    views, addressed = {vf.number: vf for vf in netlink.vfs(link)}, netlink.with_addresses()
     found = []
     for virtual in pci.vfs_of(address):
         device = netlink.find(virtual.device) if virtual.device else None
         holder = store.holder(VF, str(virtual.address))
         # What stands on a guest's VF is that guest's.
-        obstacle = "" if holder else _obstacle(virtual, device, addressed)
-        holder = None if holder and holder.uuid == but_by else holder
-        found.append(VfInfo(virtual.number, virtual.address, device, said.get(virtual.number), holder, obstacle))
+        unavailable_reason = "" if holder else _unavailable_reason(virtual, device, addressed)
+        holder = None if holder and holder.uuid == ignoring_guest else holder
+        found.append(
+            VfInfo(virtual.number, virtual.address, device, views.get(virtual.number), holder, unavailable_reason)
+        )
     return tuple(found)
 
 
-def _obstacle(virtual: pci.VirtualFunction, device: Link | None, addressed: Collection[int]) -> str:
+def _unavailable_reason(virtual: pci.VirtualFunction, device: Link | None, addressed: Collection[int]) -> str:
     if device is None and virtual.driver in ("", pci.GIVEN_AWAY):
         return f"driver {virtual.driver or 'missing'}"
     if device is None:

@@ -60,9 +60,9 @@ def _inherited() -> socket.socket:
     try:
         found = socket.socket(fileno=FIRST)
     except OSError as error:
-        raise HostError(f"what was passed on is no socket: {error.strerror}", "mend the systemd unit") from error
+        raise HostError(f"what was passed on is no socket: {error.strerror}", "fix the systemd unit") from error
     if (found.family, found.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
-        raise HostError("what was passed on is no Unix stream socket", "mend the systemd unit")
+        raise HostError("what was passed on is no Unix stream socket", "fix the systemd unit")
     found.setblocking(True)
     return found
 

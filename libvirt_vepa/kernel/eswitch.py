@@ -53,8 +53,8 @@ def set_mode(link: Link, wanted: str) -> None:
         pack(IFLA_BRIDGE_MODE, SHORT.pack(MODES.index(wanted))),
     )
     device = header(link.index, socket.AF_BRIDGE)
-    doing = f"put the embedded switch of {link.name} into {wanted}"
-    patiently(doing, lambda: request(NETLINK_ROUTE, RTM_SETLINK, device, specific))
+    action = f"put the embedded switch of {link.name} into {wanted}"
+    patiently(action, lambda: request(NETLINK_ROUTE, RTM_SETLINK, device, specific))
     kept = mode(link)
     if kept != wanted:
         what = f"the embedded switch of {link.name} was put into {wanted}, but the driver says {kept or 'nothing'}"

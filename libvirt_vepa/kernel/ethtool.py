@@ -48,13 +48,13 @@ def write(link: Link, name: str, on: bool) -> None:
     """Switch a feature. Raises KernelError, also where the device keeps it as it was."""
     bit = pack(BIT_NAME, name.encode() + b"\0") + (pack(BIT_VALUE) if on else b"")
     bits = pack(BITSET_BITS | NLA_F_NESTED, pack(BITS_BIT | NLA_F_NESTED, bit))
-    doing = f"switch {name} {_word(on)} at {link.name}"
-    with netlink_errors(doing):
+    action = f"switch {name} {_word(on)} at {link.name}"
+    with netlink_errors(action):
         generic(FAMILY, FEATURES_SET, _device(link), pack(A_WANTED | NLA_F_NESTED, bits))
     kept = read(link, name)
     if kept != Feature(on, kept.fixed if kept else False):
         why = "it is fixed there" if kept and kept.fixed else "the driver keeps it as it was"
-        raise KernelError(f"cannot {doing}: {why}", f"see 'ethtool -k {link.name}' and the kernel's log")
+        raise KernelError(f"cannot {action}: {why}", f"see 'ethtool -k {link.name}' and the kernel's log")
 
 
 def _device(link: Link) -> bytes:

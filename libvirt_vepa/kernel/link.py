@@ -58,17 +58,17 @@ class Link:
 
 
 @contextmanager
-def netlink_errors(doing: str) -> Iterator[None]:
+def netlink_errors(action: str) -> Iterator[None]:
     """Turn what pyroute2 and the kernel raise into one line that says what was being done."""
     try:
         yield
     except NetlinkError as error:
-        raise kernel_error(doing, error.code) from error
+        raise kernel_error(action, error.code) from error
     except OSError as error:
-        raise kernel_error(doing, error.errno or errno.EIO, error.strerror or "") from error
+        raise kernel_error(action, error.errno or errno.EIO, error.strerror or "") from error
 
 
-def kernel_error(doing: str, code: int, said: str = "") -> KernelError:
+def kernel_error(action: str, code: int, said: str = "") -> KernelError:
     """Return the error for what could not be done, with what the kernel said of it and what helps."""
     remedies = {
         errno.EPERM: "run as root with CAP_NET_ADMIN",
@@ -80,7 +80,7 @@ def kernel_error(doing: str, code: int, said: str = "") -> KernelError:
         errno.EPROTONOSUPPORT: "the driver has no such VLAN protocol; ask for 802.1Q",
         errno.EOPNOTSUPP: "the kernel or the driver cannot do this; see the kernel's configuration",
     }
-    return KernelError(f"cannot {doing}: {said or os.strerror(code)}", remedies.get(code, "see the kernel's log"))
+    return KernelError(f"cannot {action}: {said or os.strerror(code)}", remedies.get(code, "see the kernel's log"))
 
 
 def gone(name: str) -> KernelError:
@@ -144,8 +144,8 @@ def with_addresses() -> frozenset[int]:
 
 def _permanent(answer: bytes) -> bytes | None:
     """Return the address by which a card is known (IFLA_PERM_ADDRESS is there since Linux 5.6)."""
-    told_of = dict(unpack(answer[IFINFOMSG.size :]))
-    return told_of.get(IFLA_PERM_ADDRESS, told_of.get(IFLA_ADDRESS))
+    attributes = dict(unpack(answer[IFINFOMSG.size :]))
+    return attributes.get(IFLA_PERM_ADDRESS, attributes.get(IFLA_ADDRESS))
 
 
 def is_nic(link: Link) -> bool:

@@ -52,16 +52,16 @@ def install(nic: NicKey, device: str, mac: MacAddress, siblings: bool) -> None:
 
     What was there for that guest is replaced, without a moment in which neither is in force.
     """
-    doing = f"keep reflected frames from {device}"
+    action = f"keep reflected frames from {device}"
     # Newer kernels accept a hook at a device that is not there (yet).
     if not _is_there(device):
-        raise _refused(doing, errno.ENODEV)
+        raise _refused(action, errno.ENODEV)
     name = _chain_of(mac)
     hook = {"add": _in(nic, "chain", name=name, dev=device, **HOOK)}
     rules = ({"add": _in(nic, "rule", chain=name, expr=expr)} for expr in _rules(mac, siblings))
     # A table that somebody has put to sleep: the kernel does not wake it and change a chain of it at once.
-    _run(doing, {"add": _table(nic)})
-    _run(doing, *_foundation(nic), *_without(nic, name), hook, *rules)
+    _run(action, {"add": _table(nic)})
+    _run(action, *_foundation(nic), *_without(nic, name), hook, *rules)
 
 
 def is_installed(nic: NicKey, device: str, mac: MacAddress, siblings: bool) -> bool:
@@ -83,19 +83,19 @@ def is_installed(nic: NicKey, device: str, mac: MacAddress, siblings: bool) -> b
 
 def remove(nic: NicKey, mac: MacAddress) -> None:
     """Let all frames through to the guest with that MAC again; nothing there is fine."""
-    doing = f"let all frames through to {mac}"
+    action = f"let all frames through to {mac}"
     if not _content(nic)["table"]:
         return
     code, _ = _talk(_without(nic, _chain_of(mac)))
     if code not in (0, errno.ENOENT):
-        raise _refused(doing, code)
+        raise _refused(action, code)
     if len(_content(nic)["chain"]) > 1:
         return
     # What jumps goes first. Another process may have protected a VF since.
     emptied = [_flushed(nic), {"delete": _in(nic, "chain", name=DROPPING)}]
     code, _ = _talk([*_foundation(nic), *emptied, {"delete": _table(nic)}])
     if code not in (0, errno.EBUSY):
-        raise _refused(doing, code)
+        raise _refused(action, code)
 
 
 def set_vf_macs(nic: NicKey, macs: Iterable[MacAddress]) -> None:
@@ -197,11 +197,11 @@ def _hooked_at(nic: NicKey, name: str) -> str:
     return found[1] if found else ""
 
 
-def _run(doing: str, *commands: Command) -> None:
+def _run(action: str, *commands: Command) -> None:
     """Carry out a transaction."""
     code, _ = _talk(list(commands))
     if code:
-        raise _refused(doing, code)
+        raise _refused(action, code)
 
 
 def _talk(commands: list[Command]) -> tuple[int, list[Command]]:
@@ -234,8 +234,8 @@ def _binding() -> Any:
     return nftables.Nftables()
 
 
-def _refused(doing: str, code: int) -> VepaError:
+def _refused(action: str, code: int) -> VepaError:
     if code in MISSING:
         needs = "use one with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_INGRESS"
-        return HostError(f"cannot {doing}: the kernel has no nftables for network devices", needs)
-    return KernelError(f"cannot {doing}: {os.strerror(code)}", REMEDIES.get(code, "see `nft list ruleset`"))
+        return HostError(f"cannot {action}: the kernel has no nftables for network devices", needs)
+    return KernelError(f"cannot {action}: {os.strerror(code)}", REMEDIES.get(code, "see `nft list ruleset`"))

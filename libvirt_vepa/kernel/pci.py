@@ -174,7 +174,7 @@ def _number(path: Path) -> int:
     return int(read(path) or "0", 0)
 
 
-def _write(path: Path, text: str, doing: str, remedy: str) -> None:
+def _write(path: Path, text: str, action: str, remedy: str) -> None:
     try:
         # Not made where it is missing: /sys would say "Permission denied".
         handle = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
@@ -183,4 +183,4 @@ def _write(path: Path, text: str, doing: str, remedy: str) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        raise KernelError(f"cannot {doing}: {error.strerror}", remedy) from error
+        raise KernelError(f"cannot {action}: {error.strerror}", remedy) from error

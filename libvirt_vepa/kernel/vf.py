@@ -159,17 +159,17 @@ def _word(value: bool | int | LinkState | VlanProtocol) -> str:
 
 def _send(link: Link, number: int, what: str, attribute: bytes) -> None:
     body = pack(IFLA_VFINFO_LIST, pack(IFLA_VF_INFO, attribute))
-    doing = f"set {what} of VF {number} of {link.name}"
-    patiently(doing, lambda: request(NETLINK_ROUTE, RTM_NEWLINK, header(link.index), body))
+    action = f"set {what} of VF {number} of {link.name}"
+    patiently(action, lambda: request(NETLINK_ROUTE, RTM_NEWLINK, header(link.index), body))
 
 
-def patiently(doing: str, action: Callable[[], object]) -> None:
-    """Run an action again while the driver says that it cannot just now; KernelError after five seconds."""
+def patiently(action: str, call: Callable[[], object]) -> None:
+    """Make a call again while the driver says that it cannot just now; KernelError after five seconds."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    with netlink_errors(doing):
+    with netlink_errors(action):
         while True:
             try:
-                action()
+                call()
                 return
             except OSError as error:
                 if error.errno not in NOT_YET or time.monotonic() > deadline:
@@ -190,21 +190,21 @@ def _otherwise(link: Link, number: int, asked: str, kept: str) -> KernelError:
     return KernelError(what, "see the kernel's log for what the driver says of it, and ask for what it can do")
 
 
-def _vf(told_of: dict[int, bytes]) -> Vf:
-    number, mac = MAC.unpack_from(told_of[VF_MAC])
+def _vf(attributes: dict[int, bytes]) -> Vf:
+    number, mac = MAC.unpack_from(attributes[VF_MAC])
     one, two, three, four, five, six = mac[:6]
-    return Vf(number, MacAddress((one, two, three, four, five, six)), _settings(told_of))
+    return Vf(number, MacAddress((one, two, three, four, five, six)), _settings(attributes))
 
 
-def _settings(told_of: dict[int, bytes]) -> VfSettings:
-    vlan = _numbers(told_of, VF_VLAN, 2)
-    rates = _numbers(told_of, VF_RATE, 2)
-    (state,) = _numbers(told_of, ATTRIBUTES["state"].netlink, 1)
-    flags = {name: _on(*_numbers(told_of, ATTRIBUTES[name].netlink, 1)) for name in FLAGS}
+def _settings(attributes: dict[int, bytes]) -> VfSettings:
+    vlan = _numbers(attributes, VF_VLAN, 2)
+    rates = _numbers(attributes, VF_RATE, 2)
+    (state,) = _numbers(attributes, ATTRIBUTES["state"].netlink, 1)
+    flags = {name: _on(*_numbers(attributes, ATTRIBUTES[name].netlink, 1)) for name in FLAGS}
     return VfSettings(
         vlan=vlan[0],
         qos=vlan[1],
-        proto=_protocol(told_of.get(VF_VLAN_LIST, b"")),
+        proto=_protocol(attributes.get(VF_VLAN_LIST, b"")),
         **flags,
         state=LINK_STATES[state] if state is not None and state < len(LINK_STATES) else None,
         min_tx_rate=rates[0],
@@ -212,9 +212,9 @@ def _settings(told_of: dict[int, bytes]) -> VfSettings:
     )
 
 
-def _numbers(told_of: dict[int, bytes], kind: int, count: int) -> tuple[int | None, ...]:
+def _numbers(attributes: dict[int, bytes], kind: int, count: int) -> tuple[int | None, ...]:
     """Return what follows the VF's number in an attribute, None for each that the driver does not report."""
-    value = told_of.get(kind)
+    value = attributes.get(kind)
     if value is None:
         return (None,) * count
     _, *numbers = struct.unpack_from(f"={count + 1}I", value)

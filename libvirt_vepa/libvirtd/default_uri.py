@@ -24,7 +24,7 @@ SYSTEM, SESSION = b"system", b"session"
 # The client library's, and one that only virsh knows.
 VARIABLES = ("LIBVIRT_DEFAULT_URI", "VIRSH_DEFAULT_CONNECT_URI")
 LACKING = "in a session no guest can have a physical interface"
-ANEW = "run 'libvirt-vepa enable --system'"
+CHANGE_REMEDY = "run 'libvirt-vepa enable --system'"
 JOIN = f"become a member of the group {access.GROUP}"
 
 
@@ -54,7 +54,7 @@ def enable(program: str, wanted: bytes | None = None) -> Iterator[str]:
     yield from remarks
     for name in VARIABLES:
         if os.environ.get(name, "") not in ("", os.fsdecode(uri)):
-            yield f"{name} is set to '{os.environ[name]}' here, and wins; unset it"
+            yield f"{name} is set to '{os.environ[name]}' here and overrides this file; unset it"
 
 
 def disable() -> Iterator[str]:
@@ -162,9 +162,9 @@ def _kind(now: bytes | None, wanted: bytes | None, file: Path) -> tuple[bytes, l
 
 def _remarks(kind: bytes, may: access.Access) -> Iterator[str]:
     if kind == SESSION and may.allowed:
-        yield f"{LACKING}; {ANEW} for qemu:///system"
+        yield f"{LACKING}; {CHANGE_REMEDY} for qemu:///system"
     elif kind == SESSION:
-        yield f"{LACKING}, and qemu:///system is not for this user: {may.why}; {JOIN}, and {ANEW}"
+        yield f"{LACKING}, and qemu:///system is not for this user: {may.why}; {JOIN}, and {CHANGE_REMEDY}"
     elif not may.allowed:
         yield f"qemu:///system is not for this user: {may.why}; {JOIN}"
     elif may.why:

@@ -52,7 +52,7 @@ def read_message(receive: Callable[[int], bytes]) -> Message:
     for piece in frames.feed(head + _exactly(receive, max(0, min(length, messages.MESSAGE_MAX) - missing))):
         if isinstance(piece, Message):
             return piece
-    raise ProtocolError("a message has ended too early", xdr.ANEW)
+    raise ProtocolError("a message has ended too early", xdr.RECONNECT_REMEDY)
 
 
 def _exactly(receive: Callable[[int], bytes], size: int) -> bytes:

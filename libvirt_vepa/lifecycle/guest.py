@@ -116,9 +116,9 @@ def check(guest: Guest, host: Host) -> tuple[str, ...]:
 def repair_guest(guest: Guest, host: Host) -> tuple[str, ...]:
     """Look at a running guest's devices again, repair what it does not notice.
 
-    Returns all that had drifted, and what could not be repaired.
+    Returns all that had drifted, and what could not be repaired. Raises StateError.
     """
-    with host.store.lock_guest(guest.uuid, f"a look at {guest.where}"):
+    with error_context(guest.where), host.store.lock_guest(guest.uuid, f"a look at {guest.where}"):
         return executor.repair(executor.operations_of(_journal(guest, host)), host)
 
 

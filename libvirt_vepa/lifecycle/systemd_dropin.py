@@ -34,26 +34,26 @@ def text(word: str, read: Callable[[str], tuple[bytes, str]]) -> str:
     Raises HostError and XmlError.
     """
     is_name = word in definitions.names() and not Path(word).exists()
-    host = definitions.load(word) if is_name else definition.read(*read(word))
+    wanted = definitions.load(word) if is_name else definition.read(*read(word))
     with Netlink() as netlink:
-        return _text(host, netlink)
+        return _text(wanted, netlink)
 
 
-def _text(host: NicDefinition, netlink: Netlink) -> str:
+def _text(wanted: NicDefinition, netlink: Netlink) -> str:
     """Return the drop-in: it names the NIC, and the bridge that the definition names.
 
     systemd knows devices by their names only, so a NIC that is given otherwise must be there to tell.
     """
-    names = (_name(host, netlink), *((host.bridge,) if host.bridge else ()))
-    return TEXT.format(name=host.name, units=" ".join(map(unit, names)))
+    names = (_name(wanted, netlink), *((wanted.bridge,) if wanted.bridge else ()))
+    return TEXT.format(name=wanted.name, units=" ".join(map(unit, names)))
 
 
-def _name(host: NicDefinition, netlink: Netlink) -> str:
-    found = nic_names.find(host, netlink) or ((host.device,) if host.device else ())
+def _name(wanted: NicDefinition, netlink: Netlink) -> str:
+    found = nic_names.find(wanted, netlink) or ((wanted.device,) if wanted.device else ())
     if len(found) == 1:
         return found[0]
     number = f"{len(found)} NICs have" if found else "no NIC has"
-    what = f"'{host.name}' is given by {host.source}, which {number} now, and systemd knows a NIC by its name only"
+    what = f"'{wanted.name}' is given by {wanted.source}, which {number} now, and systemd knows a NIC by its name only"
     raise HostError(what, "ask again when it is there, or define it by <source dev='…'/>")
 
 

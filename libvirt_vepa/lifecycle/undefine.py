@@ -61,6 +61,6 @@ def _user(function: VfInfo) -> tuple[str, str]:
     if function.holder:
         remedy = "stop that guest first; if it is gone, run 'libvirt-vepa reconcile'"
         return f"by guest '{function.holder.guest}'", remedy
-    if function.obstacle and pci.driver_of(function.address):
-        return f"by the host: {function.obstacle}", "take the VF out of use first"
+    if function.unavailable_reason and pci.driver_of(function.address):
+        return f"by the host: {function.unavailable_reason}", "take the VF out of use first"
     return "", ""

@@ -16,7 +16,7 @@ class PlanBuilder:
     """The steps, each with the aliases of the interfaces that need it, and what else a plan says.
 
     `shared` are all settings that were asked for of a NIC, also what is no step yet. By the NIC's key: `made` is what
-    makes VFs first, `promised` are the numbers of those that interfaces will get. `leased` are the addresses of the
+    makes VFs first, `reserved` are the numbers of those that interfaces will get. `leased` are the addresses of the
     VFs that interfaces get now.
     """
 
@@ -27,7 +27,7 @@ class PlanBuilder:
         self.shared: list[NeededSetting] = []
         self.made: dict[str, CreateVfs] = {}
         self.leased: set[str] = set()
-        self.promised: dict[str, list[int]] = {}
+        self.reserved: dict[str, list[int]] = {}
         self.remarks: list[str] = []
 
     def add(self, operation: Operation, alias: str) -> None:

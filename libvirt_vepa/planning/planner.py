@@ -88,85 +88,93 @@ def make(guest: Guest, facts: Facts) -> Plan:
 
 def _use(request: Request, facts: Facts) -> Allocation:
     """Decide the mode that a request gets on its NIC."""
-    host = facts.definitions[request.name]
-    nic = facts.nics.get(host.device)
-    mode, tap = host.mode_for(request.type, request.mode), request.type is GuestType.TAP
+    definition = facts.definitions[request.name]
+    nic = facts.nics.get(definition.device)
+    mode, tap = definition.mode_for(request.type, request.mode), request.type is GuestType.TAP
     if tap and mode is not Mode.BRIDGE:
         raise HostError(f"a tap cannot have mode {mode.value}", "ask for bridge, or for <type>macvtap</type>")
-    if mode not in host.allowed:
-        allowed = " or ".join(allowed.value for allowed in host.allowed)
+    if mode not in definition.allowed:
+        allowed = " or ".join(allowed.value for allowed in definition.allowed)
         only = ", which need <type>macvtap</type>" if tap else ""
-        raise HostError(f"mode {mode.value} is not allowed on '{host.name}'", f"ask for {allowed}{only}")
+        raise HostError(f"mode {mode.value} is not allowed on '{definition.name}'", f"ask for {allowed}{only}")
     return Allocation(
-        request.alias, host.name, request.device, host.device, nic.key if nic else NicKey(host.device), mode.value
+        request.alias,
+        definition.name,
+        request.device,
+        definition.device,
+        nic.key if nic else NicKey(definition.device),
+        mode.value,
     )
 
 
 def _operations(request: Request, use: Allocation, draft: PlanBuilder) -> Iterator[Operation]:
     guest, facts = draft.guest, draft.facts
-    host = facts.definitions[request.name]
-    nic = _nic(host, facts)
+    definition = facts.definitions[request.name]
+    nic = _nic(definition, facts)
     _check_free(request, facts)
     _check_values(request, nic.link)
     yield AcquireLease("mac", str(request.mac), guest.uuid, guest.name)
     yield AcquireLease("device", request.device, guest.uuid, guest.name)
     yield SetLinkUp(nic.link.name, nic.key)
     if request.type is GuestType.TAP:
-        sriov.reject_vlan_for_tap(host)
-        yield from _tap(request, nic, _bridge(host, nic, facts))
-    elif host.type is HostType.SRIOV:
-        yield from _on_vf(request, host, nic, Mode(use.mode), draft)
+        sriov.reject_vlan_for_tap(definition)
+        yield from _tap(request, nic, _bridge(definition, nic, facts))
+    elif definition.type is HostType.SRIOV:
+        yield from _on_vf(request, definition, nic, Mode(use.mode), draft)
     else:
         _check_unshared(nic)
-        yield from _on_nic(guest, request, host, nic, Mode(use.mode))
+        yield from _on_nic(guest, request, definition, nic, Mode(use.mode))
 
 
-def _on_nic(guest: Guest, request: Request, host: NicDefinition, nic: Nic, mode: Mode) -> Iterator[Operation]:
+def _on_nic(guest: Guest, request: Request, definition: NicDefinition, nic: Nic, mode: Mode) -> Iterator[Operation]:
     if request.vf != VfSettings():
         raise HostError(
-            f"'{host.name}' is of type {host.type.value}, and <vlan> and <vf> are for sr-iov", "leave them out"
+            f"'{definition.name}' is of type {definition.type.value}, and <vlan> and <vf> are for sr-iov",
+            "leave them out",
         )
-    if host.type is HostType.VMDQ:
+    if definition.type is HostType.VMDQ:
         yield from sriov.plan_offload(guest, nic)
     else:
         yield from sriov.eswitch_for_macvtap(guest, nic, mode)
     yield from _macvtap(request, nic.link.name, mode.kernel, nic.key)
-    if host.type is HostType.VMDQ:
+    if definition.type is HostType.VMDQ:
         yield from sriov.plan_vmdq_pool(guest, request, nic, mode)
 
 
-def _on_vf(request: Request, host: NicDefinition, nic: Nic, mode: Mode, draft: PlanBuilder) -> Iterator[Operation]:
+def _on_vf(
+    request: Request, definition: NicDefinition, nic: Nic, mode: Mode, draft: PlanBuilder
+) -> Iterator[Operation]:
     switch = sriov.plan_eswitch_mode(draft.guest, nic, sriov.switch_for(mode))
-    first = sriov.plan_vf_creation(host, nic, draft.made.get(nic.key))
+    first = sriov.plan_vf_creation(definition, nic, draft.made.get(nic.key))
     if first:
         draft.made[nic.key] = first
         for share in switch:
             draft.agree(share.shared_setting)
-        promised = draft.promised.setdefault(nic.key, [])
-        promised.append(sriov.reserve_future_vf(request, host, first, promised))
+        reserved = draft.reserved.setdefault(nic.key, [])
+        reserved.append(sriov.reserve_future_vf(request, definition, first, reserved))
         yield first
         return
-    function = sriov.allocate_vf(host, nic, draft.leased)
+    function = sriov.allocate_vf(definition, nic, draft.leased)
     draft.leased.add(str(function.address))
-    draft.remarks += sriov.remarks(request, host, nic, mode, function)
+    draft.remarks += sriov.remarks(request, definition, nic, mode, function)
     yield from switch
-    yield from sriov.plan_vf(draft.guest, request, host, nic, function)
+    yield from sriov.plan_vf(draft.guest, request, definition, nic, function)
     yield from sriov.plan_filters(request, nic, function, mode)
     yield from _macvtap(request, str(function.address), "passthru")
 
 
-def _nic(host: NicDefinition, facts: Facts) -> Nic:
+def _nic(definition: NicDefinition, facts: Facts) -> Nic:
     """Return the NIC behind a definition, if it is one that can be used."""
-    nic = facts.nics.get(host.device)
+    nic = facts.nics.get(definition.device)
     if nic is None:
         raise HostError(
-            f"'{host.name}' is NIC {host.device}, which does not exist on this host",
-            f"see 'ip link' and load its driver, or define '{host.name}' by the name that it has now",
+            f"'{definition.name}' is NIC {definition.device}, which does not exist on this host",
+            f"see 'ip link' and load its driver, or define '{definition.name}' by the name that it has now",
         )
     if not nic.link.ethernet:
         raise HostError(
-            f"'{host.name}' is {host.device}, which is not an Ethernet device",
-            f"define '{host.name}' with the name of a NIC",
+            f"'{definition.name}' is {definition.device}, which is not an Ethernet device",
+            f"define '{definition.name}' with the name of a NIC",
         )
     return nic
 
@@ -199,7 +207,7 @@ def _check_values(request: Request, nic: Link) -> None:
     if request.mtu is not None and request.mtu < MIN_MTU:
         raise HostError(f"MTU {request.mtu} is less than Ethernet's {MIN_MTU}", f"ask for {MIN_MTU} to {nic.mtu}")
     if not 1 <= request.queues <= MAX_QUEUES:
-        raise HostError(f"{request.queues} queues cannot be had", f"ask for 1 to {MAX_QUEUES}")
+        raise HostError(f"invalid queue count {request.queues}", f"ask for 1 to {MAX_QUEUES}")
 
 
 def _macvtap(request: Request, below: str, mode: str, card: NicKey = NO_NIC) -> Iterator[Operation]:
@@ -250,12 +258,12 @@ def _tap(request: Request, nic: Nic, bridge: Link) -> Iterator[Operation]:
     yield SetLinkUp(device)
 
 
-def _bridge(host: NicDefinition, nic: Nic, facts: Facts) -> Link:
+def _bridge(definition: NicDefinition, nic: Nic, facts: Facts) -> Link:
     """Return the bridge that a tap joins: the one that the NIC is a port of, which the definition may name."""
-    name, wanted = nic.link.name, host.bridge
+    name, wanted = nic.link.name, definition.bridge
     if wanted and wanted not in facts.bridges:
         raise HostError(
-            f"'{host.name}' names bridge {wanted}, which does not exist",
+            f"'{definition.name}' names bridge {wanted}, which does not exist",
             f"make it with 'ip link add {wanted} type bridge' and 'ip link set {name} master {wanted}'",
         )
     if nic.master is not None and nic.link.port_of != "bridge":
@@ -267,7 +275,7 @@ def _bridge(host: NicDefinition, nic: Nic, facts: Facts) -> Link:
         )
     if wanted and nic.master.name != wanted:
         raise HostError(
-            f"NIC {name} is a port of bridge {nic.master.name}, but '{host.name}' names bridge {wanted}",
+            f"NIC {name} is a port of bridge {nic.master.name}, but '{definition.name}' names bridge {wanted}",
             f"move it with 'ip link set {name} master {wanted}', or change the definition",
         )
     return nic.master

@@ -95,7 +95,7 @@ def plan_vmdq_pool(guest: Guest, request: Request, nic: Nic, mode: Mode) -> Iter
 # -- SR-IOV
 
 
-def plan_vf_creation(host: NicDefinition, nic: Nic, made: CreateVfs | None) -> CreateVfs | None:
+def plan_vf_creation(definition: NicDefinition, nic: Nic, made: CreateVfs | None) -> CreateVfs | None:
     """Return what makes the VFs that a definition wants and that are not there; HostError where that cannot be.
 
     `made` are those that another interface of the guest has made already.
@@ -106,59 +106,61 @@ def plan_vf_creation(host: NicDefinition, nic: Nic, made: CreateVfs | None) -> C
         raise HostError(f"NIC {name} is in eswitch mode {card.eswitch}, which is not for guests by name", remedy)
     if card.address is None or not card.total:
         raise HostError(
-            f"NIC {name} has no SR-IOV", f"define '{host.name}' with <type>ethernet</type>, or see its firmware"
+            f"NIC {name} has no SR-IOV", f"define '{definition.name}' with <type>ethernet</type>, or see its firmware"
         )
     if card.functions or made:
         return made
-    if host.vf_count is None:
-        remedy = f"give {card.address} some by its sriov_numvfs, or write <vf count='{card.total}'/> into '{host.name}'"
+    if definition.vf_count is None:
+        some = f"write <vf count='{card.total}'/> into '{definition.name}'"
+        remedy = f"give {card.address} some by its sriov_numvfs, or {some}"
         raise HostError(f"NIC {name} has no VFs now", remedy)
-    if host.vf_count > card.total:
+    if definition.vf_count > card.total:
         raise HostError(
-            f"NIC {name} can have {card.total} VFs, not {host.vf_count}", f"change the count of '{host.name}'"
+            f"NIC {name} can have {card.total} VFs, not {definition.vf_count}",
+            f"change the count of '{definition.name}'",
         )
-    return CreateVfs(name, nic.key, host.vf_count, host.name)
+    return CreateVfs(name, nic.key, definition.vf_count, definition.name)
 
 
-def reserve_future_vf(request: Request, host: NicDefinition, made: CreateVfs, promised: Collection[int]) -> int:
-    """Return the number of the first VF, of those that will be made, that is none of those `promised` already.
+def reserve_future_vf(request: Request, definition: NicDefinition, made: CreateVfs, reserved: Collection[int]) -> int:
+    """Return the number of the first VF, of those that will be made, that is none of those `reserved` already.
 
     Raises HostError, and XmlError, for all that can be known to be refused once they are there.
     """
-    effective_vf_settings(request, host)
-    first, last = host.vf_range or (0, made.count - 1)
+    effective_vf_settings(request, definition)
+    first, last = definition.vf_range or (0, made.count - 1)
     allowed = range(first, min(last + 1, made.count))
     for number in allowed:
-        if number not in promised:
+        if number not in reserved:
             return number
     if not allowed:
         what = f"NIC {made.nic} will have {made.count} VFs, and none of VFs {first} to {last}"
-        raise HostError(what, f"change the range or the count of '{host.name}'")
-    what = f"this guest asks for more VFs than the {len(allowed)} that '{host.name}' gives of NIC {made.nic}"
+        raise HostError(what, f"change the range or the count of '{definition.name}'")
+    what = f"this guest asks for more VFs than the {len(allowed)} that '{definition.name}' gives of NIC {made.nic}"
     raise HostError(what, "change its range or its count, or ask for fewer")
 
 
-def allocate_vf(host: NicDefinition, nic: Nic, taken: Collection[str]) -> VfInfo:
+def allocate_vf(definition: NicDefinition, nic: Nic, taken: Collection[str]) -> VfInfo:
     """Return the first VF by PCI order that is free and not among those `taken` already. Raises InUseError."""
     ordered = sorted(nic.card.functions, key=lambda each: each.address)
-    allowed = [each for each in ordered if host.vf_range is None or _within(each.number, host.vf_range)]
+    allowed = [each for each in ordered if definition.vf_range is None or _within(each.number, definition.vf_range)]
     for function in allowed:
         if not function.user and str(function.address) not in taken:
             return function
-    if host.vf_range and not allowed:
-        numbers = " to ".join(map(str, host.vf_range))
-        raise HostError(f"NIC {nic.link.name} has none of VFs {numbers}", f"change the range of '{host.name}'")
+    if definition.vf_range and not allowed:
+        numbers = " to ".join(map(str, definition.vf_range))
+        raise HostError(f"NIC {nic.link.name} has none of VFs {numbers}", f"change the range of '{definition.name}'")
     raise InUseError(
         f"no VF of NIC {nic.link.name} is free: {_listed([_holder(function) for function in allowed])}",
         "stop one of these guests, or make more VFs",
     )
 
 
-def reject_vlan_for_tap(host: NicDefinition) -> None:
+def reject_vlan_for_tap(definition: NicDefinition) -> None:
     """Raise HostError where a definition's VLAN would not hold for a tap, whose frames go by way of a bridge."""
-    if host.vf.vlan is not None:
+    if definition.vf.vlan is not None:
         raise HostError(
-            f"'{host.name}' is in VLAN {host.vf.vlan} by its VFs, and a tap is on none",
+            f"'{definition.name}' is in VLAN {definition.vf.vlan} by its VFs, and a tap is on none",
             "ask for <type>macvtap</type>, or define the NIC under another name without <vlan>",
         )
 
@@ -177,29 +179,31 @@ def _listed(texts: Sequence[str]) -> str:
     return ", ".join(texts[:MOST_NAMED]) + more
 
 
-def plan_vf(guest: Guest, request: Request, host: NicDefinition, nic: Nic, function: VfInfo) -> Iterator[Operation]:
+def plan_vf(
+    guest: Guest, request: Request, definition: NicDefinition, nic: Nic, function: VfInfo
+) -> Iterator[Operation]:
     """Yield what gives a guest a VF, all but the macvtap on it. Raises HostError where the driver cannot."""
-    name, number, address, said = nic.link.name, function.number, NicKey(function.address), function.said
-    if said is None:
+    name, number, address, pf_view = nic.link.name, function.number, NicKey(function.address), function.pf_view
+    if pf_view is None:
         raise HostError(f"driver {nic.card.driver} of NIC {name} tells nothing of VF {number}", "see 'ip link show'")
     _check(request, nic, function)
     yield AcquireLease(VF, address, guest.uuid, guest.name)
     mtu = function.link.mtu if function.link else 0
-    yield SetVfMac(name, number, address, str(request.mac), str(said.mac), mtu)
+    yield SetVfMac(name, number, address, str(request.mac), str(pf_view.mac), mtu)
     if request.mtu is not None and request.mtu > mtu:
         yield SetVfMtu(address, request.mtu, mtu)
-    yield from plan_vf_settings((name, number, address), effective_vf_settings(request, host), said.settings)
+    yield from plan_vf_settings((name, number, address), effective_vf_settings(request, definition), pf_view.settings)
     yield SetLinkUp(address)
 
 
 def _check(request: Request, nic: Nic, function: VfInfo) -> None:
-    others = (each for each in nic.card.functions if each.number != function.number and each.said)
+    others = (each for each in nic.card.functions if each.number != function.number and each.pf_view)
     for other in others:
-        if other.said and other.said.mac == request.mac and other.user:
+        if other.pf_view and other.pf_view.mac == request.mac and other.user:
             raise InUseError(f"{request.mac} is the MAC of {_holder(other)}", "give the guest another MAC")
 
 
-def effective_vf_settings(request: Request, host: NicDefinition) -> VfSettings:
+def effective_vf_settings(request: Request, definition: NicDefinition) -> VfSettings:
     """Return what a VF is to be set to: what the request says, then its <bandwidth>, then the definition.
 
     Raises XmlError or HostError where these do not go together.
@@ -208,7 +212,7 @@ def effective_vf_settings(request: Request, host: NicDefinition) -> VfSettings:
     if request.outbound is not None:
         # From kilobytes to whole megabits, and no less than the one that is no "no limit".
         bandwidth = VfSettings(max_tx_rate=max(1, request.outbound * 8 // 1000))
-    found = request.vf.merged_over(bandwidth).merged_over(host.vf).validated()
+    found = request.vf.merged_over(bandwidth).merged_over(definition.vf).validated()
     if found.vlan is None and (found.qos is not None or found.proto is not None):
         raise HostError("qos and proto are a VLAN's, and none is asked for", "write <vlan><tag id='…'/></vlan> too")
     return found
@@ -245,19 +249,19 @@ def plan_filters(request: Request, nic: Nic, function: VfInfo, mode: Mode) -> It
     yield UpdateVfMacSet(name, nic.key, mac)
 
 
-def remarks(request: Request, host: NicDefinition, nic: Nic, mode: Mode, function: VfInfo) -> Iterator[str]:
+def remarks(request: Request, definition: NicDefinition, nic: Nic, mode: Mode, function: VfInfo) -> Iterator[str]:
     """Yield what an administrator should know: the filters stand on the spoof check of the other VFs."""
     count = len(nic.card.functions)
-    if host.vf_count is not None and count < host.vf_count:
-        what = f"NIC {nic.link.name} has {count} VFs instead of the {host.vf_count} of '{host.name}'"
+    if definition.vf_count is not None and count < definition.vf_count:
+        what = f"NIC {nic.link.name} has {count} VFs instead of the {definition.vf_count} of '{definition.name}'"
         yield f"{what}, because VFs are made only where there are none"
     if mode is Mode.BRIDGE:
         return
-    now = function.said.settings if function.said else UNSET
-    if effective_vf_settings(request, host).merged_over(now).spoofchk is False:
+    now = function.pf_view.settings if function.pf_view else UNSET
+    if effective_vf_settings(request, definition).merged_over(now).spoofchk is False:
         yield f"the spoof check of VF {function.number} of NIC {nic.link.name} is off: its guest can pass for another"
     for other in nic.card.functions:
-        if other.number == function.number or not other.user or not other.said:
+        if other.number == function.number or not other.user or not other.pf_view:
             continue
-        if other.said.settings.spoofchk is False:
+        if other.pf_view.settings.spoofchk is False:
             yield f"the spoof check of NIC {nic.link.name} is off at {_holder(other)}: it can pass for another"

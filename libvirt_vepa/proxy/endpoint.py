@@ -137,7 +137,7 @@ class FdPassingEndpoint(Endpoint):
         first = self._sent + self._kept + len(data) - len(message.tail)
         for number in range(len(message.tail)):
             if not self._other._arrived:
-                raise ProtocolError("a message came without its descriptors", xdr.ANEW)
+                raise ProtocolError("a message came without its descriptors", xdr.RECONNECT_REMEDY)
             self._outgoing.append((first + number, self._other._arrived.popleft()))
         return data
 
@@ -149,7 +149,7 @@ class FdPassingEndpoint(Endpoint):
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 self._arrived.extend(array("i", value))
         if len(self._arrived) > DESCRIPTORS:
-            raise ProtocolError(f"{len(self._arrived)} descriptors came without a message", xdr.ANEW)
+            raise ProtocolError(f"{len(self._arrived)} descriptors came without a message", xdr.RECONNECT_REMEDY)
         return data
 
     def _write(self, sink: int, data: bytes | memoryview) -> int:  # type: ignore[override]  # os.write takes any buffer

@@ -79,7 +79,7 @@ def _answer(procedure: int) -> bytes:
     if procedure == procedures.FEATURE:
         # Only keepalive is asked for that early, and every daemon has it.
         return xdr.WORD.pack(1)
-    raise ProtocolError(f"procedure {procedure} is called before the connection is open", xdr.ANEW)
+    raise ProtocolError(f"procedure {procedure} is called before the connection is open", xdr.RECONNECT_REMEDY)
 
 
 def _connect(opening: Message, may_start: bool) -> socket.socket:

@@ -47,10 +47,10 @@ def find(name: bytes) -> Nic | None:
     return next((_nic(each) for each in definitions.names() if printable(each).encode() == name), None)
 
 
-def shown(host: NicDefinition) -> Nic:
+def shown(definition: NicDefinition) -> Nic:
     """Return a definition as clients see it. Raises KernelError where the kernel does not tell, and HostError."""
-    mac, running = nic_names.state(host)
-    return Nic(host.name, mac.encode(), running)
+    mac, running = nic_names.state(definition)
+    return Nic(definition.name, mac.encode(), running)
 
 
 def _nic(definition: str) -> Nic:

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from libvirt_vepa.errors import ProtocolError
-from libvirt_vepa.rpc.xdr import ANEW, WORD, word_at
+from libvirt_vepa.rpc.xdr import RECONNECT_REMEDY, WORD, word_at
 
 # VIR_NET_MESSAGE_MAX does not count the length word that begins a message.
 LENGTH_BYTES = 4
@@ -190,7 +190,7 @@ class Frames:
         # As soon as it is there: whoever sends a bad one may send nothing more.
         length = word_at(there, at)
         if not FRAME.size <= length <= MESSAGE_MAX:
-            raise ProtocolError(f"a message of {length} bytes is none of libvirt's", ANEW)
+            raise ProtocolError(f"a message of {length} bytes is none of libvirt's", RECONNECT_REMEDY)
         if rest < FRAME.size:
             return 0
         header = self._header or Header._make(FRAME.unpack_from(there, at)[1:])
@@ -212,5 +212,5 @@ def descriptors(payload: bytes) -> int:
     """Return how many come with a message that has such a payload. Raises ProtocolError where that cannot be."""
     count = word_at(payload, 0)
     if count > DESCRIPTORS_MAX:
-        raise ProtocolError(f"a message with {count} descriptors is none of libvirt's", ANEW)
+        raise ProtocolError(f"a message with {count} descriptors is none of libvirt's", RECONNECT_REMEDY)
     return count

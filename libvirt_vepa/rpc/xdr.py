@@ -13,7 +13,7 @@ STRING_MAX = 4 * 1024 * 1024
 UUID_BYTES = 16
 HYPER_BYTES = 8
 WORD = struct.Struct(">I")
-ANEW = "connect again, and report this if it happens again"
+RECONNECT_REMEDY = "connect again, and report this if it happens again"
 # virTypedParameterType of libvirt-common.h: how many bytes a value has, but for a string.
 PARAMETER_STRING = 7
 PARAMETER_BYTES = {1: 4, 2: 4, 3: 8, 4: 8, 5: 8, 6: 4}
@@ -37,7 +37,7 @@ def _span(payload: bytes, at: int) -> tuple[int, int]:
     end = at + WORD.size + length
     filled = end + -length % WORD.size
     if length > STRING_MAX or filled > len(payload):
-        raise ProtocolError(f"a string of {length} bytes does not fit into its message", ANEW)
+        raise ProtocolError(f"a string of {length} bytes does not fit into its message", RECONNECT_REMEDY)
     return end, filled
 
 
@@ -53,7 +53,7 @@ def strings_at(payload: bytes, at: int, count: int) -> tuple[bytes, ...]:
 def word_at(payload: bytes | bytearray, at: int) -> int:
     """Return the number that stands there. Raises ProtocolError where the payload has ended."""
     if len(payload) - at < WORD.size:
-        raise ProtocolError("a message has ended too early", ANEW)
+        raise ProtocolError("a message has ended too early", RECONNECT_REMEDY)
     return int(WORD.unpack_from(payload, at)[0])
 
 
@@ -86,7 +86,7 @@ def string_parameters(payload: bytes, at: int) -> Iterator[tuple[bytes, int]]:
     """
     count = word_at(payload, at)
     if count > PARAMETERS_MAX:
-        raise ProtocolError(f"{count} parameters are more than libvirt takes", ANEW)
+        raise ProtocolError(f"{count} parameters are more than libvirt takes", RECONNECT_REMEDY)
     at += WORD.size
     for _ in range(count):
         field, kind_at = string_at(payload, at), skip_string(payload, at)
@@ -97,4 +97,4 @@ def string_parameters(payload: bytes, at: int) -> Iterator[tuple[bytes, int]]:
         elif kind in PARAMETER_BYTES:
             at += PARAMETER_BYTES[kind]
         else:
-            raise ProtocolError(f"a parameter of type {kind} is none of libvirt's", ANEW)
+            raise ProtocolError(f"a parameter of type {kind} is none of libvirt's", RECONNECT_REMEDY)

@@ -26,12 +26,12 @@ def define(data: bytes, origin: str, directory: Path | None = None) -> NicDefini
     Raises XmlError where it cannot be read and HostError where it cannot be kept; the earlier
     one stays then.
     """
-    host = definition.read(data, origin)
-    path = _path(host.name, directory)
+    found = definition.read(data, origin)
+    path = _path(found.name, directory)
     with atomic_file.host_errors(f"write {path}"):
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        atomic_file.replace(path, definition.write(host))
-    return host
+        atomic_file.replace(path, definition.write(found))
+    return found
 
 
 def load(name: str, directory: Path | None = None) -> NicDefinition:
@@ -39,10 +39,10 @@ def load(name: str, directory: Path | None = None) -> NicDefinition:
     path = _path(name, directory)
     with atomic_file.host_errors(f"read {path}"), _known(name), open(path, "rb") as file:
         data = file.read(documents.LIMIT + 1)
-    host = definition.read(data, str(path))
-    if host.name != name:
-        raise XmlError(f"the file defines '{host.name}'", f"rename one of the two, or define '{name}' anew", str(path))
-    return host
+    found = definition.read(data, str(path))
+    if found.name != name:
+        raise XmlError(f"the file defines '{found.name}'", f"rename one of the two, or define '{name}' anew", str(path))
+    return found
 
 
 def load_all(directory: Path | None = None) -> tuple[tuple[str, NicDefinition | VepaError], ...]:

@@ -34,7 +34,7 @@ def read(data: bytes, origin: str) -> NicDefinition:
     _split_modes(root, origin)
     device, mac, address = definition_source.source(root, origin)
     kind = text_of(required_child(root, "type", origin), origin, _host_type)
-    host = NicDefinition(
+    definition = NicDefinition(
         name=required_attribute(root, "name", origin, check_definition_name),
         device=device,
         type=kind,
@@ -47,7 +47,7 @@ def read(data: bytes, origin: str) -> NicDefinition:
         vf_count=definition_source.vf_count(root, origin),
     )
     documents.validate(tree, SCHEMA, origin)
-    return host
+    return definition
 
 
 def is_physical(data: bytes, origin: str) -> bool:
@@ -99,23 +99,23 @@ def _bridge(root: etree._Element, origin: str) -> str | None:
 
 def _host_type(text: str) -> HostType:
     if "|" in text:
-        raise XmlError(f"'{text}' is a choice of types", "name the one type that this NIC is")
+        raise XmlError(f"more than one type given: '{text}'", "name the one type that this NIC is")
     if not text:
         raise XmlError("the type is empty", "use ethernet, sr-iov or vmdq")
     return HostType.parse(text)
 
 
-def write(host: NicDefinition) -> bytes:
+def write(definition: NicDefinition) -> bytes:
     """Return a definition as a canonical document, quoted as libvirt quotes."""
     lines = [
-        *definition_source.write_source(host, _quoted),
-        f"<type>{host.type.value}</type>",
-        *(f"<mode>{mode.value}</mode>" for mode in host.modes),
-        *([f"<bridge name={_quoted(host.bridge)}/>"] if host.bridge else []),
-        *definition_source.write_vfs(host),
+        *definition_source.write_source(definition, _quoted),
+        f"<type>{definition.type.value}</type>",
+        *(f"<mode>{mode.value}</mode>" for mode in definition.modes),
+        *([f"<bridge name={_quoted(definition.bridge)}/>"] if definition.bridge else []),
+        *definition_source.write_vfs(definition),
     ]
     content = "".join(f"  {line}\n" for line in lines)
-    return f"<interface type='physical' name={_quoted(host.name)}>\n{content}</interface>\n".encode()
+    return f"<interface type='physical' name={_quoted(definition.name)}>\n{content}</interface>\n".encode()
 
 
 def _quoted(text: str) -> str:

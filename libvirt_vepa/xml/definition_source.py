@@ -137,13 +137,13 @@ def _range(text: str) -> tuple[int, int]:
 # -- and as it is written, without indent
 
 
-def write_source(host: NicDefinition, quoted: Callable[[str], str]) -> Iterator[str]:
+def write_source(definition: NicDefinition, quoted: Callable[[str], str]) -> Iterator[str]:
     """Yield the lines of <source>."""
-    if host.address is None:
-        word = f"mac={quoted(str(host.mac))}" if host.mac else f"dev={quoted(host.device)}"
+    if definition.address is None:
+        word = f"mac={quoted(str(definition.mac))}" if definition.mac else f"dev={quoted(definition.device)}"
         yield f"<source {word}/>"
         return
-    at_ = host.address
+    at_ = definition.address
     yield "<source>"
     # As libvirt writes it (virPCIDeviceAddressFormat).
     yield (
@@ -153,15 +153,15 @@ def write_source(host: NicDefinition, quoted: Callable[[str], str]) -> Iterator[
     yield "</source>"
 
 
-def write_vfs(host: NicDefinition) -> Iterator[str]:
+def write_vfs(definition: NicDefinition) -> Iterator[str]:
     """Yield the lines about VFs, none where there is nothing to say."""
-    words = dict(host.vf.to_attributes)
-    if host.vf_count is not None:
-        words = {"count": str(host.vf_count), **words}
-    if host.vf_range:
-        first, last = host.vf_range
+    words = dict(definition.vf.to_attributes)
+    if definition.vf_count is not None:
+        words = {"count": str(definition.vf_count), **words}
+    if definition.vf_range:
+        first, last = definition.vf_range
         words = {"range": f"{first}-{last}" if last > first else str(first), **words}
     if words:
         yield "<vf " + " ".join(f"{name}='{text}'" for name, text in words.items()) + "/>"
-    if host.vf.vlan is not None:
-        yield from ("<vlan>", f"  <tag id='{host.vf.vlan}'/>", "</vlan>")
+    if definition.vf.vlan is not None:
+        yield from ("<vlan>", f"  <tag id='{definition.vf.vlan}'/>", "</vlan>")

@@ -160,7 +160,7 @@ def validate(tree: etree._ElementTree, schema: str, origin: str) -> None:
     what, number = next(filter(None, map(_readable, entries)), (entries[0].message.strip(), entries[0].line))
     # libxml2 has no line for what it could not fit in between others.
     number = number or next((entry.line for entry in entries if entry.line), tree.getroot().sourceline)
-    raise XmlError(what, "see what may stand there in " + str(data_file(schema)), line(origin, number))
+    raise XmlError(what, "see the schema " + str(data_file(schema)), line(origin, number))
 
 
 def _readable(entry: etree._LogEntry) -> tuple[str, int] | None:

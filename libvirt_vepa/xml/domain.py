@@ -33,7 +33,9 @@ FAMILY = re.compile(r"\{urn:libvirt-vepa:physical:([^}]*)\}interfaces")
 VERSION = NAMESPACE.rpartition(":")[2]
 # The guest's name stays out of it: it may hold anything, and this is made to be pasted into a shell.
 AGAIN = "run 'virsh dumpxml --inactive GUEST | libvirt-vepa translate | virsh define /dev/stdin'"
-ANEW = "'virsh edit' the guest, ask again with <interface type='physical'>, and translate it; or remove the <alias>"
+ASK_AGAIN = (
+    "'virsh edit' the guest, ask again with <interface type='physical'>, and translate it; or remove the <alias>"
+)
 NO_VF = "'virsh edit' the guest: ask for <type>macvtap</type>, or for no <vlan> and no <vf>"
 NEWER = "install the libvirt-vepa that wrote it"
 
@@ -116,7 +118,7 @@ def _request(interface: Any, requests: dict[str, Any]) -> Request | None:
     request = requests.get(alias)
     if request is None:
         if alias.startswith(ALIAS_PREFIX):
-            raise XmlError(f"alias '{alias}' has no request in the metadata", ANEW)
+            raise XmlError(f"alias '{alias}' has no request in the metadata", ASK_AGAIN)
         return None
     device = _given(interface, "target", "dev")
     if device is None or _given(interface, "target", "managed") != "no":

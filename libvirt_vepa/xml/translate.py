@@ -67,10 +67,13 @@ def to_native(data: bytes, origin: str, hosts: Iterable[NicDefinition]) -> bytes
     if ours is None:
         return proposed
     validate.check(ours, origin)
-    known = {host.name: host for host in hosts}
+    known = {definition.name: definition for definition in hosts}
     validate.check_known(ours, origin, known)
     # A definition's name has no '=' and a device's no ':'.
-    words = (f"{host.name}={host.device}:{host.allowed[0].value}:{host.bridge or ''}" for host in known.values())
+    words = (
+        f"{definition.name}={definition.device}:{definition.allowed[0].value}:{definition.bridge or ''}"
+        for definition in known.values()
+    )
     return _run("native.xsl", tree, text, hosts=" ".join(words))
 
 

@@ -200,7 +200,7 @@ def _name(interface: Any, kind: str, given: str | None, derived: str | None) -> 
     if given and not DERIVED.fullmatch(given):
         return given
     if given and given != derived and is_physical(interface):
-        raise XmlError(f"{kind} '{given}' is what another MAC gives", "leave it out")
+        raise XmlError(f"{kind} '{given}' is reserved for the MAC it encodes", "leave it out")
     return derived
 
 
@@ -223,14 +223,14 @@ def _check_known(interface: Any, known: dict[str, NicDefinition]) -> None:
         raise XmlError(f"no physical interface '{name}' is defined", "see 'libvirt-vepa iface-list'")
     if interface.find("vlan") is not None or interface.find("vf") is not None:
         raise XmlError("<vlan> and <vf> need a VF, which libvirt's own interfaces do not lease", "remove them")
-    host, kind = known[name], GuestType.parse(interface.xpath("normalize-space(type)") or "macvtap")
+    definition, kind = known[name], GuestType.parse(interface.xpath("normalize-space(type)") or "macvtap")
     asked = _given(interface, "target", "mode")
-    mode = host.mode_for(kind, Mode.parse(asked) if asked else None)
-    if mode not in host.allowed:
-        allowed = " or ".join(mode.value for mode in host.allowed)
+    mode = definition.mode_for(kind, Mode.parse(asked) if asked else None)
+    if mode not in definition.allowed:
+        allowed = " or ".join(mode.value for mode in definition.allowed)
         raise XmlError(f"mode {mode.value} is not allowed on '{name}'", f"ask for {allowed}")
-    if kind is GuestType.TAP and (mode is not Mode.BRIDGE or host.bridge is None):
+    if kind is GuestType.TAP and (mode is not Mode.BRIDGE or definition.bridge is None):
         raise XmlError(f"'{name}' has no bridge for a tap, or not its mode", "ask for <type>macvtap</type>")
-    if kind is GuestType.MACVTAP and not 0 < len(host.device) <= DEVICE_NAME_BYTES:
-        what = f"'{name}' is {host.source}, which libvirt's own interfaces cannot find"
+    if kind is GuestType.MACVTAP and not 0 < len(definition.device) <= DEVICE_NAME_BYTES:
+        what = f"'{name}' is {definition.source}, which libvirt's own interfaces cannot find"
         raise XmlError(what, f"define it by a device's name of up to {DEVICE_NAME_BYTES} characters")

@@ -101,7 +101,7 @@ HOST = {
     "no bridge": (asked("<type>tap</type>"), "a tap needs a Linux bridge that NIC eth1 is a port of; "),
     "tap in vepa": (asked("<type>tap</type><target mode='vepa'/>"), "a tap cannot have mode vepa; ask for bridge"),
     "MTU": (asked("<mtu size='9000'/>"), "MTU 9000 is more than the 1500 of NIC eth1; "),
-    "queues": (asked("<driver queues='300'/>"), "300 queues cannot be had; ask for 1 to 256"),
+    "queues": (asked("<driver queues='300'/>"), "invalid queue count 300; ask for 1 to 256"),
     "device": (asked("<target dev='eth1'/>"), "device eth1 exists and is not this guest's; "),
 }
 

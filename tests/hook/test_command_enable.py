@@ -233,5 +233,5 @@ def test_a_variable_that_wins_is_told(person: Person) -> None:
     assert len(person.said("enable", "LIBVIRT_DEFAULT_URI=")) == 3
     for name in ("LIBVIRT_DEFAULT_URI", "VIRSH_DEFAULT_CONNECT_URI"):
         said = person.said("enable", f"{name}=qemu:///system")
-        assert said[2:] == [f"{name} is set to 'qemu:///system' here, and wins; unset it"]
+        assert said[2:] == [f"{name} is set to 'qemu:///system' here and overrides this file; unset it"]
     assert len(person.said("enable", f"LIBVIRT_DEFAULT_URI={person.ours()}")) == 2

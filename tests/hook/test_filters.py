@@ -65,7 +65,7 @@ def test_a_document_with_both_forms_becomes_one(operation: str, proposed: Guest)
     [
         ("<target mode='hairpin'/>", "unknown mode 'hairpin'; use vepa, pepa or bridge"),
         ("<source dev='eth0'/>", "<source>: "),
-        ("<frobnicate/>", "<frobnicate> is not expected in <interface>; see what may stand there in /usr/"),
+        ("<frobnicate/>", "<frobnicate> is not expected in <interface>; see the schema /usr/"),
     ],
 )
 def test_an_error_leaves_stdout_empty_and_names_the_guest(

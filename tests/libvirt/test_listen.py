@@ -440,4 +440,4 @@ def test_what_is_passed_on_is_no_socket(libvirtd: Daemon) -> None:
     with open("/dev/null") as null, socket.socket() as other:
         for each, why in ((null, "no socket: Socket operation on non-socket"), (other, "no Unix stream socket")):
             said = ended(passed_on(each))
-            assert said == f"libvirt-vepa-connect: what was passed on is {why}; mend the systemd unit\n"
+            assert said == f"libvirt-vepa-connect: what was passed on is {why}; fix the systemd unit\n"

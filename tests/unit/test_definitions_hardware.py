@@ -202,7 +202,7 @@ def test_only_an_sriov_nic_has_vfs(kind, content):
 )
 def test_what_the_schema_does_not_know(source, what):
     told = refusal(read, lan(source=source), kind=XmlError)
-    assert told.startswith(f"f.xml, line 2: {what}; see what may stand there in ")
+    assert told.startswith(f"f.xml, line 2: {what}; see the schema ")
 
 
 FULL = NicDefinition(

@@ -10,7 +10,7 @@ from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.model.interface import Guest, GuestType, Mode, Request
 from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
-from libvirt_vepa.xml.domain import AGAIN, ANEW, NEWER, NO_VF, read_guest, read_identity
+from libvirt_vepa.xml.domain import AGAIN, ASK_AGAIN, NEWER, NO_VF, read_guest, read_identity
 from tests.support.refusals import refusal
 
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -164,7 +164,7 @@ def test_a_lost_target_is_refused_with_the_way_to_get_it_anew(target):
 def test_a_lost_request_is_refused(requests):
     lost = interface(MAC, TARGET, "<alias name='ua-physical-525400000001'/>")
     assert refused(domain(requests, lost)) == (
-        f"interface on line 6: alias 'ua-physical-525400000001' has no request in the metadata; {ANEW}"
+        f"interface on line 6: alias 'ua-physical-525400000001' has no request in the metadata; {ASK_AGAIN}"
     )
 
 

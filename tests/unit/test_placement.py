@@ -44,10 +44,10 @@ def link(name, mac="02:00:00:00:00:01", mtu=1500):
     return Link(name, 7, "", MacAddress.parse(mac), up=True, ethernet=True, mtu=mtu)
 
 
-def function(number, holder="", obstacle="", mac=ZEROS, **now):
+def function(number, holder="", reason="", mac=ZEROS, **now):
     said = Vf(number, MacAddress.parse(mac), replace(NOW, **now))
     lease = Lease("vf", str(at(number)), OTHER, holder) if holder else None
-    return VfInfo(number, at(number), link(f"vf{number}"), said, lease, obstacle)
+    return VfInfo(number, at(number), link(f"vf{number}"), said, lease, reason)
 
 
 def card(*functions, driver="ixgbe", mode="veb", **more):
@@ -102,7 +102,7 @@ def test_a_plan_for_a_vf_comes_back_from_the_journal():
 
 
 def test_the_first_free_vf_by_pci_order():
-    seen = card(function(2), function(0, holder="a"), function(1, obstacle="driver vfio-pci"), function(3))
+    seen = card(function(2), function(0, holder="a"), function(1, reason="driver vfio-pci"), function(3))
     assert taken(make(seen)) == [str(at(2))]
 
 
@@ -120,7 +120,7 @@ def test_the_definition_narrows_the_choice():
 
 
 def test_no_vf_is_free():
-    said = refused(card(function(0, holder="a"), function(1, obstacle="vf1 carries vp0")), kind=InUseError)
+    said = refused(card(function(0, holder="a"), function(1, reason="vf1 carries vp0")), kind=InUseError)
     what = "no VF of NIC eth0 is free: VF 0: guest 'a', VF 1: vf1 carries vp0"
     assert said == f"{what}; stop one of these guests, or make more VFs"
 
@@ -332,7 +332,7 @@ def test_a_driver_without_control_of_its_switch():
 
 
 def test_a_resetting_driver_is_not_switched_while_vfs_are_used():
-    used = function(1, obstacle="driver vfio-pci")
+    used = function(1, reason="driver vfio-pci")
     said = refused(card(function(0), used, driver="i40e"), request(Mode.VEPA))
     assert said.startswith(
         "driver i40e resets NIC eth0 to set its embedded switch to VEPA, and others use it: VF 1: driver vfio-pci; "

@@ -176,7 +176,7 @@ def test_a_tap_has_several_queues_where_more_than_one_is_asked(queues, multi):
 
 @pytest.mark.parametrize("queues", [0, 257, 999_999_999])
 def test_queues_that_cannot_be_had(queues):
-    with pytest.raises(HostError, match=f"{queues} queues cannot be had; ask for 1 to 256"):
+    with pytest.raises(HostError, match=f"invalid queue count {queues}; ask for 1 to 256"):
         make(facts(), request(queues=queues))
 
 

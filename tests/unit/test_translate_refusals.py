@@ -17,7 +17,7 @@ from tests.support.refusals import refusal
 NAMES = "use up to 64 letters, digits, '_', '.', '+' or '-', not beginning with '.', '+' or '-'"
 DEVICES = "use 1 to 15 characters without blanks, '/', ':' or '%'"
 STATION = "give a unicast MAC, as in 52:54:00:aa:bb:cc"
-UNEXPECTED = f"see what may stand there in {documents.data_file('guest.rng')}"
+UNEXPECTED = f"see the schema {documents.data_file('guest.rng')}"
 DROPPED = "libvirt would drop this alias; "
 BEHIND = "write letters, digits, '_' and '-' behind ua-"
 YES_OR_NO = "this is neither yes nor no; write one of them"
@@ -113,9 +113,9 @@ REFUSED = {
     "<alias/>": f"<alias>: {DROPPED}begin it with ua-, or leave it out",
     "<alias name='ua-a b'/>": f"<alias name> 'ua-a b': {DROPPED}{BEHIND}",
     "<alias name='ua-'/>": f"<alias name> 'ua-': {DROPPED}{BEHIND}",
-    "<target dev='vp525400000009'/>": "device 'vp525400000009' is what another MAC gives; leave it out",
+    "<target dev='vp525400000009'/>": "device 'vp525400000009' is reserved for the MAC it encodes; leave it out",
     "<alias name='ua-physical-525400000009'/>": (
-        "alias 'ua-physical-525400000009' is what another MAC gives; leave it out"
+        "alias 'ua-physical-525400000009' is reserved for the MAC it encodes; leave it out"
     ),
 }
 HEADS = {

@@ -121,7 +121,7 @@ def test_the_longest_message_that_is_wanted_comes_whole():
 def test_an_impossible_length_is_refused_at_once(length, rest):
     frames = Frames(lambda _header: True)
     assert refused(frames, struct.pack(">I", length) + rest) == (
-        f"a message of {length} bytes is none of libvirt's; {xdr.ANEW}"
+        f"a message of {length} bytes is none of libvirt's; {xdr.RECONNECT_REMEDY}"
     )
     # And it stays refused.
     refused(frames, b"")
