@@ -15,16 +15,13 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.kernel import eswitch as eswitch_module
-from libvirt_vepa.kernel import ethtool, pci
+from libvirt_vepa.kernel import eswitch, ethtool, pci, vf
 from libvirt_vepa.kernel import link as links
-from libvirt_vepa.kernel import vf as vfs_module
 from libvirt_vepa.kernel.ethtool import Feature
 from libvirt_vepa.kernel.link import IFF_ALLMULTI, IFF_UP, Link, gone, netlink_errors
 from libvirt_vepa.kernel.vf import Vf
-from libvirt_vepa.model.address import MacAddress, PciAddress
+from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.model.interface import DEVICE_NAME_BYTES
-from libvirt_vepa.model.vf_settings import VfSettings
 
 __all__ = ["Feature", "Link", "Netlink", "Vf"]
 
@@ -123,41 +120,16 @@ class Netlink:
                 if error.code != errno.ENODEV:
                     raise
 
-    def vfs(self, link: Link) -> tuple[Vf, ...]:
-        """Return the virtual functions of a NIC, in order of number."""
-        return vfs_module.read(link)
-
-    def set_vf_mac(self, link: Link, number: int, mac: MacAddress) -> None:
-        """Give a VF its MAC, through the NIC it belongs to; its own netdev keeps what it had."""
-        vfs_module.set_mac(link, number, mac)
-
-    def set_vf(self, link: Link, number: int, settings: VfSettings) -> None:
-        """Set what is not None at a VF, through the NIC it belongs to; KernelError where the driver keeps another."""
-        vfs_module.set_all(link, number, settings)
-
-    def switch_mode(self, link: Link) -> str | None:
-        """Return the mode of a NIC's embedded switch, 'veb' or 'vepa', None where its driver tells neither."""
-        return eswitch_module.mode(link)
-
-    def set_switch_mode(self, link: Link, mode: str) -> None:
-        """Put a NIC's embedded switch into 'veb' or 'vepa'."""
-        eswitch_module.set_mode(link, mode)
-
-    def feature(self, link: Link, name: str) -> Feature | None:
-        """Return a feature by ethtool's name, None where there is none of that name."""
-        return ethtool.read(link, name)
-
-    def set_feature(self, link: Link, name: str, on: bool) -> None:
-        """Switch a feature; KernelError where the device keeps it as it was."""
-        ethtool.write(link, name, on)
-
-    def unicast(self, link: Link) -> frozenset[MacAddress]:
-        """Return the MACs that a NIC lets in beside its own address."""
-        return eswitch_module.unicast(link)
-
-    def eswitch(self, address: PciAddress) -> str:
-        """Return who rules a card's switch, in devlink's words; 'legacy' where there is no devlink."""
-        return eswitch_module.eswitch(address)
+    # What does not go by pyroute2 (`netlink_socket` says why); each raises KernelError.
+    vfs = staticmethod(vf.read)
+    set_vf_mac = staticmethod(vf.set_mac)
+    set_vf = staticmethod(vf.set_all)
+    switch_mode = staticmethod(eswitch.mode)
+    set_switch_mode = staticmethod(eswitch.set_mode)
+    unicast = staticmethod(eswitch.unicast)
+    eswitch = staticmethod(eswitch.eswitch)
+    feature = staticmethod(ethtool.read)
+    set_feature = staticmethod(ethtool.write)
 
     def _get(self, **key: Any) -> Link | None:
         with netlink_errors(f"look up device {next(iter(key.values()))}"):

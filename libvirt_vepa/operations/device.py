@@ -144,9 +144,7 @@ class CreateMacvtap(Operation):
             yield f"{self.device} does not stand on {self.nic}"
 
     def undo(self, host: Host) -> None:
-        link = host.netlink.find(self.device)
-        if link is not None and link.kind == "macvtap" and link.mac == MacAddress.parse(self.mac):
-            host.netlink.delete(link)
+        _delete(host, self.device, "macvtap", self.mac)
 
 
 @dataclass(frozen=True)
@@ -177,9 +175,7 @@ class CreateTap(Operation):
         )
 
     def undo(self, host: Host) -> None:
-        link = host.netlink.find(self.device)
-        if link is not None and link.kind == "tun" and link.mac == MacAddress.parse(self.mac):
-            host.netlink.delete(link)
+        _delete(host, self.device, "tun", self.mac)
 
 
 @dataclass(frozen=True)
@@ -264,6 +260,13 @@ class WaitForTapNode(Operation):
     def verify(self, host: Host) -> Iterator[str]:
         if not sysfs.node_is_right(self.device):
             yield f"{self.device} has no character device below /dev"
+
+
+def _delete(host: Host, device: str, kind: str, mac: str) -> None:
+    """Delete a device, unless one that is not ours has its name by now."""
+    link = host.netlink.find(device)
+    if link is not None and link.kind == kind and link.mac == MacAddress.parse(mac):
+        host.netlink.delete(link)
 
 
 def differences(link: Link, **wanted: object) -> Iterator[str]:
