@@ -291,7 +291,8 @@ def test_who_is_not_root_serves_only_themselves() -> None:
     with started(str(path), before=as_user()) as process:
         wait_for("it listens", lambda: listens(path), process)
         assert path.stat().st_mode & 0o777 == 0o600
-        assert virsh("-c", f"qemu:///system?socket={path}", "list", check=False).returncode == 1
+        # virsh may still write when the connection is closed, which ends it.
+        assert virsh("-c", f"qemu:///system?socket={path}", "list", check=False).returncode in (1, -signal.SIGPIPE)
         assert "it cannot act as user 0, who has connected; run it as root" in end(process)
 
 
