@@ -107,6 +107,8 @@ def opened(listening: subprocess.Popen[str]) -> Iterator[tuple[libvirt.virConnec
     """A connection, and the process that serves it."""
     before = children(listening)
     connection = libvirt.open(URI)
+    # The look whether it listens was a connection too, whose process may only end now.
+    wait_for("one process serves it", lambda: len(children(listening) - before) == 1, listening)
     (pid,) = children(listening) - before
     yield connection, pid
     connection.close()
