@@ -20,9 +20,6 @@ from libvirt_vepa.store.store import Store
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from libvirt_vepa.host.context import Host
-    from libvirt_vepa.model.interface import Guest
-
 # What is done for one operation with the document; it returns the exit status.
 Action = Callable[[bytes], int]
 # Exit status of a hook that wants the operation to go on, and of one that does not.
@@ -97,7 +94,7 @@ def renew() -> None:
         _tell(f"{error if isinstance(error, VepaError) else repr(error)}")
 
 
-def _guest_action(chosen: Callable[[ModuleType], Callable[[Guest, Host], tuple[str, ...]]]) -> Action:
+def _guest_action(chosen: Callable[[ModuleType], Callable[..., tuple[str, ...]]]) -> Action:
     """Return what does something for a guest with requests, and tells what an administrator should know of it."""
 
     def action(document: bytes) -> int:

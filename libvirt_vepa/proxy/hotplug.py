@@ -9,7 +9,7 @@ given it back.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -104,23 +104,27 @@ class Change:
         return before
 
 
-def _asked(call: Message) -> tuple[Change, bytes, str, bytes] | None:
-    """Return the change that is asked for, the legal interface, its alias and request; None for what is not ours."""
+def attach(call: Message) -> Task | None:
+    """Attach a physical interface; None for what is none. Raises XmlError for what cannot be meant.
+
+    The task raises HostError for what cannot be had.
+    """
+    return _begun(call, _attach)
+
+
+def update(call: Message) -> Task | None:
+    """Change a physical interface; otherwise as `attach`."""
+    return _begun(call, _update)
+
+
+def _begun(call: Message, steps: Callable[[Change, bytes, str, bytes], Task]) -> Task | None:
+    """Return what is to be done with the change, the legal interface, its alias and request; None for another's."""
     change = Change.read(call)
     if not translate.is_proposed(change.text, ORIGIN):
         return None
     interface, wrapper = translate.split(change.text, ORIGIN)
     ((alias, request),) = metadata.read(wrapper).items()
-    return change, interface, alias, request
-
-
-def attach(call: Message) -> Task | None:
-    """Attach a physical interface; None for what is none. Raises XmlError for what cannot be meant.
-
-    The job raises HostError for what cannot be had.
-    """
-    asked = _asked(call)
-    return asked and _or_refusal(_attach(*asked))
+    return _or_refusal(steps(change, interface, alias, request))
 
 
 def _attach(change: Change, interface: bytes, alias: str, request: bytes) -> Task:
@@ -150,15 +154,6 @@ def _take_back(change: Change, alias: str, before: dict[int, bytes | None]) -> S
     for scope, request in before.items():
         with suppress(Refused):
             yield from change.put(scope, alias, request)
-
-
-def update(call: Message) -> Task | None:
-    """Change a physical interface; None for what is none. Raises XmlError for what cannot be meant.
-
-    The job raises HostError for what cannot be had.
-    """
-    asked = _asked(call)
-    return asked and _or_refusal(_update(*asked))
 
 
 def _update(change: Change, interface: bytes, alias: str, request: bytes) -> Task:
