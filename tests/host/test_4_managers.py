@@ -78,9 +78,11 @@ def networkd(host: Host) -> Iterator[Host]:
 
 @pytest.fixture(scope="module")
 def network_manager(host: Host) -> Iterator[Host]:
-    host.run("DEBIAN_FRONTEND=noninteractive apt-get -q install -y network-manager")
+    host.run("mkdir -p /etc/NetworkManager/conf.d")
     host.write("/etc/NetworkManager/conf.d/admin.conf", "[keyfile]\nunmanaged-devices=interface-name:admin0\n")
-    host.run("systemctl restart NetworkManager")
+    host.run("DEBIAN_FRONTEND=noninteractive apt-get -q install -y network-manager")
+    # When it has begun to ask for an address on the NIC, it takes it out of no bridge any more.
+    host.until(f"nmcli -g GENERAL.STATE device show {NIC} | grep -q 'IP configuration'")
     yield host
     host.run("systemctl disable --now NetworkManager")
     enslave(host)
@@ -144,12 +146,21 @@ def test_network_manager_leaves_them_alone_and_a_nic_that_it_takes_is_told_of(
     for device in DEVICES:
         network_manager.until(f"nmcli -g GENERAL.STATE device show {device} | grep -q unmanaged")
     untouched(network_manager)
+    network_manager.until(f"nmcli -g GENERAL.STATE device show {BRIDGE} | grep -q externally")
     network_manager.run("nmcli networking off && nmcli networking on")
-    network_manager.until(f"! test -e /sys/class/net/{NIC}/master")
+    # It takes every port out of a bridge that it puts down, also those that it does not manage.
+    for device in (NIC, TAP):
+        network_manager.until(f"! test -e /sys/class/net/{device}/master")
     for device in DEVICES:
         network_manager.until(f"nmcli -g GENERAL.STATE device show {device} | grep -q unmanaged")
     back = f"'ip link set {NIC} master {BRIDGE}' puts it back"
-    assert states(network_manager) == ["ok", f"{NIC} is no longer a port of bridge {BRIDGE} ({back})"]
+    out = f"{TAP} is not a port of bridge {BRIDGE}, {NIC} is no longer a port of bridge {BRIDGE} ({back})"
+    assert states(network_manager) == ["ok", out]
+    # A daemon that starts again has its guests looked after.
+    enslave(network_manager)
+    network_manager.run("systemctl restart libvirtd")
+    network_manager.until("virsh -c qemu:///system list >/dev/null")
+    assert states(network_manager) == ["ok", "ok"]
     untouched(network_manager)
 
 

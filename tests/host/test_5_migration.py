@@ -32,7 +32,9 @@ def other(machine: Host, switch: Switch, package: Path) -> Iterator[Host]:
 
 
 def introduce(host: Host, number: int, neighbour: Host) -> None:
-    """Give a machine an address on the switch, and tell it its neighbour's."""
+    """Give a machine a name that stays and an address on the switch, and tell it its neighbour's."""
+    # A manager of networks would go back to the image's name.
+    host.run(f"hostnamectl set-hostname {host.machine.name}")
     host.run(f"ip address add 10.77.1.{number}/24 dev eth0 && ip link set eth0 up")
     host.run(f"echo 10.77.1.{3 - number} {neighbour.machine.name} >>/etc/hosts")
 
