@@ -49,9 +49,12 @@ def test_a_guest_moves_to_another_machine_and_back(machine: Host, other: Host) -
     GUEST.ask("vepa")
     machine.write("guest.xml", GUEST.xml)
     machine.run(f"virsh define guest.xml && virsh start {GUEST.name}")
-    for here, there in ((machine, other), (other, machine)):
-        here.run(f"virsh migrate --live {GUEST.name} qemu+ssh://{there.machine.name}/system")
-        assert (devices(here), devices(there)) == ("", GUEST.device)
-        assert there.run("libvirt-vepa status | grep -c ok").stdout == "1\n"
-    machine.run(f"virsh destroy {GUEST.name} && virsh undefine {GUEST.name}")
+    try:
+        for here, there in ((machine, other), (other, machine)):
+            here.run(f"virsh migrate --live {GUEST.name} qemu+ssh://{there.machine.name}/system")
+            assert (devices(here), devices(there)) == ("", GUEST.device)
+            assert there.run("libvirt-vepa status | grep -c ok").stdout == "1\n"
+    finally:
+        machine.run(f"virsh destroy {GUEST.name}", check=False)
+        machine.run(f"virsh undefine {GUEST.name}")
     assert devices(machine) == ""
