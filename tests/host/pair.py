@@ -15,7 +15,7 @@ from tests.lab.guest import ONCE, Guest, define
 
 ONE, TWO = Guest(1, kernel=True), Guest(2, kernel=True)
 # It is an emulation in an emulation.
-guests.BOUND_SECONDS = 900
+guests.BOUND_SECONDS = 1800
 
 
 def up() -> None:

@@ -33,7 +33,7 @@ def pair(machine: Host) -> None:
     machine.run(f"mkdir -p {GUESTS}/build/guest")
     for name in ("vmlinuz", "initrd"):
         machine.copy(TOP / "build/guest" / name, f"{GUESTS}/build/guest/{name}")
-    machine.run(f"{PAIR} up", seconds=900)
+    machine.run(f"{PAIR} up", seconds=3600)
 
 
 def test_neighbours_reach_each_other_where_the_switch_reflects(machine: Host, switch: Switch) -> None:

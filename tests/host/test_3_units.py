@@ -42,12 +42,16 @@ def host(machine: Host) -> Iterator[Host]:
     assert machine.says("systemctl --failed --plain --no-legend") == ""
 
 
-def log_of(host: Host, action: str, user: User) -> list[str]:
-    """Return what the journal has of the units of libvirt-vepa from what somebody does."""
+def log_of(host: Host, action: str, user: User, expected: str = "") -> list[str]:
+    """Return what the journal has of the units of libvirt-vepa from what somebody does.
+
+    The journal may be later than the client, so what is expected is waited for.
+    """
     cursor = host.run("journalctl -n 0 --show-cursor").stdout.split("-- cursor: ")[1].strip()
     user.run(action, check=False)
-    lines = host.run(f"journalctl --sync; journalctl -o cat -u 'libvirt-vepa*' --after-cursor='{cursor}'").stdout
-    return [line for line in lines.splitlines() if not line.startswith("-- ")]
+    journal = f"journalctl -q -o cat -u 'libvirt-vepa*' --after-cursor='{cursor}'"
+    host.until(f"journalctl --sync; {journal} | grep -q '{expected}'" if expected else "journalctl --sync")
+    return str(host.run(journal).stdout).splitlines()
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -94,8 +98,9 @@ def test_root_defines_and_undefines_through_them(host: Host) -> None:
 
 
 def test_who_is_refused_is_one_line_in_the_journal(host: Host) -> None:
-    (line,) = log_of(host, f"virsh -c {SOCKET_URI} list", host.user("bob"))
-    assert line.startswith("libvirt-vepa-connect: the daemon refuses this user; ")
+    said = "libvirt-vepa-connect: the daemon refuses this user; "
+    (line,) = log_of(host, f"virsh -c {SOCKET_URI} list", host.user("bob"), said)
+    assert line.startswith(said)
 
 
 def test_a_users_own_daemon_is_used_and_not_started(host: Host) -> None:

@@ -32,7 +32,9 @@ def other(machine: Host, switch: Switch, package: Path) -> Iterator[Host]:
 
 
 def introduce(host: Host, number: int, neighbour: Host) -> None:
-    """Give a machine an address on the switch, and tell it its neighbour's."""
+    """Give a machine a name that stays and an address on the switch, and tell it its neighbour's."""
+    # A manager of networks would go back to the image's name.
+    host.run(f"hostnamectl set-hostname {host.machine.name}")
     host.run(f"ip address add 10.77.1.{number}/24 dev eth0 && ip link set eth0 up")
     host.run(f"echo 10.77.1.{3 - number} {neighbour.machine.name} >>/etc/hosts")
 
@@ -47,9 +49,12 @@ def test_a_guest_moves_to_another_machine_and_back(machine: Host, other: Host) -
     GUEST.ask("vepa")
     machine.write("guest.xml", GUEST.xml)
     machine.run(f"virsh define guest.xml && virsh start {GUEST.name}")
-    for here, there in ((machine, other), (other, machine)):
-        here.run(f"virsh migrate --live {GUEST.name} qemu+ssh://{there.machine.name}/system")
-        assert (devices(here), devices(there)) == ("", GUEST.device)
-        assert there.run("libvirt-vepa status | grep -c ok").stdout == "1\n"
-    machine.run(f"virsh destroy {GUEST.name} && virsh undefine {GUEST.name}")
+    try:
+        for here, there in ((machine, other), (other, machine)):
+            here.run(f"virsh migrate --live {GUEST.name} qemu+ssh://{there.machine.name}/system")
+            assert (devices(here), devices(there)) == ("", GUEST.device)
+            assert there.run("libvirt-vepa status | grep -c ok").stdout == "1\n"
+    finally:
+        machine.run(f"virsh destroy {GUEST.name}", check=False)
+        machine.run(f"virsh undefine {GUEST.name}")
     assert devices(machine) == ""

@@ -49,7 +49,7 @@ Host *
     ControlPath {folder}/%r
 """
 HARDWARE = """\
--machine q35 -accel tcg,thread=multi,tb-size=512 -smp 2 -m 2048 -nodefaults -display none -no-reboot -uuid {uuid}
+-machine q35 -accel tcg,thread=multi,tb-size=512 -smp 1 -m 2048 -nodefaults -display none -no-reboot -uuid {uuid}
 -kernel {image}.vmlinuz -initrd {image}.initrd
 -drive file={disk},if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap -device virtio-blk-pci,drive=disk,addr=3
 -device virtio-rng-pci,addr=4 -chardev stdio,id=console,signal=off -serial chardev:console
