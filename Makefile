@@ -132,8 +132,8 @@ bench:
 	tests/lab/enter $(PYTHON) -m tests.lab.bench
 
 lint:
-	build/venv/bin/ruff check --config packaging/ruff.toml .
-	build/venv/bin/ruff format --check --config packaging/ruff.toml .
+	build/venv/bin/ruff check .
+	build/venv/bin/ruff format --check .
 	build/venv/bin/python -m mypy
 
 clean:
