@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ MACVTAP = CreateMacvtap(DEVICE, "eth1", mac(1), "vepa", 1400)
 TAP = CreateTap("tap1", "fe:54:00:00:01:01", True, 1400)
 LEASE = TakeLease("mac", mac(1), uuid(1), "web1")
 # Each with what must be done before it, and what it says of its absence.
-SETTINGS = {
+SETTINGS: dict[Any, tuple[Any, str]] = {
     SetUp(DEVICE): (MACVTAP, f"{DEVICE} is down"),
     DisableIpv6(DEVICE): (MACVTAP, f"{DEVICE} has the host's IPv6 enabled"),
     ReceiveAllMulticast(DEVICE): (MACVTAP, f"{DEVICE} does not receive all multicast"),
@@ -81,7 +82,7 @@ def test_what_is_made_holds_until_it_is_undone(world: World, operation: Operatio
 
 
 @pytest.mark.parametrize("operation", SETTINGS, ids=named)
-def test_a_setting_may_be_made_again_and_goes_with_its_device(world: World, operation: Operation) -> None:
+def test_a_setting_may_be_made_again_and_goes_with_its_device(world: World, operation: Any) -> None:
     first, absent = SETTINGS[operation]
     first.apply(world.host)
     assert drifts(operation, world) == [absent]
@@ -95,7 +96,7 @@ def test_a_setting_may_be_made_again_and_goes_with_its_device(world: World, oper
 
 
 @pytest.mark.parametrize("operation", [*SETTINGS, AwaitNode(DEVICE)], ids=named)
-def test_without_its_device_a_setting_does_nothing_and_may_be_undone(world: World, operation: Operation) -> None:
+def test_without_its_device_a_setting_does_nothing_and_may_be_undone(world: World, operation: Any) -> None:
     before = links()
     # One line that says "has gone" is enough; the one that made the device says it.
     wanted = LOST.get(type(operation))

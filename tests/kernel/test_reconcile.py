@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 
 import pytest
 
@@ -218,7 +219,7 @@ def test_a_guest_that_is_locked_for_long_does_not_keep_the_others(
     assert device(1) in links() and device(2) not in links()
 
 
-def hold(world: World, pipe) -> None:
+def hold(world: World, pipe: Connection) -> None:
     with world.host.store.lock_guest(uuid(1), "the start of guest 'web1'"):
         pipe.send("held")
         pipe.poll(SECONDS)

@@ -18,7 +18,6 @@ from libvirt_vepa import guests
 from libvirt_vepa.addresses import MacAddress
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.host import Host
-from libvirt_vepa.journal import Journal
 from libvirt_vepa.model import Guest, GuestType, Mode, Request, derived_alias, derived_device
 from libvirt_vepa.state import Store
 from tests.lab.shell import ip_json, run
@@ -88,7 +87,8 @@ class World:
     def end(self, one: Guest) -> tuple[VepaError, ...]:
         return guests.end(one.uuid, self.host, "a test")
 
-    def journal(self, one: Guest) -> Journal | None:
+    def journal(self, one: Guest) -> Any:
+        """Return a guest's Journal, or None."""
         return self.host.store.load(one.uuid)
 
     def kept(self, one: Guest) -> list[str]:
