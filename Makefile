@@ -15,7 +15,7 @@ DATA    = $(PREFIX)/share/libvirt-vepa
 BIN     = $(PREFIX)/bin
 SBIN    = $(PREFIX)/sbin
 UNITS   = $(PREFIX)/lib/systemd/system
-MAN     = $(PREFIX)/share/man/man8
+MAN     = $(PREFIX)/share/man
 UDEV    = $(PREFIX)/lib/udev/rules.d
 NETWORK = $(PREFIX)/lib/systemd/network
 MANAGER = $(PREFIX)/lib/NetworkManager/conf.d
@@ -35,7 +35,7 @@ FILLED   = sed -e '1s|/usr/bin/python3|$(SHEBANG)|' $(TOLD) \
 PROGRAMS = $(BIN)/libvirt-vepa $(BIN)/libvirt-vepa-connect $(BIN)/libvirt-vepa-hook $(SBIN)/libvirt-vepad
 SOCKETS  = $(notdir $(wildcard packaging/*.socket))
 SERVICES = $(patsubst packaging/%,$(UNITS)/%,$(wildcard packaging/*.socket packaging/*.service))
-PAGES    = $(patsubst packaging/%,$(MAN)/%,$(wildcard packaging/*.8))
+PAGES    = $(foreach section,1 5 8,$(patsubst packaging/%,$(MAN)/man$(section)/%,$(wildcard packaging/*.$(section))))
 # What has udev and the managers of networks leave our devices alone.
 RULES    = $(patsubst packaging/udev/%,$(UDEV)/%,$(wildcard packaging/udev/*.rules))
 LINKS    = $(patsubst packaging/networkd/%,$(NETWORK)/%,$(wildcard packaging/networkd/*))
@@ -132,8 +132,8 @@ bench:
 	tests/lab/enter $(PYTHON) -m tests.lab.bench
 
 lint:
-	build/venv/bin/ruff check --config packaging/ruff.toml .
-	build/venv/bin/ruff format --check --config packaging/ruff.toml .
+	build/venv/bin/ruff check .
+	build/venv/bin/ruff format --check .
 	build/venv/bin/python -m mypy
 	build/venv/bin/lint-imports --no-cache --no-logo
 

@@ -113,6 +113,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    assert reporter is not None
     missed = [reason for _, reason, _ in not_run(reporter) if not excused(reason)]
     if os.environ.get("CI") and session.exitstatus == pytest.ExitCode.OK and missed:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.support.leak_check import Untouched
 QUIET = (0, b"", b"")
 
 
-def said(operation: str, document: bytes, **more: str) -> tuple[int, bytes, bytes]:
+def said(operation: str, document: bytes, **more: Any) -> tuple[int, bytes, bytes]:
     done = call(operation, document, **more)
     return done.returncode, done.stdout, done.stderr
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from libvirt_vepa.xml import translate
+from tests.lab.manual import PAGES
 from tests.lab.shell import run
 
 TOP = Path(__file__).resolve().parents[2]
@@ -86,9 +87,9 @@ def test_the_command_explains_itself(host: Any) -> None:
     assert [name for name in COMMANDS if name not in done.stdout] == []
 
 
-@pytest.mark.parametrize("name", ["libvirt-vepa.8", "libvirt-vepa-connect.8", "libvirt-vepad.8"])
-def test_the_manual_pages_are_there(host: Any, name: str) -> None:
-    assert host.file(f"/usr/share/man/man8/{name}").mode == 0o644
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_manual_pages_are_there(host: Any, page: Path) -> None:
+    assert host.file(f"/usr/share/man/man{page.suffix[1:]}/{page.name}").mode == 0o644
 
 
 @pytest.mark.parametrize("program", PROGRAMS[1:])

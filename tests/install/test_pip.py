@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from libvirt_vepa.version import VERSION
+from tests.lab.manual import PAGES
 from tests.lab.shell import run
 
 TOP = Path(__file__).resolve().parents[2]
@@ -45,6 +46,12 @@ def test_the_data_are_found(venv: Path) -> None:
     done = run(str(venv / "bin/libvirt-vepa"), "translate", stdin=OURS)
     assert "urn:libvirt-vepa:physical:1" in done.stdout
     assert {path.name for path in (venv / "share/libvirt-vepa").iterdir()} == {p.name for p in (TOP / "xslt").iterdir()}
+
+
+def test_the_pages_of_what_is_installed_are_there(venv: Path) -> None:
+    found = {path.name for path in (venv / "share/man").glob("man*/*")}
+    assert found == {page.name for page in PAGES} - {"libvirt-vepa-hook.8"}
+    assert all(path.parent.name == f"man{path.suffix[1:]}" for path in (venv / "share/man").glob("man*/*"))
 
 
 def test_version_and_dependencies_are_known(venv: Path) -> None:

@@ -52,7 +52,7 @@ def test_it_holds_all_that_the_checkout_has(package: Path) -> None:
     inside = {name.removeprefix(f"{PACKAGE}/") for name in listed if name.startswith(f"{PACKAGE}/")}
     modules = {str(path.relative_to(TOP / "libvirt_vepa")) for path in (TOP / "libvirt_vepa").rglob("*.py")}
     assert {name for name in inside if name.endswith(".py")} == modules
-    for pattern in ("xslt/*", "packaging/*.socket", "packaging/*.service", "packaging/*.8", *MANAGERS):
+    for pattern in ("xslt/*", "packaging/*.socket", "packaging/*.service", "packaging/*.[158]", *MANAGERS):
         names = {path.name for path in TOP.glob(pattern)}
         assert names <= {Path(name).name for name in listed}, pattern
 

@@ -227,7 +227,7 @@ def test_odd_names(name: str) -> None:
 
 def test_names_that_look_alike_are_apart() -> None:
     for name in ODD:
-        frames.install(name, "lo", OWN, False)
+        frames.install(NicKey(name), "lo", OWN, False)
     assert nft("list tables").count("table netdev ") == len(ODD)
 
 
@@ -273,7 +273,8 @@ def test_a_device_that_is_not_there_is_one_line() -> None:
 
 def test_without_the_binding_it_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nftables", None)
-    assert frames.vf_macs(NIC) is None and frames.set_vf_macs(NIC, [OWN]) is None
+    assert frames.vf_macs(NIC) is None
+    frames.set_vf_macs(NIC, [OWN])
     for call in (protect_loopback, protected):
         with pytest.raises(HostError, match=r"^Python's module 'nftables' is missing; install the package python3-nft"):
             call()

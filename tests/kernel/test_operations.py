@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ MACVTAP = CreateMacvtap(DEVICE, "eth1", mac(1), "vepa", 1400)
 TAP = CreateTap("tap1", "fe:54:00:00:01:01", True, 1400)
 LEASE = AcquireLease("mac", mac(1), uuid(1), "web1")
 # Each with what must be done before it, and what it says of its absence.
-SETTINGS = {
+SETTINGS: dict[Any, tuple[Any, str]] = {
     SetLinkUp(DEVICE): (MACVTAP, f"{DEVICE} is down"),
     DisableIpv6(DEVICE): (MACVTAP, f"{DEVICE} has the host's IPv6 enabled"),
     ReceiveAllMulticast(DEVICE): (MACVTAP, f"{DEVICE} does not receive all multicast"),
@@ -80,7 +81,7 @@ def test_every_operation_is_here() -> None:
 
 
 @pytest.mark.parametrize("operation", MADE, ids=named)
-def test_what_is_made_holds_until_it_is_undone(world: World, operation: Operation) -> None:
+def test_what_is_made_holds_until_it_is_undone(world: World, operation: Any) -> None:
     before = links(), world.files()
     assert drifts(operation, world) == [MADE[operation]]
     operation.apply(world.host)
@@ -92,7 +93,7 @@ def test_what_is_made_holds_until_it_is_undone(world: World, operation: Operatio
 
 
 @pytest.mark.parametrize("operation", SETTINGS, ids=named)
-def test_a_setting_may_be_made_again_and_goes_with_its_device(world: World, operation: Operation) -> None:
+def test_a_setting_may_be_made_again_and_goes_with_its_device(world: World, operation: Any) -> None:
     first, absent = SETTINGS[operation]
     first.apply(world.host)
     assert drifts(operation, world) == [absent]
@@ -106,7 +107,7 @@ def test_a_setting_may_be_made_again_and_goes_with_its_device(world: World, oper
 
 
 @pytest.mark.parametrize("operation", [*SETTINGS, WaitForTapNode(DEVICE)], ids=named)
-def test_a_setting_without_its_device_may_be_undone(world: World, operation: Operation) -> None:
+def test_a_setting_without_its_device_may_be_undone(world: World, operation: Any) -> None:
     before = links()
     # One line that says "has gone" is enough; the one that made the device says it.
     wanted = LOST.get(type(operation))
@@ -119,7 +120,7 @@ def test_a_setting_without_its_device_may_be_undone(world: World, operation: Ope
 
 
 @pytest.mark.parametrize("operation", [MACVTAP, TAP], ids=named)
-def test_what_exists_is_neither_made_again_nor_touched(world: World, operation: Operation) -> None:
+def test_what_exists_is_neither_made_again_nor_touched(world: World, operation: Any) -> None:
     operation.apply(world.host)
     before = links()
     with pytest.raises((KernelError, InUseError), match="exists"):

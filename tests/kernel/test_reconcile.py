@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 
 import pytest
 
@@ -228,7 +229,7 @@ def test_reconcile_goes_on_past_a_locked_guest(world: World, monkeypatch: pytest
     assert device(1) in links() and device(2) not in links()
 
 
-def hold(world: World, pipe) -> None:
+def hold(world: World, pipe: Connection) -> None:
     with world.host.store.lock_guest(uuid(1), "the start of guest 'web1'"):
         pipe.send("held")
         pipe.poll(SECONDS)

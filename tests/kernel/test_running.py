@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -155,7 +156,7 @@ def test_a_node_that_has_gone_is_told(world: World) -> None:
 
 
 @pytest.mark.parametrize("look", [guests.check, guests.repair_guest])
-def test_a_guest_of_which_nothing_is_known(world: World, look) -> None:
+def test_a_guest_of_which_nothing_is_known(world: World, look: Look) -> None:
     with pytest.raises(StateError, match="nothing is known of its devices; see that the hook is installed"):
         look(ONE, world.host)
 
@@ -186,7 +187,7 @@ PASSING = (
 )
 
 
-def churn(begun) -> None:
+def churn(begun: Connection) -> None:
     """Make and delete a device and its NIC for as long as somebody looks."""
     while begun.poll(0) is False:
         run("ip", "link", "add", "x1", "type", "veth", "peer", "name", "x2")

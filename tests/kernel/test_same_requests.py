@@ -115,7 +115,7 @@ def tree(data: bytes, *path: int) -> list[Any]:
     found = []
     for kind, value in unpack(data):
         here = (*path, kind)
-        inner = tree(value, *here) if here in NESTED else value
+        inner: object = tree(value, *here) if here in NESTED else value
         if here == VLAN_INFO:
             inner = (len(value), value[:-VLAN_PADDING])
         if inner:

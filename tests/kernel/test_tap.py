@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
+from multiprocessing.connection import Connection
 
 import pytest
 
@@ -94,7 +94,7 @@ def test_an_error_before_it_is_complete_leaves_nothing(world: World) -> None:
     assert "x" not in links()
 
 
-def half_made(pipe) -> None:
+def half_made(pipe: Connection) -> None:
     with tuntap.new_tap("x", multi_queue=False):
         pipe.send("made")
         signal.pause()
@@ -105,6 +105,6 @@ def test_a_kill_before_it_is_complete_leaves_nothing(world: World) -> None:
     child = PROCESS.Process(target=half_made, args=(its,))
     child.start()
     assert mine.poll(SECONDS) and "x" in links()
-    os.kill(child.pid, signal.SIGKILL)
+    child.kill()
     child.join(SECONDS)
     assert "x" not in links()

@@ -141,7 +141,8 @@ def _large(number: int, asks: bool) -> Guest:
 
 
 def _dumpxml(connection: libvirt.virConnect, guest: Guest) -> Action:
-    return connection.lookupByName(guest.name).XMLDesc
+    action: Action = connection.lookupByName(guest.name).XMLDesc
+    return action
 
 
 def _volumes(ours: libvirt.virConnect) -> None:

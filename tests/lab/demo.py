@@ -104,10 +104,10 @@ def _try(mode: str, guests: list[Guest], wire: Nic) -> dict[tuple[str, bool], Ro
     print("  waiting for the guests to boot", flush=True)
     for guest in guests:
         guest.wait()
-    found = {}
+    (one, two), found = guests, {}
     for reflecting in (False, True):
         wire.reflect(reflecting)
-        row = found[mode, reflecting] = measure(*guests, HOST_ADDRESS, EXPECTED[mode, reflecting])
+        row = found[mode, reflecting] = measure(one, two, HOST_ADDRESS, EXPECTED[mode, reflecting])
         words = ", ".join(f"{direction}: {answer}" for direction, answer in zip(DIRECTIONS, row, strict=True))
         print(f"  switch {_reflects(reflecting)}: {words}", flush=True)
     if first:

@@ -33,7 +33,7 @@ def ip_json(*arguments: str) -> Any:
     return json.loads(run("ip", "-j", "-d", *arguments).stdout or "[]")
 
 
-def link(device: str, *through: str) -> dict[str, Any] | None:
-    """Return what the kernel tells of a device, or None where there is none; `through` enters another host."""
+def link(device: str, *through: str) -> Any:
+    """Return the dictionary that the kernel gives of a device, or None without it; `through` enters another host."""
     done = run(*through, "ip", "-j", "-d", "link", "show", "dev", device, check=False)
     return json.loads(done.stdout)[0] if done.returncode == 0 else None

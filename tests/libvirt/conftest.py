@@ -116,7 +116,7 @@ class Eventually:
         with self._events:
             deadline = time.monotonic() + EVENT_SECONDS
             while not self._condition():
-                ready, _, _ = select.select([self._events], [], [], max(0.0, deadline - time.monotonic()))
+                ready = select.select([self._events], [], [], max(0.0, deadline - time.monotonic()))[0]
                 assert ready, f"not in {EVENT_SECONDS} seconds: {self._what}"
                 self._events.recv(65536)
 

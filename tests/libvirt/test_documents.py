@@ -31,7 +31,8 @@ def interface(xml: str) -> bytes:
     for address in element.findall("address"):
         element.remove(address)
     element.tail = None
-    return etree.tostring(element, method="c14n")
+    found: bytes = etree.tostring(element, method="c14n")
+    return found
 
 
 def test_the_stored_form_is_valid_to_libvirt(guest: Guest) -> None:

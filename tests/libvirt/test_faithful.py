@@ -51,7 +51,9 @@ class Spoken:
         self.end, theirs = socket.socketpair()
         self.end.settimeout(SECONDS)
         with theirs:
-            self.process = subprocess.Popen((CONNECTION,), stdin=theirs, stdout=theirs, stderr=subprocess.PIPE)
+            self.process = subprocess.Popen(
+                (CONNECTION,), stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE
+            )
 
     def ask(self, frame: remote.Frame) -> remote.Frame:
         self.end.sendall(frame.pack())
@@ -244,7 +246,12 @@ def test_a_stalled_side_costs_little_memory(pair: tuple[Spoken, socket.socket], 
 def test_a_client_that_dies_has_its_last_words_heard(pair: tuple[Spoken, socket.socket]) -> None:
     client, daemon = pair
     data = remote.call(NUMBER).pack() * 20_000
-    writer = threading.Thread(target=lambda: (client.end.sendall(data), client.end.close()))
+
+    def speak() -> None:
+        client.end.sendall(data)
+        client.end.close()
+
+    writer = threading.Thread(target=speak)
     writer.start()
     got = b""
     while piece := daemon.recv(MEBIBYTE):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import libvirt
@@ -268,7 +268,7 @@ def test_of_two_with_one_name_it_is_ours(connection: libvirt.virConnect, eth1: s
     assert known(connection) == plain()
 
 
-ERRORS = {
+ERRORS: dict[str, tuple[Callable[[libvirt.virConnect], object], int]] = {
     "no such name": (lambda found: found.interfaceLookupByName("nope"), libvirt.VIR_ERR_NO_INTERFACE),
     "no such MAC": (lambda found: found.interfaceLookupByMACString("52:54:00:00:00:01"), libvirt.VIR_ERR_NO_INTERFACE),
     "no XML": (lambda found: found.interfaceDefineXML("<interface type='physical'"), libvirt.VIR_ERR_XML_ERROR),

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import libvirt
 import pytest
@@ -366,7 +367,7 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
 # -- systemd's way
 
 
-def passed_on(end: socket.socket, count: str = "1", pid: str = "$$") -> subprocess.Popen[str]:
+def passed_on(end: socket.socket | TextIO, count: str = "1", pid: str = "$$") -> subprocess.Popen[str]:
     """Start it with a socket as sd_listen_fds(3) has it."""
     number = end.fileno()
     command = f"exec 3<&{number}; LISTEN_PID={pid} LISTEN_FDS={count} exec {CONNECTION} --listen"

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The README's sessions, typed in as they stand there: what it shows is what happens."""
+"""The README's sessions and the manual pages', typed in as they stand there: what they show is what happens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import readme
+from tests.lab import manual, readme
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import Guest
 from tests.lab.hook import HOOK
@@ -41,15 +41,15 @@ def shown(command: str, folder: Path) -> str:
     return done.stdout.rstrip("\n")
 
 
-def test_every_command_prints_what_the_readme_shows(folder: Path) -> None:
+def test_every_command_prints_what_is_shown(folder: Path) -> None:
     commands = list(readme.session())
-    assert len(commands) > 15
+    assert len(commands) > 25
     for command, output in commands:
         found = shown(command, folder)
         assert readme.is_shown(output, found), f"{readme.PROMPT}{command}\n{found}"
 
 
-def test_what_is_seen_without_the_hook_is_in_the_readme(guest: Guest) -> None:
+def test_what_is_seen_without_the_hook_is_in_the_manual(guest: Guest) -> None:
     hook = Path(HOOK)
     away = hook.rename(hook.parents[1] / "away")
     try:
@@ -57,4 +57,5 @@ def test_what_is_seen_without_the_hook_is_in_the_readme(guest: Guest) -> None:
     finally:
         away.rename(hook)
     seen = done.stderr.strip().rpartition("internal error: ")[2]
-    assert seen and f"| `{seen}` |" in readme.text()
+    told = manual.plain(manual.section(manual.page("libvirt-vepa.8"), "DIAGNOSTICS"))
+    assert seen and seen in told.splitlines()

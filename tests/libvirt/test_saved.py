@@ -34,7 +34,8 @@ def connection(guest: Guest) -> Iterator[libvirt.virConnect]:
 
 def seen(connection: libvirt.virConnect, mode: str) -> str:
     """Return what the user sees of the guest, with another mode."""
-    return connection.lookupByName("lab1").XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE).replace("vepa", mode)
+    xml: str = connection.lookupByName("lab1").XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE)
+    return xml.replace("vepa", mode)
 
 
 def test_save_and_restore_with_parameters(guest: Guest, connection: libvirt.virConnect) -> None:

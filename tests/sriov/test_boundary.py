@@ -49,7 +49,8 @@ def address(physical: Link) -> PciAddress:
 
 def shown(link: Link, number: int) -> dict[str, Any]:
     """Return a VF as iproute2 shows it."""
-    return ip_json("link", "show", "dev", link.name)[0]["vfinfo_list"][number]
+    found: dict[str, Any] = ip_json("link", "show", "dev", link.name)[0]["vfinfo_list"][number]
+    return found
 
 
 def test_the_functions_of_the_card(pair: tuple[Nic, str, str], address: PciAddress) -> None:

@@ -14,6 +14,7 @@ from libvirt_vepa.errors import KernelError
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.lifecycle import executor
 from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.model.interface import Mode
 from libvirt_vepa.operations import nic as nics
 from libvirt_vepa.operations.nic import CreateVfs
@@ -62,7 +63,7 @@ def test_a_macvtap_alone_leaves_no_trace_of_a_switch(bare: Place) -> None:
 
 def test_vfs_that_could_not_be_made_are_nobodys(bare: Place) -> None:
     with pytest.raises(KernelError, match=r"cannot give .* 8 VFs"):
-        executor.perform(CreateVfs("card0", str(bare.address), 8, VF), bare.host)
+        executor.perform(CreateVfs("card0", NicKey(str(bare.address)), 8, VF), bare.host)
     assert not list(bare.root.glob("state/shared/*"))
 
 

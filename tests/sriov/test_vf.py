@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,11 @@ def test_what_a_guest_changes_of_a_card(lan: Place) -> None:
 def test_what_a_definition_sets_and_what_a_guest_has_otherwise(lan: Place) -> None:
     """The highest rate is that of <bandwidth>, in whole Mbit/s, unless the guest names one for the VF."""
     lan.define("<vf spoofchk='off' trust='on' max_tx_rate='90'/><vlan><tag id='7'/></vlan>", "set")
-    asked = ({}, {"outbound": 6300}, {"outbound": 6300, "vf": VfSettings(vlan=42, spoofchk=True, max_tx_rate=60)})
+    asked: tuple[dict[str, Any], ...] = (
+        {},
+        {"outbound": 6300},
+        {"outbound": 6300, "vf": VfSettings(vlan=42, spoofchk=True, max_tx_rate=60)},
+    )
     before, some = lan.seen(), [guest(number, name="set", **more) for number, more in enumerate(asked, 1)]
     for each in some:
         lan.begin(each)
@@ -157,7 +162,7 @@ def test_the_first_vf_that_is_free(lan: Place) -> None:
 
 def test_vfs_that_the_host_itself_uses(lan: Place) -> None:
     lan.define("<vf range='0-3'/>", "narrow")
-    before, names, some = (lan.seen(), [function.device for function in lan.functions()], guest(2, name="narrow"))
+    before, names, some = (lan.seen(), [function.device or "" for function in lan.functions()], guest(2, name="narrow"))
     away = lan.functions()[3].address
     run("ip", "link", "add", "link", names[0], "name", "upper", "type", "vlan", "id", "5")
     run("ip", "address", "add", "192.0.2.1/24", "dev", names[1])

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel import pci
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.lifecycle import status
-from libvirt_vepa.model.interface import Mode
+from libvirt_vepa.model.interface import Guest, Mode
 from libvirt_vepa.model.vf_settings import VfSettings
 from tests.lab import card as machine
 from tests.lab.shell import link, run
@@ -90,9 +91,13 @@ def test_a_kill_while_the_driver_of_a_vf_is_away(lan: Place, word: str) -> None:
         assert lan.seen() == before, f"killed before write {number}"
 
 
+def ending(one: Guest) -> Callable[[Host], object]:
+    return lambda host: guests.release_guest(one.uuid, host, "a test")
+
+
 def test_twice_as_many_guests_as_vfs(lan: Place) -> None:
     before, some = lan.seen(), [guest(number) for number in range(2, 2 + 2 * COUNT)]
-    children = [Child.of(lan.host.store, lambda host, each=each: lan.begin(each, host)) for each in some]
+    children = [Child.of(lan.host.store, partial(lan.begin, each)) for each in some]
     said = [child.end() for child in children]
     refused = [text for text, _ in said if text]
     assert len(refused) == COUNT
@@ -101,10 +106,7 @@ def test_twice_as_many_guests_as_vfs(lan: Place) -> None:
     running = [each for each, (text, _) in zip(some, said, strict=True) if not text]
     below = {link(device_of(each))["link"] for each in running}
     assert below == {function.device for function in lan.functions()} and len(below) == COUNT
-    ends = [
-        Child.of(lan.host.store, lambda host, each=each: guests.release_guest(each.uuid, host, "a test"))
-        for each in some
-    ]
+    ends = [Child.of(lan.host.store, ending(each)) for each in some]
     assert [child.end() for child in ends] == [("", 0)] * len(some)
     assert lan.seen() == before
 

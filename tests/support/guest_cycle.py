@@ -106,7 +106,7 @@ class Place:
 
     def vf_link(self, number: int) -> dict[str, Any]:
         """Return what `ip` says of a VF's netdev."""
-        found = link(self.functions()[number].device or "?")
+        found: dict[str, Any] = link(self.functions()[number].device or "?")
         assert found
         return found
 

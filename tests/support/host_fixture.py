@@ -19,7 +19,6 @@ from libvirt_vepa.host.context import Host
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.model.interface import Guest, GuestType, Mode, Request, derived_alias, derived_device
-from libvirt_vepa.store.journal import Journal
 from libvirt_vepa.store.store import Store
 from tests.lab.shell import ip_json, run
 
@@ -88,7 +87,8 @@ class World:
     def end(self, one: Guest) -> tuple[VepaError, ...]:
         return guests.release_guest(one.uuid, self.host, "a test")
 
-    def journal(self, one: Guest) -> Journal | None:
+    def journal(self, one: Guest) -> Any:
+        """Return a guest's Journal, or None."""
         return self.host.store.load(one.uuid)
 
     def kept(self, one: Guest) -> list[str]:

@@ -43,9 +43,9 @@ def stored(guest: Guest, *options: str) -> str:
     return virsh("dumpxml", guest.name, *options).stdout
 
 
-def unchanged(guest: Guest, *command: str, **more: Any) -> str:
+def unchanged(guest: Guest, command: str, *options: str, **more: Any) -> str:
     """Return what is said to a change that fails; nothing of the guest or the host may be another then."""
     before = stored(guest), stored(guest, "--inactive"), state_files(), links()
-    said = change(*command[:1], guest, *command[1:], check=False, **more)
+    said = change(command, guest, *options, check=False, **more)
     assert (stored(guest), stored(guest, "--inactive"), state_files(), links()) == before
     return said

@@ -102,10 +102,10 @@ def descriptors(data: bytes) -> int | None:
 def frames(data: bytes) -> Iterator[Frame]:
     """Yield the whole frames that data consists of."""
     while data:
-        length, *words = struct.unpack_from(">7I", data)
+        length, program, version, procedure, kind, serial, status = struct.unpack_from(">7I", data)
         end = length + (descriptors(data) or 0)
         assert 28 <= length <= end <= len(data), (length, len(data))
-        yield Frame(*words, data[28:length], data[length:end])
+        yield Frame(program, version, procedure, kind, serial, status, data[28:length], data[length:end])
         data = data[end:]
 
 

@@ -41,8 +41,8 @@ def main(action: str, root: str, directory: str, number: str, kind: str) -> int:
     except VepaError as error:
         failed = (error,)
     os.access(MARKS[1], os.F_OK)
-    for error in failed:
-        print(error)
+    for each in failed:
+        print(each)
     return len(failed)
 
 
