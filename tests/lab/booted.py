@@ -50,7 +50,7 @@ Host *
 """
 HARDWARE = """\
 -machine q35 -accel tcg,thread=multi,tb-size=512 -smp 1 -m 2048 -nodefaults -display none -no-reboot -uuid {uuid}
--kernel {image}.vmlinuz -initrd {image}.initrd
+-kernel {kernel}.vmlinuz -initrd {kernel}.initrd
 -drive file={disk},if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap -device virtio-blk-pci,drive=disk,addr=3
 -device virtio-rng-pci,addr=4 -chardev stdio,id=console,signal=off -serial chardev:console
 -qmp unix:{folder}/qmp,server=on,wait=off
@@ -60,6 +60,12 @@ HARDWARE = """\
 -device virtio-net-pci,bus=port0,netdev=wire0,mac={mac}
 -netdev user,id=admin,restrict=on,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:22
 -device virtio-net-pci,bus=port2,netdev=admin,mac=52:54:00:ad:00:00
+"""
+
+
+CARD = """\
+-device pcie-root-port,id=port3,chassis=13,addr=13 -netdev hubport,id=wire3,hubid=0
+-device igb,bus=port3,netdev=wire3,mac=52:54:00:ca:4d:00
 """
 
 
@@ -98,12 +104,14 @@ class Switch:
 class Machine:
     """A host of a release, by its number among those on the switch (1 or 2).
 
-    Its disk is what it writes, on top of the image.
+    Its disk is what it writes, on top of the image. With a card it has another NIC, which has VFs, runs the
+    full kernel, and loads that NIC's driver when it is told to; that takes a QEMU that has igb (8.0).
     """
 
     release: str
     number: int
     disk: str
+    card: bool = False
     booted: float = field(default=0.0, init=False)
     _qemu: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
     _console: Console | None = field(default=None, init=False, repr=False)
@@ -167,7 +175,7 @@ class Machine:
     def _command(self) -> list[str]:
         ids = {"machine_id": f"6f6e6f6f00004000800000000000ad{self.number:02}", "name": self.name}
         words = HARDWARE.format(
-            image=self._image,
+            kernel=f"{self._image}.full" if self.card else self._image,
             disk=self.disk,
             folder=self.folder,
             tap=self.tap,
@@ -175,7 +183,8 @@ class Machine:
             mac=f"52:54:00:e0:00:0{self.number}",
             uuid=f"6f6e6f6f-0000-4000-8000-0000000000{self.number:02}",
         )
-        return ["qemu-system-x86_64", *words.split(), "-append", KERNEL.format(**ids)]
+        append = KERNEL.format(**ids) + (" modprobe.blacklist=igb" if self.card else "")
+        return ["qemu-system-x86_64", *(words + CARD * self.card).split(), "-append", append]
 
     def _wait_for_ssh(self, begin: float) -> None:
         while time.monotonic() < begin + BOOT_SECONDS:
@@ -256,7 +265,7 @@ class Machine:
 
 
 @contextmanager
-def machine(release: str, switch: Switch, number: int = 1) -> Iterator[Machine]:
+def machine(release: str, switch: Switch, number: int = 1, card: bool = False) -> Iterator[Machine]:
     """Boot a machine on the switch; its plug is pulled in the end, where it has not ended."""
     if not (IMAGES / f"{release}.img").exists():
         raise MachineError(f"there is no image of Debian {release}; run 'tests/lab/machine build {release}'")
@@ -264,7 +273,7 @@ def machine(release: str, switch: Switch, number: int = 1) -> Iterator[Machine]:
         # Nobody makes the image anew meanwhile.
         fcntl.flock(lock, fcntl.LOCK_SH)
         # The file has no name, so that it cannot be left.
-        found = Machine(release, number, f"/proc/{os.getpid()}/fd/{disk.fileno()}")
+        found = Machine(release, number, f"/proc/{os.getpid()}/fd/{disk.fileno()}", card)
         found.prepare()
         for nic in range(2):
             switch.add_port(f"{found.tap}{nic}")

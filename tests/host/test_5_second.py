@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A live migration to a second machine of the same release on the same switch, and back."""
+"""A second machine of the same release on the same switch: a live migration to it and back, and its card with VFs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,23 @@ from tests.lab.booted import machine as booted
 from tests.lab.guest import Guest
 
 GUEST = Guest(8)
+ON_VFS = Guest(9)
+CARD = "for nic in /sys/class/net/*; do test ! -e $nic/device/sriov_numvfs || basename $nic; done"
+DEFINITION = """\
+<interface type='physical' name='fast'>
+  <source dev='{nic}'/><type>sr-iov</type><mode>bridge</mode><vf count='2'/>
+</interface>
+"""
+MORE = """\
+<interface type='physical'>
+  <name>fast</name><target mode='bridge'/><mac address='52:54:00:e1:00:09'/><model type='virtio'/>
+</interface>
+"""
 
 
 @pytest.fixture(scope="module")
 def other(machine: Host, switch: Switch, package: Path) -> Iterator[Host]:
-    with booted(machine.machine.release, switch, 2) as found:
+    with booted(machine.machine.release, switch, 2, card=True) as found:
         host = Host(found)
         host.copy(package, package.name)
         host.run(f"apt-get -q install -y --no-install-recommends ./{package.name}")
@@ -58,3 +70,30 @@ def test_a_guest_moves_to_another_machine_and_back(machine: Host, other: Host) -
         machine.run(f"virsh destroy {GUEST.name}", check=False)
         machine.run(f"virsh undefine {GUEST.name}")
     assert devices(machine) == ""
+
+
+def states(host: Host) -> list[str]:
+    """Return the last column of what `status` says."""
+    return [row.split()[-1] for row in host.run("libvirt-vepa status").stdout.splitlines()[2:] if row]
+
+
+def test_a_guest_has_a_vf_under_qemus_own_profile(other: Host) -> None:
+    other.run("apt-get -q install -y python3-nftables && modprobe igb")
+    other.until(f'test -n "$({CARD})"')
+    nic = other.run(CARD).stdout.strip()
+    other.write("fast.xml", DEFINITION.format(nic=nic))
+    ON_VFS.ask("bridge")
+    other.write("vfs.xml", ON_VFS.xml.replace("<name>lan</name>", "<name>fast</name>"))
+    other.write("more.xml", MORE)
+    other.run("virsh iface-define fast.xml && virsh define vfs.xml")
+    try:
+        other.run(f"virsh start {ON_VFS.name} && virsh attach-device {ON_VFS.name} more.xml --live")
+        assert states(other) == ["ok", "ok"]
+        assert other.says(f"cat /sys/class/net/{nic}/device/sriov_numvfs") == "2\n"
+        confined = other.run("cat /proc/$(pidof qemu-system-x86_64)/attr/current").stdout
+        assert confined == f"libvirt-{ON_VFS.uuid} (enforce)\n"
+    finally:
+        other.run(f"virsh destroy {ON_VFS.name}", check=False)
+    assert states(other) == [] and devices(other) == ""
+    other.run(f"virsh undefine {ON_VFS.name} && virsh iface-undefine fast")
+    assert other.says(f"cat /sys/class/net/{nic}/device/sriov_numvfs") == "0\n"
