@@ -13,7 +13,7 @@ import sys
 from tests.lab import guest as guests
 from tests.lab.guest import ONCE, Guest, define
 
-ONE, TWO = Guest(1, kernel=True), Guest(2, kernel=True)
+ONE, TWO = Guest(1, kernel=True, counted=True), Guest(2, kernel=True, counted=True)
 # It is an emulation in an emulation.
 guests.BOUND_SECONDS = 1800
 
