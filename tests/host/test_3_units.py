@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -13,6 +14,8 @@ from tests.host.hosts import Host, User
 
 SOCKET_URI = "'qemu:///system?socket=/run/libvirt/libvirt-vepa-sock'"
 SERVICES = ("libvirt-vepad@x.service", "libvirt-vepa-connect@x.service")
+# Where a line of the journal has the unit that it is from, or about.
+UNITS, OURS = ("_SYSTEMD_UNIT", "UNIT"), {"libvirt-vepa"}
 # What systemd-analyze calls "OK" ends at 5.
 EXPOSURE = 4.0
 MORE = """\
@@ -49,9 +52,11 @@ def log_of(host: Host, action: str, user: User, expected: str = "") -> list[str]
     """
     cursor = host.run("journalctl -n 0 --show-cursor").stdout.split("-- cursor: ")[1].strip()
     user.run(action, check=False)
-    journal = f"journalctl -q -o cat -u 'libvirt-vepa*' --after-cursor='{cursor}'"
-    host.until(f"journalctl --sync; {journal} | grep -q '{expected}'" if expected else "journalctl --sync")
-    return str(host.run(journal).stdout).splitlines()
+    # With -u, Debian 12's leaves out the first line after a cursor of another unit's.
+    journal = f"journalctl -q --after-cursor='{cursor}'"
+    host.until(f"journalctl --sync; {journal} -o cat | grep -q '{expected}'" if expected else "journalctl --sync")
+    entries = [json.loads(line) for line in host.run(f"{journal} -o json").stdout.splitlines()]
+    return [str(entry["MESSAGE"]) for entry in entries if OURS & {entry.get(key, "")[:12] for key in UNITS}]
 
 
 @pytest.mark.parametrize("service", SERVICES)
