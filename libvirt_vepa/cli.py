@@ -265,6 +265,8 @@ def _reconcile(options: argparse.Namespace) -> int:
     from libvirt_vepa.lifecycle import guest as guests
     from libvirt_vepa.lifecycle import reconcile
 
+    if os.geteuid() and not options.dry_run:
+        raise HostError("what guests left behind is root's to put back", "run the command as root")
     failed = False
     with guests.open_host(Store()) as host:
         for leftover in reconcile.find(host, libvirt_client.running_guests):

@@ -61,6 +61,9 @@ def test_who_may_not_use_libvirt_gets_nothing_and_breaks_nothing(machine: Host) 
     for socket in ("", "?socket=/run/libvirt/libvirt-vepa-sock"):
         done = bob.run(f"virsh -c 'qemu:///system{socket}' list", check=False)
         assert done.rc == 1 and done.stderr.startswith("error: failed to connect to the hypervisor")
+    done = bob.run("libvirt-vepa reconcile", check=False)
+    said = "error: what guests left behind is root's to put back; run the command as root\n"
+    assert (done.rc, done.stderr) == (1, said)
     assert machine.says("systemctl --failed --plain --no-legend") == ""
 
 
