@@ -47,8 +47,8 @@ class Leftover:
         return f"guest '{self.guest}' ({self.uuid})"
 
     def describe(self) -> Iterator[str]:
-        """Yield what would be undone, one line a step."""
-        for operation in self.steps:
+        """Yield what would be undone, one line a step, in the order in which it is undone."""
+        for operation in reversed(self.steps):
             yield f"{self.where}: undo: {operation.describe()}"
         if isinstance(self.error, NewerStateError):
             yield f"{self.where}: keep the journal of a newer libvirt-vepa"

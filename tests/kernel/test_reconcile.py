@@ -70,7 +70,7 @@ def test_only_guests_that_are_gone_are_put_back(world: World) -> None:
 def test_it_tells_what_it_would_undo_one_line_a_step(world: World) -> None:
     world.begin(guest(1))
     before = links(), world.files()
-    steps = [step.describe() for step in find(world)[0].steps]
+    steps = [step.describe() for step in reversed(find(world)[0].steps)]
     assert told(world) == [f"{ONE}: undo: {step}" for step in steps]
     assert (
         f"{ONE}: undo: create macvtap {device(1)} on eth1: mode vepa, MAC {mac(1)}" in told(world)
@@ -113,9 +113,9 @@ def test_a_journal_that_was_cut_short_is_told_by_the_leases(world: World, bridge
     world.begin(guest(1))
     rewrite(world, lambda text: text[:length])
     assert told(world) == [
-        f"{ONE}: undo: reserve device {device(1)} for guest 'web1'",
-        f"{ONE}: undo: reserve mac {mac(1)} for guest 'web1'",
         f"{ONE}: undo: create macvtap {device(1)} on eth1: mode vepa, MAC {mac(1)}",
+        f"{ONE}: undo: reserve mac {mac(1)} for guest 'web1'",
+        f"{ONE}: undo: reserve device {device(1)} for guest 'web1'",
         f"{ONE}: remove a damaged journal",
     ]
     assert put_back(world) == []
