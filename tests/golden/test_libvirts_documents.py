@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tests.support.golden_cases import SHEETS, clear_blanks
 FOLDER = SHEETS.parent / "build" / "libvirt-tests"
 # libvirt 9.0.0 has 3564, 469 of them with interfaces of a guest; later ones have more.
 LEAST_DOCUMENTS, LEAST_INTERFACES = 3000, 400
-DIRECTIONS = {
+DIRECTIONS: dict[str, Callable[[bytes, str], bytes]] = {
     "stored": translate.to_stored,
     "proposed": translate.to_proposed,
     "native": lambda data, origin: translate.to_native(data, origin, ()),
@@ -52,12 +53,12 @@ def is_xml(data: bytes) -> bool:
     return True
 
 
-def test_there_are_as_many_as_libvirt_has():
+def test_there_are_as_many_as_libvirt_has() -> None:
     assert len(corpus()) >= LEAST_DOCUMENTS
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_foreign_documents_come_back_to_the_byte(direction):
+def test_foreign_documents_come_back_to_the_byte(direction: str) -> None:
     refused = []
     for path, data in corpus().items():
         try:
@@ -90,7 +91,7 @@ def requested(data: bytes) -> bytes | None:
     return etree.tostring(root.getroottree()) if interfaces else None
 
 
-def element(tag: str, text: str | None = None, **attributes: str) -> Any:
+def element(tag: str, text: str | None = None, **attributes: str) -> etree._Element:
     made = etree.Element(tag, attributes)
     made.text = text
     return made
@@ -104,16 +105,17 @@ def rest(data: bytes) -> bytes:
     for metadata in root.findall(".//metadata"):
         if not len(metadata):
             metadata.getparent().remove(metadata)
-    return etree.tostring(clear_blanks(root))
+    text: bytes = etree.tostring(clear_blanks(root))
+    return text
 
 
-def as_value(node: Any) -> tuple[Any, ...]:
+def as_value(node: etree._Element) -> tuple[Any, ...]:
     """Return an element as a value that can be compared, blank text and the order of attributes left out."""
     text = [(each or "").strip() for each in (node.text, node.tail)]
     return (node.tag, *text, sorted(node.attrib.items()), [as_value(child) for child in node])
 
 
-def test_requests_come_back_and_the_rest_is_untouched():
+def test_requests_come_back_and_the_rest_is_untouched() -> None:
     number = 0
     for path, data in corpus().items():
         proposed = requested(data) if is_xml(data) else None

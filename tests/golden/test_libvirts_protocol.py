@@ -81,20 +81,20 @@ def words(name: str) -> str:
     return " ".join(found)
 
 
-def test_arguments_are_as_libvirt_says():
+def test_arguments_are_as_libvirt_says() -> None:
     names = {number: name for name, number in procedures().items()}
     ours = {number: re.sub(r":\w+", "", arguments) for number, arguments in (remote.ARGUMENTS | remote.CHANGES).items()}
     assert ours == {number: words(names[number]) for number in ours}
 
 
-def test_a_reply_begins_with_its_document():
+def test_a_reply_begins_with_its_document() -> None:
     names = {number: name for name, number in procedures().items()}
     for number in remote.REPLIES:
         first = fields(names[number], "ret")[0]
         assert first[0] == "remote_nonnull_string" and is_document(*first), names[number]
 
 
-def test_everything_else_that_is_xml_passes_for_a_reason():
+def test_everything_else_that_is_xml_passes_for_a_reason() -> None:
     used = set()
     for name, number in procedures().items():
         for kind, ours in (("args", remote.ARGUMENTS | remote.CHANGES), ("ret", remote.REPLIES)):
@@ -106,7 +106,7 @@ def test_everything_else_that_is_xml_passes_for_a_reason():
     assert used == set(PASSES)
 
 
-def test_bounds_and_numbers_are_libvirts():
+def test_bounds_and_numbers_are_libvirts() -> None:
     constants = dict(
         re.findall(r"const (\w+) = (\w+);", text("src/remote/remote_protocol.x") + text("src/rpc/virnetprotocol.x"))
     )
@@ -116,7 +116,7 @@ def test_bounds_and_numbers_are_libvirts():
     assert int(constants["REMOTE_PROGRAM"], 16) == procedures_module.PROGRAM
 
 
-def test_parameters_are_libvirts():
+def test_parameters_are_libvirts() -> None:
     kinds = dict(re.findall(r"VIR_TYPED_PARAM_([A-Z]+) *= (\d),", text("include/libvirt/libvirt-common.h.in")))
     assert {int(kind) for kind in kinds.values()} == {*xdr.PARAMETER_BYTES, xdr.PARAMETER_STRING}
     assert int(kinds["STRING"]) == xdr.PARAMETER_STRING

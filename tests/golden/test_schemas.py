@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 from lxml import etree
@@ -159,7 +160,7 @@ NO_DEFINITIONS = [
 ]
 
 
-def test_there_are_requests_in_all_documents():
+def test_there_are_requests_in_all_documents() -> None:
     assert len(REQUESTS) > 50
 
 
@@ -171,7 +172,9 @@ def test_there_are_requests_in_all_documents():
     ],
     ids=["guest.rng", "host.rng"],
 )
-def test_both_validators_take_what_is_right_and_nothing_else(schema, good, bad, tmp_path):
+def test_both_validators_take_what_is_right_and_nothing_else(
+    schema: etree._ElementTree, good: list[bytes], bad: list[str], tmp_path: Path
+) -> None:
     every = [*good, *(text.encode() for text in bad)]
     expected = [number < len(good) for number, _ in enumerate(every)]
     relaxng = etree.RelaxNG(schema)
@@ -191,7 +194,9 @@ IN_ANY_ORDER = (
 
 
 @pytest.mark.parametrize(("schema", "head", "others"), IN_ANY_ORDER, ids=["guest.rng", "host.rng"])
-def test_what_is_about_vfs_may_stand_anywhere_but_once(schema, head, others):
+def test_what_is_about_vfs_may_stand_anywhere_but_once(
+    schema: etree._ElementTree, head: str, others: tuple[str, ...]
+) -> None:
     relaxng = etree.RelaxNG(schema)
     right = ((VLAN,), (VF,), (VLAN, VF))
     for more in (*right, (VF, VF), (VLAN, VLAN, VF)):
@@ -200,30 +205,30 @@ def test_what_is_about_vfs_may_stand_anywhere_but_once(schema, head, others):
             assert found == (more in right), children
 
 
-def declared(schema, kind):
+def declared(schema: etree._ElementTree, kind: str) -> set[str]:
     return {each.get("name") for part in (schema, COMMON) for each in part.iter(RELAXNG + kind)} - {None}
 
 
-def test_golden_cases_have_every_element_of_a_request():
+def test_golden_cases_have_every_element_of_a_request() -> None:
     found = [child for request in REQUESTS for child in request.iterchildren(etree.Element)]
     tags = [tag for request in REQUESTS for tag in request.iterfind("vlan/tag")]
     assert declared(GUEST, "element") - {"interface"} == {each.tag for each in (*found, *tags)}
 
 
-def test_golden_cases_have_every_attribute_of_a_request():
+def test_golden_cases_have_every_attribute_of_a_request() -> None:
     ours = [each for request in REQUESTS for each in (request, *request.iterchildren("target", "mac", "alias", "vf"))]
     ours += [tag for request in REQUESTS for tag in request.iterfind("vlan/tag")]
     assert declared(GUEST, "attribute") == {name for each in ours for name in each.attrib}
 
 
-def test_golden_cases_have_every_word_of_a_request():
+def test_golden_cases_have_every_word_of_a_request() -> None:
     target = [request.find("target") for request in REQUESTS if request.find("target") is not None]
     modes = {element.get("mode") for element in target} - {None}
     assert modes == {"vepa", "pepa", "bridge", "veb", "private"}
     assert {(request.findtext("type") or "").strip() for request in REQUESTS} == {"", "macvtap", "tap"}
 
 
-def test_every_declaration_of_a_host_is_in_a_definition():
+def test_every_declaration_of_a_host_is_in_a_definition() -> None:
     found = [each for data in DEFINITIONS for each in etree.fromstring(data).iter()]
     assert declared(HOST, "element") == {each.tag for each in found}
     assert declared(HOST, "attribute") == {name for each in found for name in each.attrib}
@@ -234,6 +239,6 @@ def test_every_declaration_of_a_host_is_in_a_definition():
 
 
 @pytest.mark.parametrize("word", list(GUEST.iter(WORDS)), ids=lambda word: word.get("where")[:40])
-def test_what_is_said_in_words_finds_nothing_in_a_right_request(word):
+def test_what_is_said_in_words_finds_nothing_in_a_right_request(word: etree._Element) -> None:
     assert word.get("what") and word.get("remedy")
     assert not [found for request in REQUESTS for found in request.xpath(word.get("where"))]

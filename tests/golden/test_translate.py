@@ -35,7 +35,7 @@ every_native_case = pytest.mark.parametrize("name", NATIVE_NAMES)
 
 
 @pytest.fixture(autouse=True)
-def macs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def macs(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Generate the MACs of the golden documents instead of random ones."""
     left = iter(MACS)
     monkeypatch.setattr(MacAddress, "generate", lambda: MacAddress.parse(next(left)))
@@ -55,91 +55,91 @@ def targets_last(data: bytes) -> bytes:
     return without_blanks(etree.tostring(root.getroottree()))
 
 
-def test_every_file_belongs_to_a_case():
+def test_every_file_belongs_to_a_case() -> None:
     kinds = {f"{name}.{kind}.xml" for name in NAMES for kind in (source(name), "stored", "proposed")}
     kinds |= {f"{name}.native.xml" for name in NATIVE_NAMES}
     assert kinds | {f"{BARE}.{kind}.xml" for kind in BARE_KINDS} == FILES
 
 
 @every_case
-def test_what_is_asked_or_was_edited_becomes_what_is_stored(name):
+def test_what_is_asked_or_was_edited_becomes_what_is_stored(name: str) -> None:
     result = translate.to_stored(document(name, source(name)), name)
     assert canonical(result) == canonical(document(name, "stored"))
 
 
 @every_case
-def test_xsltproc_stores_the_same(name):
+def test_xsltproc_stores_the_same(name: str) -> None:
     result = xsltproc("stored.xsl", mended(name), macs=" ".join(MACS))
     assert canonical(result) == canonical(document(name, "stored"))
 
 
 @every_case
-def test_what_is_stored_becomes_what_was_asked(name):
+def test_what_is_stored_becomes_what_was_asked(name: str) -> None:
     assert canonical(translate.to_proposed(document(name, "stored"), name)) == canonical(document(name, "proposed"))
 
 
 @every_case
-def test_xsltproc_gives_back_the_same(name):
+def test_xsltproc_gives_back_the_same(name: str) -> None:
     assert canonical(xsltproc("proposed.xsl", document(name, "stored"))) == canonical(document(name, "proposed"))
 
 
 @every_native_case
 @pytest.mark.parametrize("kind", ["stored", "proposed"])
-def test_both_forms_become_the_native_one(name, kind):
+def test_both_forms_become_the_native_one(name: str, kind: str) -> None:
     result = translate.to_native(document(name, kind), name, HOSTS)
     assert without_blanks(result) == without_blanks(document(name, "native"))
 
 
 @every_native_case
-def test_stored_to_native_to_the_last_blank(name):
+def test_stored_to_native_to_the_last_blank(name: str) -> None:
     assert canonical(translate.to_native(document(name, "stored"), name, HOSTS)) == canonical(document(name, "native"))
 
 
 @every_native_case
-def test_xsltproc_makes_the_same_native_form(name):
+def test_xsltproc_makes_the_same_native_form(name: str) -> None:
     result = xsltproc("native.xsl", document(name, "proposed"), hosts=HOSTS_PARAMETER)
     assert without_blanks(result) == without_blanks(document(name, "native"))
 
 
 @every_native_case
-def test_xsltproc_makes_the_native_form(name):
+def test_xsltproc_makes_the_native_form(name: str) -> None:
     result = xsltproc("native.xsl", document(name, "stored"), hosts=HOSTS_PARAMETER)
     assert targets_last(result) == targets_last(document(name, "native"))
 
 
 @every_case
-def test_what_is_canonical_comes_back_from_the_stored_form(name):
+def test_what_is_canonical_comes_back_from_the_stored_form(name: str) -> None:
     proposed = document(name, "proposed")
     again = translate.to_proposed(translate.to_stored(proposed, name), name)
     assert without_blanks(again) == without_blanks(proposed)
 
 
 @every_case
-def test_what_is_canonical_comes_back_through_xsltproc(name):
+def test_what_is_canonical_comes_back_through_xsltproc(name: str) -> None:
     proposed = document(name, "proposed")
     assert without_blanks(xsltproc("proposed.xsl", xsltproc("stored.xsl", proposed))) == without_blanks(proposed)
 
 
 @every_case
-def test_each_form_translated_to_itself_is_the_same_to_the_byte(name):
+def test_each_form_translated_to_itself_is_the_same_to_the_byte(name: str) -> None:
     stored, proposed = document(name, "stored"), document(name, "proposed")
     assert translate.to_stored(stored, name) == stored
     assert translate.to_proposed(proposed, name) == proposed
 
 
 @every_native_case
-def test_what_is_native_already_is_the_same_to_the_byte(name):
+def test_what_is_native_already_is_the_same_to_the_byte(name: str) -> None:
     native = document(name, "native")
     assert translate.to_native(native, name, ()) == native
 
 
 @every_case
-def test_to_stored_changes_nothing_of_its_own_result(name):
+def test_to_stored_changes_nothing_of_its_own_result(name: str) -> None:
     stored = document(name, "stored")
     assert canonical(xsltproc("stored.xsl", stored)) == canonical(stored)
 
 
-def test_a_single_interface_is_split_in_two():
+def test_a_single_interface_is_split_in_two() -> None:
     proposed = document(BARE, "proposed")
     interface, request = translate.split(proposed, BARE)
     assert canonical(interface) == canonical(document(BARE, "interface"))
@@ -148,7 +148,7 @@ def test_a_single_interface_is_split_in_two():
     assert canonical(translate.to_native(proposed, BARE, HOSTS)) == canonical(document(BARE, "native"))
 
 
-def test_xsltproc_splits_a_single_interface_as_well():
+def test_xsltproc_splits_a_single_interface_as_well() -> None:
     proposed = document(BARE, "proposed")
     for part in ("", "interface"):
         assert canonical(xsltproc("stored.xsl", proposed, part=part)) == canonical(document(BARE, "interface"))
@@ -156,7 +156,7 @@ def test_xsltproc_splits_a_single_interface_as_well():
     assert canonical(xsltproc("native.xsl", proposed, hosts=HOSTS_PARAMETER)) == canonical(document(BARE, "native"))
 
 
-def test_both_parts_of_an_interface_get_one_generated_mac():
+def test_both_parts_of_an_interface_get_one_generated_mac() -> None:
     interface, request = translate.split(b"<interface type='physical'><name>lan</name></interface>", BARE)
     assert MACS[0].encode() in interface
     digits = MACS[0].replace(":", "").encode()
@@ -164,7 +164,7 @@ def test_both_parts_of_an_interface_get_one_generated_mac():
     assert all(b"ua-physical-" + digits in part for part in (interface, request))
 
 
-def test_the_sheet_alone_counts_where_it_is_given_too_few_macs():
+def test_the_sheet_alone_counts_where_it_is_given_too_few_macs() -> None:
     result = xsltproc("stored.xsl", document("no-mac", "asked"), macs=MACS[0])
     found = [line for line in result.decode().replace('"', "'").split("'") if line.startswith("52:54:00")]
     assert found == [MACS[0], "52:54:00:00:02:02", "52:54:00:76:70:02", "52:54:00:76:70:03"]
@@ -174,7 +174,7 @@ OF_A_VF = "<vlan><tag id='42'/></vlan>", "<vf spoofchk='on' max_tx_rate='100'/>"
 
 
 @pytest.mark.parametrize("children", [OF_A_VF, OF_A_VF[:1], OF_A_VF[1:]])
-def test_a_single_interface_keeps_its_vf_settings(children):
+def test_a_single_interface_keeps_its_vf_settings(children: tuple[str, ...]) -> None:
     proposed = document(BARE, "proposed").replace(b"<mac", "".join((*children, "\n  <mac")).encode())
     interface, request = translate.split(proposed, BARE)
     assert canonical(interface) == canonical(document(BARE, "interface"))
@@ -184,7 +184,7 @@ def test_a_single_interface_keeps_its_vf_settings(children):
     assert b"mode='pepa'>" + "".join(children).encode() + b"</interface></interfaces>" in bare
 
 
-def test_a_vlan_of_the_stored_interface_moves_to_the_request():
+def test_a_vlan_of_the_stored_interface_moves_to_the_request() -> None:
     stored = document("one", "stored").replace(b"<model", OF_A_VF[0].encode() + b"<model")
     assert translate.to_stored(stored, "one") == stored
     again = translate.to_stored(translate.to_proposed(stored, "one"), "one")
@@ -203,7 +203,7 @@ def test_a_vlan_of_the_stored_interface_moves_to_the_request():
     ],
 )
 @pytest.mark.parametrize("kind", ["stored", "proposed"])
-def test_to_native_ends_where_libvirt_has_no_equivalent(name, hosts, message, kind):
+def test_to_native_ends_where_libvirt_has_no_equivalent(name: str, hosts: str, message: str, kind: str) -> None:
     command = ("xsltproc", "--stringparam", "hosts", hosts, SHEETS / "native.xsl", "-")
     done = subprocess.run(command, input=document(name, kind), capture_output=True, timeout=60, check=False)
     assert done.returncode != 0
