@@ -37,17 +37,17 @@ def refused(text: str) -> str:
     return refusal(read, text, kind=XmlError)
 
 
-def test_the_canonical_spelling():
+def test_the_canonical_spelling() -> None:
     text = lan("<mode>vepa</mode>\n<mode>bridge</mode>\n<bridge name='br0'/>")
     assert read(text) == NicDefinition("lan", "eth0", HostType.ETHERNET, (VEPA, BRIDGE), "br0")
 
 
-def test_the_proposals_own_text():
+def test_the_proposals_own_text() -> None:
     assert read(PROPOSAL) == NicDefinition("somename", "eth0", HostType.SRIOV, (VEPA, PEPA, BRIDGE))
 
 
 @pytest.mark.parametrize("kind", HostType)
-def test_every_type_is_read(kind):
+def test_every_type_is_read(kind: HostType) -> None:
     assert read(lan(kind=kind.value)).type is kind
 
 
@@ -64,16 +64,16 @@ def test_every_type_is_read(kind):
         ("<mode>veb</mode><mode>private</mode>", (BRIDGE, PEPA)),
     ],
 )
-def test_modes_are_a_set_whose_first_is_the_default(content, modes):
+def test_modes_are_a_set_whose_first_is_the_default(content: str, modes: tuple[Mode, ...]) -> None:
     assert read(lan(content)).modes == modes
 
 
 @pytest.mark.parametrize("content", ["<!-- a -->", "<?a b?>", "// a remark\n// and another", ""])
-def test_comments_and_remarks_mean_nothing(content):
+def test_comments_and_remarks_mean_nothing(content: str) -> None:
     assert read(lan(content)) == LAN
 
 
-def test_comments_inside_a_value_and_sections_mean_nothing():
+def test_comments_inside_a_value_and_sections_mean_nothing() -> None:
     assert read(lan(kind=" ether<!-- a -->net ")) == LAN
     assert read(lan(kind="<![CDATA[vmdq]]>")).type is HostType.VMDQ
 
@@ -136,7 +136,7 @@ def test_comments_inside_a_value_and_sections_mean_nothing():
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(text, message):
+def test_what_is_wrong_is_told_with_its_line(text: str, message: str) -> None:
     assert refused(text) == f"f.xml, {message}"
 
 
@@ -151,14 +151,14 @@ def test_what_is_wrong_is_told_with_its_line(text, message):
         (lan("<bridge name='br0'><b/></bridge>"), "line 4: <b> is not expected in <bridge>"),
     ],
 )
-def test_what_the_schema_does_not_know_is_told_with_its_line(text, message):
+def test_what_the_schema_does_not_know_is_told_with_its_line(text: str, message: str) -> None:
     told = refused(text)
     assert told.startswith(f"f.xml, {message}; see the schema ")
     assert told.endswith("host.rng")
 
 
 @pytest.mark.parametrize("length", range(1, len(PROPOSAL) - 2))
-def test_a_half_written_definition_is_refused(length):
+def test_a_half_written_definition_is_refused(length: int) -> None:
     assert refused(PROPOSAL[:length]).startswith("f.xml, line ")
 
 
@@ -170,11 +170,11 @@ def test_a_half_written_definition_is_refused(length):
         NicDefinition("x" * 64, "$(x)", HostType.SRIOV, (BRIDGE, VEPA, PEPA)),
     ],
 )
-def test_what_is_written_is_read_again(host):
+def test_what_is_written_is_read_again(host: NicDefinition) -> None:
     assert definition.read(definition.write(host), "f.xml") == host
 
 
-def test_what_is_written_is_canonical():
+def test_what_is_written_is_canonical() -> None:
     assert definition.write(read(PROPOSAL)).decode() == (
         "<interface type='physical' name='somename'>\n"
         "  <source dev='eth0'/>\n"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_is_defined_is_found_again(folder):
+def test_what_is_defined_is_found_again(folder: Path) -> None:
     assert define(WAN, folder) == WAN
     define(LAN, folder)
     assert definitions.load("wan", folder) == WAN
@@ -48,20 +49,20 @@ def test_what_is_defined_is_found_again(folder):
     assert files(folder) == ["lan.xml", "wan.xml"]
 
 
-def test_the_proposals_spelling_is_kept_in_the_canonical_one(folder):
+def test_the_proposals_spelling_is_kept_in_the_canonical_one(folder: Path) -> None:
     text = b"<interface type='physical' name='lan'/>\n<source dev='eth0'/>\n<type='ethernet'/> // yes\n</interface>"
     definitions.define(text, "f.xml", folder)
     assert (folder / "lan.xml").read_bytes() == definition.write(LAN)
 
 
-def test_a_definition_takes_the_place_of_the_earlier_one(folder):
+def test_a_definition_takes_the_place_of_the_earlier_one(folder: Path) -> None:
     define(LAN, folder)
     other = NicDefinition("lan", "eth7", HostType.SRIOV)
     define(other, folder)
     assert definitions.load_all(folder) == (("lan", other),)
 
 
-def test_one_that_cannot_be_read_leaves_the_earlier_one(folder):
+def test_one_that_cannot_be_read_leaves_the_earlier_one(folder: Path) -> None:
     define(LAN, folder)
     text = definition.write(LAN).replace(b"ethernet", b"odd")
     assert "unknown type 'odd'" in refusal(definitions.define, text, "f.xml", folder, kind=XmlError)
@@ -69,7 +70,7 @@ def test_one_that_cannot_be_read_leaves_the_earlier_one(folder):
     assert files(folder) == ["lan.xml"]
 
 
-def test_a_failed_write_leaves_the_earlier_definition(folder, monkeypatch):
+def test_a_failed_write_leaves_the_earlier_definition(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     define(LAN, folder)
 
     def full(_descriptor: int) -> None:
@@ -84,14 +85,14 @@ def test_a_failed_write_leaves_the_earlier_definition(folder, monkeypatch):
     assert files(folder) == ["lan.xml"]
 
 
-def test_a_folder_that_is_none_is_told(folder):
+def test_a_folder_that_is_none_is_told(folder: Path) -> None:
     folder.write_text("")
     for call in (lambda: define(LAN, folder), lambda: definitions.load("lan", folder)):
         assert refusal(call, kind=HostError).endswith("see that the path is right and the file system is in order")
     assert refusal(definitions.load_all, folder, kind=HostError).startswith(f"cannot read {folder}: ")
 
 
-def test_undefining_takes_the_file_away_damaged_or_not(folder):
+def test_undefining_takes_the_file_away_damaged_or_not(folder: Path) -> None:
     define(WAN, folder)
     (folder / "lan.xml").parent.mkdir(exist_ok=True)
     (folder / "lan.xml").write_text("damaged")
@@ -100,7 +101,7 @@ def test_undefining_takes_the_file_away_damaged_or_not(folder):
 
 
 @pytest.mark.parametrize("call", [definitions.load, definitions.dump, definitions.undefine])
-def test_a_name_that_is_not_defined_is_told(call, folder):
+def test_a_name_that_is_not_defined_is_told(call: Callable[[str, Path], object], folder: Path) -> None:
     assert refusal(call, "lan", folder, kind=HostError) == UNKNOWN
     folder.mkdir()
     assert refusal(call, "lan", folder, kind=HostError) == UNKNOWN
@@ -108,18 +109,18 @@ def test_a_name_that_is_not_defined_is_told(call, folder):
 
 @pytest.mark.parametrize("call", [definitions.load, definitions.dump, definitions.undefine])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_name_goes_nowhere(call, name, folder):
+def test_a_hostile_name_goes_nowhere(call: Callable[[str, Path], object], name: str, folder: Path) -> None:
     folder.mkdir()
     (folder.parent / "x.xml").write_bytes(definition.write(LAN))
     assert "cannot be the name of a physical interface" in refusal(call, name, folder, kind=XmlError)
     assert (folder.parent / "x.xml").exists()
 
 
-def test_no_folder_means_no_definitions(folder):
+def test_no_folder_means_no_definitions(folder: Path) -> None:
     assert definitions.load_all(folder) == ()
 
 
-def test_a_damaged_file_is_told_and_hides_no_other(folder):
+def test_a_damaged_file_is_told_and_hides_no_other(folder: Path) -> None:
     define(WAN, folder)
     (folder / "lan.xml").write_text("<interface type='physical' name='lan'>\n<sou")
     (name, error), other = definitions.load_all(folder)
@@ -128,7 +129,7 @@ def test_a_damaged_file_is_told_and_hides_no_other(folder):
     assert str(error) == refusal(definitions.load, "lan", folder, kind=XmlError)
 
 
-def test_a_file_that_defines_another_name_is_damaged(folder):
+def test_a_file_that_defines_another_name_is_damaged(folder: Path) -> None:
     define(LAN, folder)
     (folder / "copy.xml").write_bytes(definition.write(LAN))
     (name, error), other = definitions.load_all(folder)
@@ -136,14 +137,14 @@ def test_a_file_that_defines_another_name_is_damaged(folder):
     assert str(error) == (f"{folder}/copy.xml: the file defines 'lan'; rename one of the two, or define 'copy' anew")
 
 
-def test_a_file_with_a_hostile_name_is_told(folder):
+def test_a_file_with_a_hostile_name_is_told(folder: Path) -> None:
     folder.mkdir()
     (folder / "a b\n.xml").write_bytes(definition.write(LAN))
     ((_, error),) = definitions.load_all(folder)
     assert str(error).startswith(r"'a b\n' cannot be the name of a physical interface; ")
 
 
-def test_beginnings_backups_and_folders_are_nobodys_definitions(folder):
+def test_beginnings_backups_and_folders_are_nobodys_definitions(folder: Path) -> None:
     define(LAN, folder)
     for name in (".lan.xml.tmp-1", ".hidden.xml", "lan.xml~", "lan.xml.bak", "README"):
         (folder / name).write_text("<half")
@@ -151,7 +152,7 @@ def test_beginnings_backups_and_folders_are_nobodys_definitions(folder):
     assert definitions.load_all(folder) == (("lan", LAN),)
 
 
-def test_a_file_that_is_too_large_is_told(folder):
+def test_a_file_that_is_too_large_is_told(folder: Path) -> None:
     folder.mkdir()
     with open(folder / "lan.xml", "wb") as file:
         file.truncate(50 * 1024 * 1024)

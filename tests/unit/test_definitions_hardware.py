@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from libvirt_vepa.errors import XmlError
@@ -36,7 +38,7 @@ def address(**words: str) -> str:
     return f"<source><address {content}/></source>"
 
 
-def test_a_nic_by_its_mac():
+def test_a_nic_by_its_mac() -> None:
     host = read(lan(source="<source mac='0:1B:21:aa:bb:cc'/>"))
     assert (host.device, host.mac, host.address) == ("", MacAddress.parse("00:1b:21:aa:bb:cc"), None)
     assert host.source == "00:1b:21:aa:bb:cc"
@@ -51,14 +53,14 @@ def test_a_nic_by_its_mac():
         ({"bus": "00", "slot": "07", "function": "000"}, (0, 0, 7, 0)),
     ],
 )
-def test_a_nic_by_its_pci_address_in_libvirts_numbers(words, found):
+def test_a_nic_by_its_pci_address_in_libvirts_numbers(words: dict[str, str], found: tuple[int, int, int, int]) -> None:
     host = read(lan(source=address(**words)))
     assert (host.device, host.mac, host.address) == ("", None, PciAddress(*found))
     assert host.source == str(PciAddress(*found))
 
 
 @pytest.mark.parametrize("name", ["eth0", "x" * 127])
-def test_a_nic_by_a_name_which_may_be_an_alternative_one(name):
+def test_a_nic_by_a_name_which_may_be_an_alternative_one(name: str) -> None:
     assert read(lan(source=f"<source dev='{name}'/>")).device == name
     assert read(lan(source=f"<source dev='{name}'/>")).source == name
 
@@ -81,7 +83,9 @@ def test_a_nic_by_a_name_which_may_be_an_alternative_one(name):
         ("<vlan><tag id='1'/></vlan><vf proto='802.1ad'/>", VfSettings(1, proto=VlanProtocol.DOT1AD), None, None),
     ],
 )
-def test_how_vfs_are_to_be(content, vf, vf_range, vf_count):
+def test_how_vfs_are_to_be(
+    content: str, vf: VfSettings, vf_range: tuple[int, int] | None, vf_count: int | None
+) -> None:
     host = read(lan(content))
     assert (host.vf, host.vf_range, host.vf_count) == (vf, vf_range, vf_count)
 
@@ -134,7 +138,7 @@ def test_how_vfs_are_to_be(content, vf, vf_range, vf_count):
         ),
     ],
 )
-def test_which_nic_cannot_be_told(source, message):
+def test_which_nic_cannot_be_told(source: str, message: str) -> None:
     assert refusal(read, lan(source=source), kind=XmlError) == f"f.xml, line 2: {message}"
 
 
@@ -180,14 +184,14 @@ def test_which_nic_cannot_be_told(source, message):
         ("<vlan><tag id='4095'/></vlan>", "VLAN '4095' is no number from 1 to 4094; write one in decimal digits"),
     ],
 )
-def test_what_vfs_cannot_be_set_to(content, message):
+def test_what_vfs_cannot_be_set_to(content: str, message: str) -> None:
     assert refusal(read, lan(content), kind=XmlError) == f"f.xml, line 4: {message}"
 
 
 @pytest.mark.parametrize("kind", ["ethernet", "vmdq"])
 @pytest.mark.parametrize("content", ["<vf/>", "<vlan><tag id='1'/></vlan>"])
-def test_only_an_sriov_nic_has_vfs(kind, content):
-    what = f"<{content[1:].split('/')[0].split('>')[0]}> is about VFs, and type {kind} has none"
+def test_only_an_sriov_nic_has_vfs(kind: str, content: str) -> None:
+    what = f"<{content[1:].partition('/')[0].partition('>')[0]}> is about VFs, and type {kind} has none"
     assert refusal(read, lan(content, kind=kind), kind=XmlError) == (
         f"f.xml, line 4: {what}; remove it, or use type sr-iov"
     )
@@ -200,7 +204,7 @@ def test_only_an_sriov_nic_has_vfs(kind, content):
         (f"<source>{ADDRESS}<b/></source>", "<b> is not expected in <source>"),
     ],
 )
-def test_what_the_schema_does_not_know(source, what):
+def test_what_the_schema_does_not_know(source: str, what: str) -> None:
     told = refusal(read, lan(source=source), kind=XmlError)
     assert told.startswith(f"f.xml, line 2: {what}; see the schema ")
 
@@ -226,11 +230,11 @@ FULL = NicDefinition(
         NicDefinition("lan", "eth0", HostType.SRIOV, vf=VfSettings(vlan=4094)),
     ],
 )
-def test_what_is_written_is_read_again(host):
+def test_what_is_written_is_read_again(host: NicDefinition) -> None:
     assert definition.read(definition.write(host), "f.xml") == host
 
 
-def test_what_is_written_is_canonical():
+def test_what_is_written_is_canonical() -> None:
     assert definition.write(FULL).decode() == (
         "<interface type='physical' name='lan'>\n"
         "  <source>\n"
@@ -246,7 +250,7 @@ def test_what_is_written_is_canonical():
     )
 
 
-def test_clients_see_a_nic_that_has_no_name_in_the_definition(tmp_path, monkeypatch):
+def test_clients_see_a_nic_that_has_no_name_in_the_definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A device may be called as the files of all are.
     (tmp_path / "address").mkdir()
     monkeypatch.setattr(sysfs, "NET", tmp_path)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from lxml import etree
@@ -29,25 +30,25 @@ def refused(data: bytes | str) -> str:
     ("data", "line"),
     [("", 1), ("no XML", 1), ("<a>", 1), ("<a>\n<b>\n</a>", 3), ("<a>\n&unknown;</a>", 2), ("<a b='1' b='2'/>", 1)],
 )
-def test_what_is_no_xml_is_refused_with_its_line(data, line):
+def test_what_is_no_xml_is_refused_with_its_line(data: str, line: int) -> None:
     text = refused(data)
     assert text.startswith(f"f.xml, line {line}: not well-formed XML: ")
     assert text.endswith("; correct it there")
     assert "column" not in text
 
 
-def test_two_documents_in_one_have_their_own_remedy():
+def test_two_documents_in_one_have_their_own_remedy() -> None:
     assert refused("<a/>\n<b/>").endswith("; keep one element at the outermost level")
 
 
-def test_the_message_is_about_the_authors_text():
+def test_the_message_is_about_the_authors_text() -> None:
     text = refused("<d>\n<interface type='physical'/>\n<name='lan'/>\n</interface>\n<open>\n</d>")
     assert text.startswith("f.xml, line 3: not well-formed XML: ")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
 @pytest.mark.parametrize("head", ["", "<?xml version='1.0' encoding='UTF-16'?>"])
-def test_utf_16_and_32_are_refused(encoding, head):
+def test_utf_16_and_32_are_refused(encoding: str, head: str) -> None:
     assert refused(f"{head}<domain/>".encode(encoding)) == UTF16
 
 
@@ -60,12 +61,12 @@ def test_utf_16_and_32_are_refused(encoding, head):
         (b"<a>\n\0</a>", "f.xml, line 2: a NUL byte stands in the text; remove it; the file may be damaged"),
     ],
 )
-def test_bytes_that_are_no_text_are_refused_with_their_line(data, message):
+def test_bytes_that_are_no_text_are_refused_with_their_line(data: bytes, message: str) -> None:
     assert refused(data) == message
 
 
 @pytest.mark.parametrize("encoding", ["UTF-16", "UTF-7", "IBM037", "latin-1"])
-def test_every_document_is_read_as_utf_8_whatever_it_declares(encoding):
+def test_every_document_is_read_as_utf_8_whatever_it_declares(encoding: str) -> None:
     data = f"<?xml version='1.0' encoding='{encoding}'?><a>ä +ADw-b/+AD4-</a>".encode()
     assert documents.parse(data, "f.xml").getroot().text == "ä +ADw-b/+AD4-"
 
@@ -81,16 +82,16 @@ def test_every_document_is_read_as_utf_8_whatever_it_declares(encoding):
     ],
     ids=["internal", "file", "parameter", "behind a comment", "bomb"],
 )
-def test_whoever_declares_an_entity_is_refused(document, line):
+def test_whoever_declares_an_entity_is_refused(document: str, line: int) -> None:
     assert refused(document) == f"f.xml, line {line}: {ENTITY}"
 
 
 @pytest.mark.parametrize("place", ["<a>&e;</a>", "<a b='&e;'/>"])
-def test_an_entity_from_a_document_type_elsewhere_is_refused_too(place):
+def test_an_entity_from_a_document_type_elsewhere_is_refused_too(place: str) -> None:
     assert "'e' not defined" in refused(f"<!DOCTYPE a SYSTEM 'file:///nowhere.dtd'>\n{place}")
 
 
-def test_a_document_type_alone_is_no_offence():
+def test_a_document_type_alone_is_no_offence() -> None:
     assert documents.parse(b"<!DOCTYPE a SYSTEM 'file:///nowhere.dtd'><a/>", "f.xml").getroot().tag == "a"
 
 
@@ -103,13 +104,13 @@ def test_a_document_type_alone_is_no_offence():
         "<a xmlns:x='http://www.w3.org/2001/XMLSchema-instance' x:noNamespaceSchemaLocation='{fifo}'/>",
     ],
 )
-def test_nothing_that_a_document_names_is_opened(bounded, document, tmp_path):
+def test_nothing_that_a_document_names_is_opened(bounded: None, document: str, tmp_path: Path) -> None:
     """To open a FIFO that nobody writes to blocks."""
     os.mkfifo(tmp_path / "fifo")
     assert documents.parse(document.format(fifo=tmp_path / "fifo").encode(), "f.xml").getroot().tag == "a"
 
 
-def test_the_bound_on_the_size_is_libvirts_own():
+def test_the_bound_on_the_size_is_libvirts_own() -> None:
     fits = b"<a>" + b" " * (documents.LIMIT - 7) + b"</a>"
     assert len(fits) == 4 * 1024 * 1024
     assert documents.parse(fits, "f.xml").getroot().tag == "a"
@@ -117,11 +118,11 @@ def test_the_bound_on_the_size_is_libvirts_own():
     assert refused(fits + b"\n") == message
 
 
-def test_what_is_nested_too_deeply_is_refused():
+def test_what_is_nested_too_deeply_is_refused() -> None:
     assert "not well-formed XML: Excessive depth" in refused("<a>" * 3000 + "</a>" * 3000)
 
 
-def test_nothing_of_a_document_is_lost():
+def test_nothing_of_a_document_is_lost() -> None:
     data = b"<?p i?><!-- a --><a>\n<![CDATA[<&]]> <b/>\t<!-- c --></a><!-- d -->"
     tree, text = documents.read(data, "f.xml")
     assert text is data
@@ -129,19 +130,19 @@ def test_nothing_of_a_document_is_lost():
     assert len([*tree.getroot().itersiblings(preceding=True)]) == 2
 
 
-def test_lines_beyond_65535_are_counted():
+def test_lines_beyond_65535_are_counted() -> None:
     tree = documents.parse(b"<a>" + b"\n" * 70000 + b"<b/></a>", "f.xml")
     assert tree.getroot()[0].sourceline == 70001
 
 
-def test_what_is_mended_comes_with_its_text():
+def test_what_is_mended_comes_with_its_text() -> None:
     data = b"<d>\n<interface type='physical'/> // a & b\n<name='lan'/>\n</interface></d>"
     tree, text = documents.read(data, "f.xml")
     assert text == b"<d>\n<interface type='physical'>\n<name>lan</name>\n</interface></d>"
     assert tree.findtext("interface/name") == "lan"
 
 
-def test_an_installation_without_its_data_is_told():
+def test_an_installation_without_its_data_is_told() -> None:
     assert refusal(documents.data_file, "nothing.rng", kind=HostError).endswith(
         "nothing.rng is missing; install libvirt-vepa again"
     )

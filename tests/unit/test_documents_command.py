@@ -50,7 +50,7 @@ class Command:
         self.definitions = folder / "definitions"
 
     def __call__(self, *arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        command = (*before, sys.executable, "-c", RUN, self.definitions, *arguments)
+        command: tuple[str | Path, ...] = (*before, sys.executable, "-c", RUN, self.definitions, *arguments)
         return subprocess.run(
             command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, check=False, preexec_fn=limits
         )
@@ -72,7 +72,9 @@ every_command = pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMM
 
 
 @every_command
-def test_fifty_mib_are_refused_in_bounded_time_and_memory(command, arguments, tmp_path):
+def test_fifty_mib_are_refused_in_bounded_time_and_memory(
+    command: Command, arguments: tuple[str, ...], tmp_path: Path
+) -> None:
     file = tmp_path / "large.xml"
     with open(file, "wb") as out:
         out.write(b"<domain>")
@@ -82,19 +84,19 @@ def test_fifty_mib_are_refused_in_bounded_time_and_memory(command, arguments, tm
     assert command.refuses(*arguments, str(file)) == f"{file}: {TOO_LARGE}"
 
 
-def test_a_file_without_an_end_is_refused(command):
+def test_a_file_without_an_end_is_refused(command: Command) -> None:
     assert command.refuses("translate", "/dev/zero") == f"/dev/zero: {TOO_LARGE}"
 
 
 @every_command
-def test_a_bomb_is_never_expanded(command, arguments, tmp_path):
+def test_a_bomb_is_never_expanded(command: Command, arguments: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "bomb.xml"
     file.write_text(BOMB)
     assert command.refuses(*arguments, str(file)) == f"{file}, line 2: {ENTITY}"
 
 
 @every_command
-def test_utf_16_is_refused(command, arguments, tmp_path):
+def test_utf_16_is_refused(command: Command, arguments: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "wide.xml"
     file.write_text("<domain/>", encoding="utf-16")
     message = "the document is in UTF-16 or UTF-32; write it in UTF-8, as libvirt requires"
@@ -102,7 +104,7 @@ def test_utf_16_is_refused(command, arguments, tmp_path):
 
 
 @pytest.mark.parametrize("file", ["/no/such.xml", "/", "/proc/self/mem"])
-def test_a_file_that_cannot_be_read_is_named(command, file):
+def test_a_file_that_cannot_be_read_is_named(command: Command, file: str) -> None:
     text = command.refuses("translate", file)
     assert text.startswith(f"cannot read {file}: ") and text.endswith("; give the name of a file that you may read")
 
@@ -119,7 +121,9 @@ def test_a_file_that_cannot_be_read_is_named(command, file):
     ],
     ids=["document type", "document type in the network", "style sheet", "entity", "parameter entity", "undeclared"],
 )
-def test_the_kernel_sees_that_nothing_a_document_names_is_opened(command, document, status, tmp_path):
+def test_the_kernel_sees_that_nothing_a_document_names_is_opened(
+    command: Command, document: str, status: int, tmp_path: Path
+) -> None:
     if shutil.which("strace") is None:
         pytest.skip("no 'strace' on this machine")
     file, marker, trace = tmp_path / "document.xml", tmp_path / "marker", tmp_path / "trace"

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from libvirt_vepa.errors import XmlError
@@ -47,13 +50,12 @@ def refused(data: bytes) -> str:
     return refusal(read_guest, data, kind=XmlError).removeprefix("guest 'web': ")
 
 
-def asked(device: str = "vp0", **values: object) -> Request:
-    plain = {"alias": "ua-x", "name": "lan", "type": GuestType.MACVTAP, "mode": None}
-    plain |= {"mac": MacAddress.parse("52:54:00:00:00:01"), "device": device}
-    return Request(**{**plain, **values})
+def asked(**values: Any) -> Request:
+    mac = MacAddress.parse("52:54:00:00:00:01")
+    return replace(Request("ua-x", "lan", GuestType.MACVTAP, None, mac, "vp0"), **values)
 
 
-def test_a_guest_and_what_it_asks():
+def test_a_guest_and_what_it_asks() -> None:
     assert read_guest(domain()) == Guest("web", UUID, (asked(),))
 
 
@@ -65,7 +67,7 @@ def test_a_guest_and_what_it_asks():
         ("type='tap' mode='veb'", {"type": GuestType.TAP, "mode": Mode.BRIDGE}),
     ],
 )
-def test_the_request_is_in_the_metadata(words, values):
+def test_the_request_is_in_the_metadata(words: str, values: dict[str, GuestType | Mode]) -> None:
     assert requests(domain(f"<p:interface alias='ua-x' name='lan' {words}/>")) == (asked(**values),)
 
 
@@ -80,7 +82,7 @@ def test_the_request_is_in_the_metadata(words, values):
         ("<bandwidth><inbound average='9'/></bandwidth>", {"outbound": None}),
     ],
 )
-def test_what_libvirt_keeps_is_in_the_interface(child, values):
+def test_what_libvirt_keeps_is_in_the_interface(child: str, values: dict[str, int | None]) -> None:
     assert requests(domain(devices=interface(MAC, TARGET, ALIAS, child))) == (asked(**values),)
 
 
@@ -97,7 +99,7 @@ def test_what_libvirt_keeps_is_in_the_interface(child, values):
         ),
     ],
 )
-def test_what_is_asked_of_a_vf_is_in_the_request(children, vf):
+def test_what_is_asked_of_a_vf_is_in_the_request(children: str, vf: VfSettings) -> None:
     assert requests(domain(f"<p:interface {REQUEST}>{children}</p:interface>")) == (asked(vf=vf),)
 
 
@@ -111,20 +113,20 @@ def test_what_is_asked_of_a_vf_is_in_the_request(children, vf):
         ("<p:vf min_tx_rate='2' max_tx_rate='1'/>", "min_tx_rate 2 is above max_tx_rate 1; "),
     ],
 )
-def test_what_no_vf_can_be_set_to_is_refused(children, what):
+def test_what_no_vf_can_be_set_to_is_refused(children: str, what: str) -> None:
     text = refused(domain(f"<p:interface {REQUEST}>{children}</p:interface>"))
     assert text.startswith(f"interface on line 6: {what}")
 
 
 @pytest.mark.parametrize("children", ["<p:vlan><p:tag id='1'/></p:vlan>", "<p:vf trust='on'/>"])
-def test_a_tap_asks_nothing_of_a_vf(children):
+def test_a_tap_asks_nothing_of_a_vf(children: str) -> None:
     words = REQUEST.replace("macvtap", "tap")
     assert refused(domain(f"<p:interface {words}>{children}</p:interface>")) == (
         f"interface on line 6: it asks for a tap, which is not on a VF, and for what a VF is set to; {NO_VF}"
     )
 
 
-def test_several_are_in_the_order_of_their_interfaces():
+def test_several_are_in_the_order_of_their_interfaces() -> None:
     other = interface("<mac address='52:54:00:00:00:02'/>", "<target dev='b' managed='no'/>", "<alias name='ua-b'/>")
     both = f"<p:interface {REQUEST}/><p:interface alias='ua-b' name='wan' type='tap'/>"
     assert [found.name for found in requests(domain(both, f"{other}\n{OURS}"))] == ["wan", "lan"]
@@ -142,11 +144,11 @@ def test_several_are_in_the_order_of_their_interfaces():
     ],
     ids=["gone", "of another type", "without an alias", "with another alias", "with half an alias", "deeper"],
 )
-def test_a_request_whose_interface_is_gone_is_nothing(devices):
+def test_a_request_whose_interface_is_gone_is_nothing(devices: str) -> None:
     assert requests(domain(devices=devices)) == ()
 
 
-def test_a_guest_that_asks_nothing():
+def test_a_guest_that_asks_nothing() -> None:
     assert read_guest(b"<domain><name>a</name><uuid>u</uuid></domain>") == Guest("a", "u", ())
     assert requests(domain("", interface(MAC))) == ()
 
@@ -154,28 +156,28 @@ def test_a_guest_that_asks_nothing():
 @pytest.mark.parametrize(
     "target", ["", "<target dev='vp0'/>", "<target managed='no'/>", "<target dev='vp0' managed='yes'/>"]
 )
-def test_a_lost_target_is_refused_with_the_way_to_get_it_anew(target):
+def test_a_lost_target_is_refused_with_the_way_to_get_it_anew(target: str) -> None:
     text = f"interface on line 6: it has lost <target dev='…' managed='no'/>; {AGAIN}"
     assert refused(domain(devices=interface(MAC, target, ALIAS))) == text
     assert "libvirt-vepa translate" in AGAIN and "web" not in AGAIN
 
 
 @pytest.mark.parametrize("requests", ["", "<p:interface name='lan' type='tap'/>", "<!-- nothing -->"])
-def test_a_lost_request_is_refused(requests):
+def test_a_lost_request_is_refused(requests: str) -> None:
     lost = interface(MAC, TARGET, "<alias name='ua-physical-525400000001'/>")
     assert refused(domain(requests, lost)) == (
         f"interface on line 6: alias 'ua-physical-525400000001' has no request in the metadata; {ASK_AGAIN}"
     )
 
 
-def test_a_request_that_was_not_translated_is_refused():
+def test_a_request_that_was_not_translated_is_refused() -> None:
     assert refused(domain(devices=interface("<name>lan</name>", kind="physical"))) == (
         "interface on line 6: the request has not been translated; run 'libvirt-vepa translate' and define the result"
     )
 
 
 @pytest.mark.parametrize("version", ["2", "", "1.1", "x"])
-def test_another_version_is_not_guessed_at(version):
+def test_another_version_is_not_guessed_at(version: str) -> None:
     assert refused(domain(version=version)) == (
         f"the requests are of version '{version}', which is not known here; {NEWER}"
     )
@@ -193,11 +195,11 @@ def test_another_version_is_not_guessed_at(version):
         (f"<p:interface {REQUEST} p:mode='vepa'/>", "{urn:libvirt-vepa:physical:1}mode"),
     ],
 )
-def test_a_request_that_says_more_than_is_known_is_refused(request_, what):
+def test_a_request_that_says_more_than_is_known_is_refused(request_: str, what: str) -> None:
     assert refused(domain(request_)) == f"request on line 4: it says '{what}', which is not known here; {NEWER}"
 
 
-def test_two_requests_of_one_alias_are_refused():
+def test_two_requests_of_one_alias_are_refused() -> None:
     two = f"<p:interface {REQUEST}/><p:interface {REQUEST} mode='vepa'/>"
     assert refused(domain(two)) == f"request on line 4: alias 'ua-x' has a request already; {AGAIN}"
 
@@ -209,7 +211,7 @@ def test_two_requests_of_one_alias_are_refused():
         ("52:54:00:00:00:02", "vp0", "device vp0"),
     ],
 )
-def test_two_interfaces_with_one_mac_or_device_are_refused(mac, target, what):
+def test_two_interfaces_with_one_mac_or_device_are_refused(mac: str, target: str, what: str) -> None:
     other = interface(f"<mac address='{mac}'/>", f"<target dev='{target}' managed='no'/>", "<alias name='ua-b'/>")
     both = f"<p:interface {REQUEST}/><p:interface alias='ua-b' name='wan' type='tap'/>"
     assert refused(domain(both, f"{OURS}\n{other}")) == (
@@ -247,12 +249,12 @@ def test_two_interfaces_with_one_mac_or_device_are_refused(mac, target, what):
         ),
     ],
 )
-def test_a_value_that_nobody_can_mean_is_refused(request_, children, what):
+def test_a_value_that_nobody_can_mean_is_refused(request_: str, children: tuple[str, ...], what: str) -> None:
     text = refused(domain(f"<p:interface {request_}/>", interface(*children, ALIAS)))
     assert text.startswith(f"interface on line 6: {what}")
 
 
-def test_a_guest_without_a_uuid_is_a_draft_at_most():
+def test_a_guest_without_a_uuid_is_a_draft_at_most() -> None:
     data = domain().replace(f"<uuid>{UUID}</uuid>".encode(), b"")
     assert refused(data) == "<uuid> is missing; give the domain's XML as libvirt writes it"
     assert read_guest(data, draft=True) == Guest("web", "", (asked(),))
@@ -261,16 +263,16 @@ def test_a_guest_without_a_uuid_is_a_draft_at_most():
 @pytest.mark.parametrize(
     "data", [b"<interface type='ethernet'/>", b"<domainsnapshot/>", b"<d:domain xmlns:d='urn:d'/>"]
 )
-def test_what_is_no_domain_is_refused(data):
+def test_what_is_no_domain_is_refused(data: bytes) -> None:
     assert refused(data) == "the guest's XML: this is not the XML of a domain; give what 'virsh dumpxml' prints"
 
 
-def test_a_hostile_name_of_a_guest_stays_on_its_line():
+def test_a_hostile_name_of_a_guest_stays_on_its_line() -> None:
     text = refusal(read_guest, domain(version="2").replace(b"<name>web", b"<name>a\n$(x)&#133;"))
     assert text.startswith(r"guest 'a\n$(x)\x85': ")
 
 
-def test_who_a_guest_is_can_be_told_of_any_document():
+def test_who_a_guest_is_can_be_told_of_any_document() -> None:
     assert read_identity(domain(version="2")) == (UUID, "web")
     assert read_identity(b"<domain/>") == ("", "")
     assert refusal(read_identity, b"<domain>", kind=XmlError).startswith(

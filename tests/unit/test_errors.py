@@ -25,7 +25,7 @@ LEAVES = [kind for kind in vars(errors).values() if isinstance(kind, type) and i
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_hostile_text_becomes_one_printable_line(text):
+def test_hostile_text_becomes_one_printable_line(text: str) -> None:
     message = str(HostError(text, text, text))
     assert message.isprintable()
     assert len(message.splitlines()) == 1
@@ -33,48 +33,48 @@ def test_hostile_text_becomes_one_printable_line(text):
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_escaped_text_can_be_written_to_any_terminal(text):
+def test_escaped_text_can_be_written_to_any_terminal(text: str) -> None:
     assert printable(text).encode("ascii")
 
 
-def test_ordinary_text_is_not_changed():
+def test_ordinary_text_is_not_changed() -> None:
     assert printable("guest 'Bürö 1': naïve") == "guest 'Bürö 1': naïve"
 
 
-def test_the_message_is_place_cause_and_remedy():
+def test_the_message_is_place_cause_and_remedy() -> None:
     error = KernelError("it said no", "ask again", "guest 'web'", "interface 52:54:00:00:00:01")
     assert str(error) == "guest 'web': interface 52:54:00:00:00:01: it said no; ask again"
 
 
-def test_a_message_without_a_place_begins_with_the_cause():
+def test_a_message_without_a_place_begins_with_the_cause() -> None:
     assert str(XmlError("what", "remedy")) == "what; remedy"
 
 
 @pytest.mark.parametrize("kind", LEAVES)
-def test_within_puts_the_wider_place_first_and_keeps_the_kind(kind):
+def test_within_puts_the_wider_place_first_and_keeps_the_kind(kind: type[VepaError]) -> None:
     error = kind("what", "remedy", "interface").within("guest")
     assert type(error) is kind
     assert error.where == ("guest", "interface")
     assert str(error) == "guest: interface: what; remedy"
 
 
-def test_within_leaves_the_first_error_as_it_was():
+def test_within_leaves_the_first_error_as_it_was() -> None:
     error = StateError("what", "remedy")
     error.within("guest")
     assert error.where == ()
 
 
-def test_a_newer_journal_is_a_state_error():
+def test_a_newer_journal_is_a_state_error() -> None:
     assert issubclass(NewerStateError, StateError)
 
 
-def test_every_error_is_one_that_a_person_can_be_shown():
+def test_every_error_is_one_that_a_person_can_be_shown() -> None:
     assert len(LEAVES) >= 7
     assert all(issubclass(kind, VepaError) for kind in LEAVES)
 
 
 @pytest.mark.parametrize(("user", "remedy"), [(0, errors.FORBIDDEN), (1000, "run the command as root")])
-def test_nobody_tells_root_to_be_root(monkeypatch, user, remedy):
+def test_nobody_tells_root_to_be_root(monkeypatch: pytest.MonkeyPatch, user: int, remedy: str) -> None:
     monkeypatch.setattr("os.geteuid", lambda: user)
     for code in (errno.EACCES, errno.EPERM):
         assert errors.remedy_for(OSError(code, "no"), "something else") == remedy

@@ -12,7 +12,6 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -117,7 +116,12 @@ def test_what_was_said_before_the_end_is_delivered(both: Carried, sender: str) -
     if sender == "daemon":
         said, heard = heard, said
     data = PING * 10_000
-    writer = threading.Thread(target=lambda: (said.sendall(data), said.close()))
+
+    def write() -> None:
+        said.sendall(data)
+        said.close()
+
+    writer = threading.Thread(target=write)
     writer.start()
     assert rest(heard) == data
     writer.join()
@@ -188,7 +192,7 @@ def test_a_bad_frame_ends_both_sides_after_what_came_before(both: Carried, sende
     assert "a message of 27 bytes is none of libvirt's" in str(both.error)
 
 
-def test_a_side_that_takes_nothing_is_not_waited_for_for_ever(both: Carried, monkeypatch: Any) -> None:
+def test_a_side_that_takes_nothing_is_not_waited_for_for_ever(both: Carried, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "DELIVER_SECONDS", 0.2)
     both.daemon.setblocking(False)
     while select.select([], [both.daemon], [], 1)[1]:
@@ -296,7 +300,7 @@ def test_descriptors_without_a_message_end_the_connection(files: list[int]) -> N
     assert opened() == before
 
 
-def test_unread_descriptors_stop_the_sender_and_are_closed(files: list[int], monkeypatch: Any) -> None:
+def test_unread_descriptors_stop_the_sender_and_are_closed(files: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "DELIVER_SECONDS", 0.2)
     before = opened()
     local = Carried(FdPassingEndpoint)

@@ -37,13 +37,13 @@ def imported(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative imports hide where they go"
+            assert node.level == 0 and node.module, "relative imports hide where they go"
             yield node.module
 
 
 def docstrings(tree: ast.AST) -> set[int]:
-    holders = (node for node in ast.walk(tree) if isinstance(getattr(node, "body", None), list) and node.body)
-    firsts = (node.body[0] for node in holders)
+    bodies = (getattr(node, "body", None) for node in ast.walk(tree))
+    firsts = (body[0] for body in bodies if isinstance(body, list) and body)
     return {id(first.value) for first in firsts if isinstance(first, ast.Expr)}
 
 
@@ -61,19 +61,19 @@ def owned(users: set[str], owners: set[str]) -> bool:
 
 
 @pytest.mark.parametrize(("library", "owners"), LIBRARIES.items())
-def test_each_library_has_its_owners(library, owners):
+def test_each_library_has_its_owners(library: str, owners: set[str]) -> None:
     users = {name for name, tree in MODULES.items() if any(each.split(".")[0] == library for each in imported(tree))}
     assert users and owned(users, owners), users
 
 
 @pytest.mark.parametrize(("path", "owners"), PATHS.items())
-def test_each_place_on_the_host_has_its_owners(path, owners):
+def test_each_place_on_the_host_has_its_owners(path: str, owners: set[str]) -> None:
     users = {name for name, tree in MODULES.items() if any(path in text for text in texts(tree))}
     assert users == owners
 
 
 @pytest.mark.parametrize(("attribute", "owners"), ATTRIBUTES.items())
-def test_each_part_of_the_system_has_its_owners(attribute, owners):
+def test_each_part_of_the_system_has_its_owners(attribute: str, owners: set[str]) -> None:
     users = {
         name
         for name, tree in MODULES.items()
@@ -83,12 +83,12 @@ def test_each_part_of_the_system_has_its_owners(attribute, owners):
 
 
 @pytest.mark.parametrize("name", sorted(MODULES.keys() - DOORS))
-def test_no_module_names_another_in_a_string(name):
+def test_no_module_names_another_in_a_string(name: str) -> None:
     """Of the doors, the connection names the helper, which it starts as a program."""
     assert not [text for text in texts(MODULES[name]) if "libvirt_vepa." in text]
 
 
-def test_the_helper_loads_nothing_of_the_clients_relay():
+def test_the_helper_loads_nothing_of_the_clients_relay() -> None:
     program = "import sys, libvirt_vepa.helper; print(*sys.modules)"
     done = subprocess.run(
         (sys.executable, "-c", program), cwd=PACKAGE.parent, capture_output=True, text=True, check=True
@@ -98,18 +98,18 @@ def test_the_helper_loads_nothing_of_the_clients_relay():
     assert [name for name in loaded if name.startswith("libvirt_vepa.proxy")] == []
 
 
-def test_packages_hold_no_code():
+def test_packages_hold_no_code() -> None:
     assert [path.read_text() for path in PACKAGE.rglob("__init__.py") if path.read_text().strip()] == []
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_no_module_is_long(name):
+def test_no_module_is_long(name: str) -> None:
     lines = len(PACKAGE.joinpath(*name.split(".")).with_suffix(".py").read_text(encoding="utf-8").splitlines())
     assert lines <= MODULE_LINES, f"{name} has {lines} lines"
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_no_function_is_long(name):
+def test_no_function_is_long(name: str) -> None:
     functions = (node for node in ast.walk(MODULES[name]) if isinstance(node, ast.FunctionDef))
-    long = {node.name for node in functions if node.end_lineno - node.lineno >= FUNCTION_LINES}
-    assert not long
+    spans = [(node.name, node.lineno, node.end_lineno) for node in functions]
+    assert not [each for each, first, last in spans if last is None or last - first >= FUNCTION_LINES]

@@ -85,7 +85,8 @@ class Helper:
     """The other side of a hand; `fails` is the number of the request that it refuses."""
 
     def __init__(self, fails: int = 0) -> None:
-        self.fails, self.heard = fails, []
+        self.fails = fails
+        self.heard: list[dict[str, str]] = []
         self.near, self.far = socket.socketpair()
 
     def open(self) -> HelperClient:
@@ -128,7 +129,7 @@ def aliases(wrapper: bytes | None) -> list[str]:
     return [] if wrapper is None else [child.get("alias", "") for child in etree.fromstring(wrapper)]
 
 
-def test_an_attach_writes_the_request_first():
+def test_an_attach_writes_the_request_first() -> None:
     daemon, helper = Daemon(), Helper()
     reply = run(change(160), daemon, helper.open, helper)
     assert (reply.status, reply.payload) == (remote.OK, b"")
@@ -138,9 +139,11 @@ def test_an_attach_writes_the_request_first():
     assert daemon.interfaces[0].decode() == helper.heard[1]["interface"]
     assert b"<interface type='ethernet'>" in daemon.interfaces[0] and b"managed='no'" in daemon.interfaces[0]
     for scope in (LIVE, CONFIG):
-        (request,) = etree.fromstring(daemon.requests[scope])
+        written = daemon.requests[scope]
+        assert written
+        (request,) = etree.fromstring(written)
         assert dict(request.attrib) == {"alias": ALIAS, "name": "lan", "type": "macvtap", "mode": "vepa"}
-        assert b"urn:" not in daemon.requests[scope]
+        assert b"urn:" not in written
 
 
 @pytest.mark.parametrize(
@@ -152,13 +155,13 @@ def test_an_attach_writes_the_request_first():
         (0, True, ["active?", "get 1", "set 1", "call 160"], 3),
     ],
 )
-def test_only_what_is_meant_is_changed(flags, active, heard, requests):
+def test_only_what_is_meant_is_changed(flags: int, active: bool, heard: list[str], requests: int) -> None:
     daemon, helper = Daemon(active), Helper()
     assert run(change(160, flags=flags), daemon, helper.open, helper).status == remote.OK
     assert (daemon.heard, len(helper.heard)) == (heard, requests)
 
 
-def test_the_older_call_is_about_the_running_guest():
+def test_the_older_call_is_about_the_running_guest() -> None:
     daemon, helper = Daemon(), Helper()
     call = remote.call(8, remote.domain() + remote.string(INTERFACE), 7)
     assert run(call, daemon, helper.open, helper).status == remote.OK
@@ -167,7 +170,7 @@ def test_the_older_call_is_about_the_running_guest():
 
 @pytest.mark.parametrize("before", [None, b"<interfaces>" + OTHERS + b"</interfaces>"])
 @pytest.mark.parametrize("fails", range(1, 6))
-def test_whatever_the_daemon_refuses_leaves_what_was_there(fails, before):
+def test_whatever_the_daemon_refuses_leaves_what_was_there(fails: int, before: bytes | None) -> None:
     daemon, helper = Daemon(fails=fails, requests={LIVE: before, CONFIG: before}), Helper()
     reply = run(change(160), daemon, helper.open, helper)
     assert (reply.status, reply.payload) == (remote.ERROR, REFUSED)
@@ -177,7 +180,7 @@ def test_whatever_the_daemon_refuses_leaves_what_was_there(fails, before):
 
 
 @pytest.mark.parametrize("fails", [1, 2])
-def test_whatever_the_hand_refuses_leaves_what_was_there(fails):
+def test_whatever_the_hand_refuses_leaves_what_was_there(fails: int) -> None:
     daemon, helper = Daemon(), Helper(fails)
     reply = run(change(160), daemon, helper.open, helper)
     assert remote.error(reply.payload).message == b"operation failed: it cannot be; help it"
@@ -185,7 +188,7 @@ def test_whatever_the_hand_refuses_leaves_what_was_there(fails):
     assert not any(word.startswith("call") for word in daemon.heard)
 
 
-def test_a_request_of_that_name_that_was_there_comes_back():
+def test_a_request_of_that_name_that_was_there_comes_back() -> None:
     stale = f"<interfaces><interface alias='{ALIAS}' name='old' type='tap'/></interfaces>".encode()
     daemon, helper = Daemon(fails=5, requests={LIVE: stale, CONFIG: stale}), Helper()
     assert run(change(160), daemon, helper.open, helper).status == remote.ERROR
@@ -193,14 +196,14 @@ def test_a_request_of_that_name_that_was_there_comes_back():
         assert [child.get("name") for child in etree.fromstring(daemon.requests[scope])] == ["old"]
 
 
-def test_without_a_hand_nothing_is_changed():
+def test_without_a_hand_nothing_is_changed() -> None:
     daemon = Daemon()
     reply = run(change(160), daemon, refuse_helper)
     assert b"a session's guest cannot have a NIC of the host" in (remote.error(reply.payload).message or b"")
     assert daemon.heard == []
 
 
-def test_a_hand_that_goes_is_an_error():
+def test_a_hand_that_goes_is_an_error() -> None:
     helper = Helper()
     relay = Relay(helper.open)
     relay.from_client(change(160).pack())
@@ -211,7 +214,7 @@ def test_a_hand_that_goes_is_an_error():
 
 
 @pytest.mark.parametrize("procedure", [13, 161, 392])
-def test_a_detach_lets_the_device_go_afterwards(procedure):
+def test_a_detach_lets_the_device_go_afterwards(procedure: int) -> None:
     had = f"<interfaces><interface alias='{ALIAS}' name='lan' type='macvtap'/></interfaces>".encode()
     daemon, helper = Daemon(requests={LIVE: had, CONFIG: had}), Helper()
     call = change(procedure, ALIAS.encode() if procedure == 392 else INTERFACE)
@@ -223,20 +226,20 @@ def test_a_detach_lets_the_device_go_afterwards(procedure):
     assert [said["do"] for said in helper.heard] == ["open", "await_removal"] and helper.heard[1]["name"] == ALIAS
 
 
-def test_a_detach_from_a_guest_without_requests_needs_no_hand():
+def test_a_detach_from_a_guest_without_requests_needs_no_hand() -> None:
     daemon = Daemon()
     assert run(change(161), daemon, refuse_helper).status == remote.OK
     assert daemon.heard == ["get 1", "call 161", "xml"]
 
 
-def test_a_detach_that_is_refused_lets_nothing_go():
+def test_a_detach_that_is_refused_lets_nothing_go() -> None:
     had = f"<interfaces><interface alias='{ALIAS}' name='lan' type='macvtap'/></interfaces>".encode()
     daemon, helper = Daemon(fails=2, requests={LIVE: had, CONFIG: had}), Helper()
     assert run(change(161), daemon, helper.open, helper).payload == REFUSED
     assert [said["do"] for said in helper.heard] == ["open"] and aliases(daemon.requests[CONFIG]) == [ALIAS]
 
 
-def test_an_update_writes_what_it_changes_and_takes_it_back():
+def test_an_update_writes_what_it_changes_and_takes_it_back() -> None:
     had = f"<interfaces><interface alias='{ALIAS}' name='lan' type='macvtap' mode='pepa'/></interfaces>".encode()
     daemon = Daemon(requests={LIVE: had, CONFIG: had})
     assert run(change(174, flags=CONFIG), daemon, refuse_helper).status == remote.OK
@@ -246,7 +249,7 @@ def test_an_update_writes_what_it_changes_and_takes_it_back():
     assert b"pepa" in (daemon.requests[CONFIG] or b"")
 
 
-def test_an_update_of_a_running_guest_cannot_change_the_request():
+def test_an_update_of_a_running_guest_cannot_change_the_request() -> None:
     had = f"<interfaces><interface alias='{ALIAS}' name='lan' type='macvtap' mode='pepa'/></interfaces>".encode()
     daemon = Daemon(requests={LIVE: had, CONFIG: had})
     reply = run(change(174), daemon, refuse_helper)
@@ -257,7 +260,7 @@ def test_an_update_of_a_running_guest_cannot_change_the_request():
 ON_A_VF = INTERFACE.replace(b"<mac", b"<vlan><tag id='42'/></vlan><vf trust='on'/><mac")
 
 
-def test_what_is_asked_of_a_vf_is_written_with_the_request():
+def test_what_is_asked_of_a_vf_is_written_with_the_request() -> None:
     daemon, helper = Daemon(), Helper()
     assert run(change(160, ON_A_VF), daemon, helper.open, helper).status == remote.OK
     assert b"vlan" not in daemon.interfaces[0] and b"<vf" not in daemon.interfaces[0]
@@ -274,7 +277,7 @@ def test_what_is_asked_of_a_vf_is_written_with_the_request():
 
 
 @pytest.mark.parametrize("size", [1, 30, 300])
-def test_own_calls_wait_for_the_clients_message(size):
+def test_own_calls_wait_for_the_clients_message(size: int) -> None:
     relay, daemon = Relay(refuse_helper), Daemon()
     stream = remote.call(211, b"d" * 700, 9, remote.STREAM)._replace(status=remote.CONTINUE)
     (asked,) = remote.frames(relay.from_client(change(160, flags=CONFIG).pack())[0])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from libvirt_vepa.kernel import sysfs
+from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.proxy import host_interfaces
 from libvirt_vepa.proxy.relay import Relay
 from libvirt_vepa.store import definitions
@@ -105,8 +106,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "net" / device).mkdir(parents=True)
         (tmp_path / "net" / device / "address").write_text(f"{mac}\n")
         (tmp_path / "net" / device / "operstate").write_text(f"{state}\n")
-    for name, device in ("lan", b"eth1"), ("san", b"eth2"), ("wan", b"eth3"):
-        definitions.define(PHYSICAL.replace(b"eth1", device) % name.encode(), name)
+    for name, nic in ("lan", b"eth1"), ("san", b"eth2"), ("wan", b"eth3"):
+        definitions.define(PHYSICAL.replace(b"eth1", nic) % name.encode(), name)
     return tmp_path
 
 
@@ -117,7 +118,7 @@ ETH: Pair = ("eth1", LAN)
 
 
 @pytest.mark.parametrize("none", [NO_DRIVER, NO_DAEMON], ids=["no driver", "no daemon"])
-def test_ours_alone_where_the_daemon_has_no_driver(client, none):
+def test_ours_alone_where_the_daemon_has_no_driver(client: Client, none: remote.Frame) -> None:
     assert client.gets(COUNT, b"", none) == word(1)
     assert client.gets(COUNT_INACTIVE, b"", none) == word(2)
     assert client.gets(LIST, word(9), none) == names("lan")
@@ -126,7 +127,7 @@ def test_ours_alone_where_the_daemon_has_no_driver(client, none):
 
 
 @pytest.mark.parametrize("procedure", [COUNT, LIST, COUNT_INACTIVE, LIST_INACTIVE])
-def test_the_daemons_interfaces_are_listed_too(client, procedure):
+def test_the_daemons_interfaces_are_listed_too(client: Client, procedure: int) -> None:
     counts = procedure in (COUNT, COUNT_INACTIVE)
     active = procedure in (COUNT, LIST)
     got = client.gets(procedure, b"" if counts else word(9), names("eth1", "br0"))
@@ -136,17 +137,17 @@ def test_the_daemons_interfaces_are_listed_too(client, procedure):
 
 
 @pytest.mark.parametrize(("flags", "expected"), [(0, OURS), (1, OURS[1:]), (2, OURS[:1]), (3, OURS)])
-def test_all_are_listed_by_their_state(client, flags, expected):
+def test_all_are_listed_by_their_state(client: Client, flags: int, expected: tuple[Pair, ...]) -> None:
     assert client.gets(LIST_ALL, word(1, flags), listed(ETH)) == listed(*expected, ETH)
     assert client.asked == [(LIST_ALL, word(1, flags))]
 
 
-def test_all_can_be_counted_without_being_sent(client):
+def test_all_can_be_counted_without_being_sent(client: Client) -> None:
     assert client.gets(LIST_ALL, word(0, 0), listed(ETH)) == word(0, 4)
     assert client.asked == [(LIST_ALL, word(1, 0))]
 
 
-def test_of_two_with_one_name_there_is_ours_only(client):
+def test_of_two_with_one_name_there_is_ours_only(client: Client) -> None:
     theirs: Pair = ("san", "52:54:00:00:00:01")
     assert client.gets(LIST_ALL, word(1, 0), listed(theirs, ETH)) == listed(*OURS, ETH)
     # The daemon's is active, but who asks for it by its name gets ours, which is not.
@@ -155,12 +156,12 @@ def test_of_two_with_one_name_there_is_ours_only(client):
     assert client.gets(COUNT_INACTIVE, b"", names("san")) == word(2)
 
 
-def test_no_more_names_than_asked_for(client):
+def test_no_more_names_than_asked_for(client: Client) -> None:
     assert client.gets(LIST_INACTIVE, word(1), names("eth1")) == names("san")
     assert client.gets(LIST_INACTIVE, word(0), names("eth1")) == names()
 
 
-def test_no_list_is_longer_than_clients_take(client):
+def test_no_list_is_longer_than_clients_take(client: Client) -> None:
     many = [f"x{number}" for number in range(16384)]
     assert client.gets(LIST, word(2**32 - 1), names(*many)) == names("lan", *many[:-1])
     assert client.gets(COUNT, b"", names(*many)) == word(16385)
@@ -171,19 +172,19 @@ def test_no_list_is_longer_than_clients_take(client):
 
 
 @pytest.mark.parametrize("procedure", [COUNT, LIST, COUNT_INACTIVE, LIST_INACTIVE, LIST_ALL])
-def test_an_error_of_the_daemons_is_the_answer(client, procedure):
+def test_an_error_of_the_daemons_is_the_answer(client: Client, procedure: int) -> None:
     reply = client.calls(procedure, word(1, 0), DENIED)
     assert (reply.status, reply.payload) == (remote.ERROR, DENIED.payload)
 
 
-def test_a_host_without_definitions_lists_the_daemons(client, host):
+def test_a_host_without_definitions_lists_the_daemons(client: Client, host: Path) -> None:
     for path in (host / "vepa").iterdir():
         path.unlink()
     (host / "vepa").rmdir()
     assert client.gets(LIST_ALL, word(1, 0), listed(ETH)) == listed(ETH)
 
 
-def test_what_is_damaged_is_listed_as_inactive(client, host):
+def test_what_is_damaged_is_listed_as_inactive(client: Client, host: Path) -> None:
     (host / "vepa/lan.xml").write_text("<interf")
     (host / "vepa/a\x1b[2J.xml").write_text("")
     damaged: Pair = ("a\\x1b[2J", "")
@@ -201,24 +202,24 @@ def test_what_is_damaged_is_listed_as_inactive(client, host):
 # -- one of them
 
 
-def test_ours_is_found_by_its_name_without_the_daemon(client):
+def test_ours_is_found_by_its_name_without_the_daemon(client: Client) -> None:
     assert client.gets(BY_NAME, strings("lan")) == strings("lan", LAN)
     assert client.gets(BY_NAME, strings("wan")) == strings("wan", "")
 
 
-def test_another_is_the_daemons(client):
+def test_another_is_the_daemons(client: Client) -> None:
     assert client.gets(BY_NAME, strings("eth1"), strings(*ETH)) == strings(*ETH)
     assert client.calls(BY_NAME, strings("x"), NOT_FOUND).payload == NOT_FOUND.payload
     assert client.asked == [(BY_NAME, strings("eth1")), (BY_NAME, strings("x"))]
 
 
-def test_a_mac_is_the_nics_own_first(client):
+def test_a_mac_is_the_nics_own_first(client: Client) -> None:
     assert client.gets(BY_MAC, strings(LAN), strings(*ETH)) == strings(*ETH)
     assert client.calls(BY_MAC, strings(LAN), DENIED).payload == DENIED.payload
 
 
 @pytest.mark.parametrize("none", [NO_DRIVER, NO_DAEMON, NOT_FOUND], ids=["no driver", "no daemon", "not found"])
-def test_otherwise_it_leads_to_ours(client, none):
+def test_otherwise_it_leads_to_ours(client: Client, none: remote.Frame) -> None:
     assert client.gets(BY_MAC, strings(LAN.upper().replace("00", "0")), none) == strings("lan", LAN)
     definitions.define(PHYSICAL % b"lan2", "lan2")
     assert client.is_told(BY_MAC, strings(LAN), none) == (
@@ -235,21 +236,21 @@ def test_otherwise_it_leads_to_ours(client, none):
         (BY_MAC, "", "has the MAC ''"),
     ],
 )
-def test_what_nobody_knows_is_not_found(client, procedure, text, what):
+def test_what_nobody_knows_is_not_found(client: Client, procedure: int, text: str, what: str) -> None:
     assert client.is_told(procedure, strings(text), NO_DRIVER) == (
         57,
         f"Interface not found: no interface {what}; see 'virsh iface-list --all'",
     )
 
 
-def test_ours_is_described_and_its_state_told(client):
+def test_ours_is_described_and_its_state_told(client: Client) -> None:
     described = client.gets(DESCRIBE, strings("lan", LAN) + word(1))
     assert described == remote.string(definitions.dump("lan"))
     assert [client.gets(IS_ACTIVE, strings(name, "")) for name in ("lan", "san", "wan")] == [word(1), word(0), word(0)]
 
 
 @pytest.mark.parametrize("procedure", [DESCRIBE, UNDEFINE, START, STOP, IS_ACTIVE])
-def test_what_is_asked_of_another_is_asked_of_the_daemon(client, procedure):
+def test_what_is_asked_of_another_is_asked_of_the_daemon(client: Client, procedure: int) -> None:
     payload = strings(*ETH) + (word(0) if procedure in (DESCRIBE, START, STOP) else b"")
     assert client.calls(procedure, payload, NO_DRIVER).payload == NO_DRIVER.payload
     assert client.gets(procedure, payload, b"what it says") == b"what it says"
@@ -257,7 +258,7 @@ def test_what_is_asked_of_another_is_asked_of_the_daemon(client, procedure):
 
 
 @pytest.mark.parametrize("procedure", [START, STOP])
-def test_ours_is_neither_put_up_nor_down(client, procedure):
+def test_ours_is_neither_put_up_nor_down(client: Client, procedure: int) -> None:
     code, text = client.is_told(procedure, strings("lan", LAN) + word(0))
     assert code == 84 and text.startswith("Operation not supported: 'lan' is the name of a NIC for guests; ")
 
@@ -267,7 +268,7 @@ def test_ours_is_neither_put_up_nor_down(client, procedure):
 
 @pytest.mark.parametrize("flags", [0, 1])
 @pytest.mark.parametrize("document", [PHYSICAL % b"lan", PROPOSAL], ids=["canonical", "the proposal's own"])
-def test_a_physical_interface_is_defined_here(client, host, document, flags):
+def test_a_physical_interface_is_defined_here(client: Client, host: Path, document: bytes, flags: int) -> None:
     (host / "vepa/lan.xml").unlink()
     assert client.gets(DEFINE, remote.string(document) + word(flags)) == strings("lan", LAN)
     assert definitions.load("lan").device == "eth1"
@@ -283,7 +284,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("document", OTHERS)
-def test_another_is_for_the_daemon_as_it_came(client, document):
+def test_another_is_for_the_daemon_as_it_came(client: Client, document: bytes) -> None:
     payload = remote.string(document) + word(0)
     assert client.gets(DEFINE, payload, b"defined") == b"defined"
     assert client.calls(DEFINE, payload, NO_DRIVER).payload == NO_DRIVER.payload
@@ -299,22 +300,24 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("document", "flags", "code", "words"), REFUSED)
-def test_a_wrong_definition_leaves_the_earlier_one(client, document, flags, code, words):
+def test_a_wrong_definition_leaves_the_earlier_one(
+    client: Client, document: bytes, flags: int, code: int, words: str
+) -> None:
     before = definitions.dump("lan")
     found, text = client.is_told(DEFINE, remote.string(document) + word(flags))
     assert found == code and text.startswith(words)
     assert definitions.dump("lan") == before
 
 
-def test_what_cannot_be_written_is_another_error(client, host):
+def test_what_cannot_be_written_is_another_error(client: Client, host: Path) -> None:
     (host / "vepa/lan.xml").unlink()
     (host / "vepa/lan.xml").mkdir()
     code, text = client.is_told(DEFINE, remote.string(PHYSICAL % b"lan") + word(0))
     assert code == 9 and text.startswith(f"operation failed: cannot write {host}/vepa/lan.xml: Is a directory; ")
 
 
-def test_what_a_guest_uses_is_not_undefined(client, host):
-    use = Allocation("ua-1", "lan", "vp1", "eth1", "eth1", "vepa")
+def test_what_a_guest_uses_is_not_undefined(client: Client, host: Path) -> None:
+    use = Allocation("ua-1", "lan", "vp1", "eth1", NicKey("eth1"), "vepa")
     Store(host / "state").save(Journal(UUID, "web", (use,), ()))
     assert client.is_told(UNDEFINE, strings("lan", LAN)) == (
         55,
@@ -336,12 +339,12 @@ def passed(relay: Relay, procedure: int, payload: bytes) -> bool:
 @pytest.mark.parametrize(
     "procedure", [LIST, BY_NAME, BY_MAC, DESCRIBE, DEFINE, UNDEFINE, START, STOP, IS_ACTIVE, LIST_ALL]
 )
-def test_a_call_that_cannot_be_read_is_for_the_daemon(procedure):
+def test_a_call_that_cannot_be_read_is_for_the_daemon(procedure: int) -> None:
     short = (b"", b"\0", b"" if procedure == LIST else b"\0\0\0\x09lan")
     assert all(passed(Relay(), procedure, payload) for payload in short)
 
 
-def test_an_unreadable_reply_is_the_clients_error_alone(client):
+def test_an_unreadable_reply_is_the_clients_error_alone(client: Client) -> None:
     for payload in (b"", word(2**31), names("x")[:-1]):
         code, text = client.is_told(LIST, word(9), payload)
         assert code == 9 and "connect again" in text
@@ -349,11 +352,11 @@ def test_an_unreadable_reply_is_the_clients_error_alone(client):
 
 
 @pytest.mark.parametrize("procedure", [220, 221, 222])
-def test_a_transaction_is_the_daemons(procedure):
+def test_a_transaction_is_the_daemons(procedure: int) -> None:
     assert passed(Relay(), procedure, word(0))
 
 
-def test_a_read_only_connection_changes_nothing():
+def test_a_read_only_connection_changes_nothing() -> None:
     changes: Iterable[tuple[int, bytes]] = (
         (DEFINE, remote.string(PHYSICAL % b"new") + word(0)),
         (UNDEFINE, strings("lan", LAN)),

@@ -16,7 +16,7 @@ NOT_REPORTED = 0xFFFFFFFF
 COUNTERS = pack(8, pack(0, b""), pack(1, bytes(8)))
 
 
-def listed(number: int, *, protocol: bytes = b"\x81\x00", **more: tuple[int, ...]) -> bytes:
+def listed(number: int, protocol: bytes = b"\x81\x00", /, **more: tuple[int, ...]) -> bytes:
     """Return a VF as rtnl_fill_vf writes it: a driver that knows all, but for what is given here."""
     numbers = {"vlan": (42, 3), "rate": (100, 2500), "tx_rate": (2500,), "spoofchk": (1,), "link_state": (0,)}
     numbers |= {"rss": (NOT_REPORTED,), "trust": (0,), **more}
@@ -28,7 +28,7 @@ def listed(number: int, *, protocol: bytes = b"\x81\x00", **more: tuple[int, ...
     return pack(1, pack(1, mac), pack(13, bytes(32)), *known, pack(12, pack(1, vlan)), COUNTERS)
 
 
-def test_everything_that_a_driver_reports_is_read():
+def test_everything_that_a_driver_reports_is_read() -> None:
     assert parse(listed(3)) == (
         Vf(
             3,
@@ -47,30 +47,30 @@ def test_everything_that_a_driver_reports_is_read():
     )
 
 
-def test_what_it_does_not_report_is_left_open():
+def test_what_it_does_not_report_is_left_open() -> None:
     (vf,) = parse(listed(0, spoofchk=(NOT_REPORTED,), trust=(NOT_REPORTED,)))
     assert vf.settings.spoofchk is None and vf.settings.trust is None
 
 
-def test_each_link_state_and_protocol_is_told_apart():
+def test_each_link_state_and_protocol_is_told_apart() -> None:
     states = [parse(listed(0, link_state=(state,)))[0].settings.state for state in range(4)]
     assert states == [LinkState.AUTO, LinkState.ENABLE, LinkState.DISABLE, None]
-    protocols = [parse(listed(0, protocol=code))[0].settings.proto for code in (b"\x81\x00", b"\x88\xa8", b"\x12\x34")]
+    protocols = [parse(listed(0, code))[0].settings.proto for code in (b"\x81\x00", b"\x88\xa8", b"\x12\x34")]
     assert protocols == [VlanProtocol.DOT1Q, VlanProtocol.DOT1AD, None]
 
 
-def test_they_are_in_order_of_number():
+def test_they_are_in_order_of_number() -> None:
     assert [vf.number for vf in parse(listed(10) + listed(2) + listed(0))] == [0, 2, 10]
     assert parse(b"") == ()
 
 
-def test_attributes_are_read_without_padding_and_flags():
+def test_attributes_are_read_without_padding_and_flags() -> None:
     written = pack(1, b"abc") + pack(0x8002, b"") + pack(3, b"ab", b"cd")
     assert len(written) == 8 + 4 + 8
     assert list(unpack(written)) == [(1, b"abc"), (2, b""), (3, b"abcd")]
 
 
-def test_damaged_attributes_end_the_reading():
+def test_damaged_attributes_end_the_reading() -> None:
     assert list(unpack(b"\0\0\1\0")) == [(1, b"")]
     assert list(unpack(b"\xff\0\1\0ab")) == [(1, b"ab")]
     assert list(unpack(b"\4\0")) == []

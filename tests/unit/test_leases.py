@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import multiprocessing
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +18,11 @@ OTHER = "99999999-2222-3333-4444-555555555555"
 PROCESS = multiprocessing.get_context("fork")
 
 
-def lease(uuid, key="x"):
+def lease(uuid: str, key: str = "x") -> Lease:
     return Lease("mac", key, uuid, uuid[:1])
 
 
-def take_and_drop(root, uuid, barrier):
+def take_and_drop(root: Path, uuid: str, barrier: Barrier) -> None:
     store = Store(root)
     barrier.wait(60)
     for _ in range(1000):
@@ -29,7 +31,7 @@ def take_and_drop(root, uuid, barrier):
             store.release(lease(uuid))
 
 
-def test_who_is_told_to_have_a_lease_has_it(tmp_path):
+def test_who_is_told_to_have_a_lease_has_it(tmp_path: Path) -> None:
     barrier = PROCESS.Barrier(3)
     uuids = (ONE, OTHER, ONE.replace("1", "2"))
     takers = [PROCESS.Process(target=take_and_drop, args=(tmp_path, uuid, barrier)) for uuid in uuids]
@@ -41,7 +43,7 @@ def test_who_is_told_to_have_a_lease_has_it(tmp_path):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_an_unreadable_lease_ends_the_wait(tmp_path):
+def test_an_unreadable_lease_ends_the_wait(tmp_path: Path) -> None:
     (tmp_path / "leases").mkdir()
     (tmp_path / "leases" / "mac-x").symlink_to("nowhere")
     with pytest.raises(StateError, match=r"mac-x, which is there; remove it, then try again"):
@@ -49,7 +51,7 @@ def test_an_unreadable_lease_ends_the_wait(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"kind": "mac", "key": "x", "uuid": "../x", "guest": "y"}'])
-def test_what_tells_of_nobody_is_left_out_of_the_list(tmp_path, text):
+def test_what_tells_of_nobody_is_left_out_of_the_list(tmp_path: Path, text: str) -> None:
     store = Store(tmp_path)
     store.acquire(lease(ONE, "y"))
     (tmp_path / "leases" / "mac-x").write_text(text)

@@ -46,13 +46,13 @@ def mended(text: str) -> str:
 
 
 @pytest.mark.parametrize(("written", "read"), [(HOST, HOST_MENDED), (GUEST, GUEST_MENDED)])
-def test_the_proposals_own_text(written, read):
+def test_the_proposals_own_text(written: str, read: str) -> None:
     assert mended(written) == read
     etree.fromstring(read)
 
 
 @pytest.mark.parametrize(("written", "read"), [(HOST, HOST_MENDED), (GUEST, GUEST_MENDED)])
-def test_other_line_ends_stay(written, read):
+def test_other_line_ends_stay(written: str, read: str) -> None:
     assert mended(written.replace("\n", "\r\n")) == read.replace("\n", "\r\n")
 
 
@@ -65,7 +65,7 @@ def test_other_line_ends_stay(written, read):
         ("<interface type='physical'>", "<interface type='physical'>"),
     ],
 )
-def test_the_opening_tag_is_open(opening, mended_opening):
+def test_the_opening_tag_is_open(opening: str, mended_opening: str) -> None:
     assert mended(f"{opening}<name='lan'/>{TAIL}") == f"{mended_opening}<name>lan</name>{TAIL}"
 
 
@@ -82,7 +82,7 @@ def test_the_opening_tag_is_open(opening, mended_opening):
         ("<type\n=\n\n'tap'/>", "<type>tap</type\n\n\n>"),
     ],
 )
-def test_an_element_that_is_its_own_attribute(written, read):
+def test_an_element_that_is_its_own_attribute(written: str, read: str) -> None:
     assert mended(HEAD + written + TAIL) == HEAD + read + TAIL
     etree.fromstring(HEAD + read + TAIL)
 
@@ -97,11 +97,11 @@ def test_an_element_that_is_its_own_attribute(written, read):
         ("<name='lan'/> // <!-- no comment\n", "<name>lan</name>\n"),
     ],
 )
-def test_remarks_behind_elements_go_to_their_lines_end(written, read):
+def test_remarks_behind_elements_go_to_their_lines_end(written: str, read: str) -> None:
     assert mended(HEAD + written + TAIL) == HEAD + read + TAIL
 
 
-def test_a_remark_behind_the_block_goes_on_its_line_only():
+def test_a_remark_behind_the_block_goes_on_its_line_only() -> None:
     assert mended(f"{HEAD}<name='lan'/>{TAIL} // done\n// not ours\n") == f"{HEAD}<name>lan</name>{TAIL}\n// not ours\n"
 
 
@@ -121,7 +121,7 @@ def test_a_remark_behind_the_block_goes_on_its_line_only():
         "<name='lan'></name>",
     ],
 )
-def test_what_is_something_else_is_left_alone(inside):
+def test_what_is_something_else_is_left_alone(inside: str) -> None:
     text = HEAD + inside + TAIL
     assert mended(text) == text
 
@@ -140,28 +140,28 @@ def test_what_is_something_else_is_left_alone(inside):
         "<interface type='physical'/>\n<name='lan'/> // never closed\n",
     ],
 )
-def test_nothing_outside_our_blocks_is_touched(text):
+def test_nothing_outside_our_blocks_is_touched(text: str) -> None:
     assert mended(text) == text
 
 
-def test_a_block_ends_where_another_interface_begins():
+def test_a_block_ends_where_another_interface_begins() -> None:
     other = "<interface type='network'>\n<name='x'/> // y\n</interface>\n"
     assert mended(f"<interface type='physical' name='a'/>\n{other}{GUEST}") == (
         f"<interface type='physical' name='a'/>\n{other}{GUEST_MENDED}"
     )
 
 
-def test_several_blocks_in_a_document():
+def test_several_blocks_in_a_document() -> None:
     between = "<disk> <a='1'/> // kept & broken\n</disk>\n"
     assert mended(f"<d>\n{GUEST}{between}{HOST}</d>") == f"<d>\n{GUEST_MENDED}{between}{HOST_MENDED}</d>"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252"])
-def test_other_bytes_are_kept_whatever_they_mean(encoding):
+def test_other_bytes_are_kept_whatever_they_mean(encoding: str) -> None:
     text = f"<d>ä\n{GUEST}ö</d>".encode(encoding)
     assert repair(text) == f"<d>ä\n{GUEST_MENDED}ö</d>".encode(encoding)
 
 
-def test_what_is_mended_is_not_mended_again():
+def test_what_is_mended_is_not_mended_again() -> None:
     assert mended(HOST_MENDED) == HOST_MENDED
     assert mended(GUEST_MENDED) == GUEST_MENDED

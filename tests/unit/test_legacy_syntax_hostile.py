@@ -60,7 +60,7 @@ def shape(name: str, size: int = SIZE) -> bytes:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_four_mib_of_anything_take_time_that_is_linear(name):
+def test_four_mib_of_anything_take_time_that_is_linear(name: str) -> None:
     # A regular expression cannot be interrupted: what is not linear is to be seen before it takes for ever.
     for size in (SIZE // 64, SIZE // 8, SIZE):
         data = shape(name, size)
@@ -73,7 +73,7 @@ def test_four_mib_of_anything_take_time_that_is_linear(name):
 
 # Hyphens in a comment are not among them: the time of libxml2 2.9 itself grows with their square.
 @pytest.mark.parametrize("name", ["open sections", "crossed quotes", "blocks that never end", "remarks", "values"])
-def test_the_whole_way_through_the_parser_is_bounded_too(bounded, name):
+def test_the_whole_way_through_the_parser_is_bounded_too(bounded: None, name: str) -> None:
     begun = time.process_time()
     with pytest.raises(XmlError, match="not well-formed XML"):
         documents.parse(b"<d>" + shape(name) + b"<", "f.xml")
@@ -88,7 +88,7 @@ WORDS = (
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_any_text_keeps_its_lines(seed):
+def test_any_text_keeps_its_lines(seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(200):
         data = "".join(chance.choices(WORDS, k=chance.randrange(40))).encode()
@@ -101,7 +101,7 @@ def test_any_text_keeps_its_lines(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_any_text_is_parsed_or_refused_in_one_line(seed):
+def test_any_text_is_parsed_or_refused_in_one_line(seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(200):
         text = "".join(chance.choices(WORDS, k=chance.randrange(12)))

@@ -8,7 +8,11 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
+from pathlib import Path
 
 import pytest
 
@@ -19,14 +23,14 @@ PROCESS = multiprocessing.get_context("fork")
 SHORT, TURN, LONG = 0.2, 1.0, 60.0
 
 
-def hold(folder, names, holder, pipe):
+def hold(folder: Path, names: tuple[str, ...], holder: str, pipe: Connection) -> None:
     with locks.held(folder, names, holder, LONG):
         pipe.send("held")
         pipe.poll(LONG)
 
 
 @contextmanager
-def another(folder, *names, holder="the start of guest 'web'"):
+def another(folder: Path, *names: str, holder: str = "the start of guest 'web'") -> Iterator[ForkProcess]:
     """Another process holds these locks."""
     # A pipe, because an Event waits for ever for a process that was killed.
     mine, its = PROCESS.Pipe()
@@ -40,23 +44,23 @@ def another(folder, *names, holder="the start of guest 'web'"):
         process.join(LONG)
 
 
-def names(folder):
+def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_lock_is_a_file_while_it_is_held_and_gone_after(tmp_path):
+def test_a_lock_is_a_file_while_it_is_held_and_gone_after(tmp_path: Path) -> None:
     with locks.held(tmp_path, ("nic-eth0",), "me", SHORT):
         assert (tmp_path / "nic-eth0").read_text() == "me"
     assert names(tmp_path) == []
 
 
-def test_the_folder_is_made_where_it_is_missing(tmp_path):
+def test_the_folder_is_made_where_it_is_missing(tmp_path: Path) -> None:
     with locks.held(tmp_path / "run" / "locks", ("a", "b"), "me", SHORT):
         assert names(tmp_path / "run" / "locks") == ["a", "b"]
     assert names(tmp_path / "run" / "locks") == []
 
 
-def test_a_lock_is_given_back_when_the_work_fails(tmp_path):
+def test_a_lock_is_given_back_when_the_work_fails(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), locks.held(tmp_path, ("a",), "me", SHORT):
         raise ZeroDivisionError
     assert names(tmp_path) == []
@@ -64,7 +68,7 @@ def test_a_lock_is_given_back_when_the_work_fails(tmp_path):
         pass
 
 
-def test_a_wait_is_bounded_and_the_error_names_the_holder(tmp_path):
+def test_a_wait_is_bounded_and_the_error_names_the_holder(tmp_path: Path) -> None:
     with another(tmp_path, "nic-eth0"):
         begin = time.monotonic()
         with pytest.raises(InUseError) as caught, locks.held(tmp_path, ("nic-eth0",), "me", SHORT):
@@ -75,7 +79,7 @@ def test_a_wait_is_bounded_and_the_error_names_the_holder(tmp_path):
     )
 
 
-def test_a_hostile_holder_is_told_of_in_one_line(tmp_path):
+def test_a_hostile_holder_is_told_of_in_one_line(tmp_path: Path) -> None:
     with (
         another(tmp_path, "a", holder="guest 'x\n\x1b[2J'"),
         pytest.raises(InUseError, match=r"by guest 'x\\n\\x1b\[2J'") as caught,
@@ -85,7 +89,7 @@ def test_a_hostile_holder_is_told_of_in_one_line(tmp_path):
     assert str(caught.value).isprintable()
 
 
-def test_waiting_in_vain_takes_nothing_from_the_holder(tmp_path):
+def test_waiting_in_vain_takes_nothing_from_the_holder(tmp_path: Path) -> None:
     with another(tmp_path, "a", "b"):
         for _ in range(2):
             with pytest.raises(InUseError), locks.held(tmp_path, ("b",), "me", SHORT):
@@ -93,27 +97,28 @@ def test_waiting_in_vain_takes_nothing_from_the_holder(tmp_path):
         assert names(tmp_path) == ["a", "b"]
 
 
-def test_what_was_taken_before_a_vain_wait_is_given_back(tmp_path):
+def test_what_was_taken_before_a_vain_wait_is_given_back(tmp_path: Path) -> None:
     with another(tmp_path, "b"):
         with pytest.raises(InUseError), locks.held(tmp_path, ("a", "b"), "me", SHORT):
             pass
         assert names(tmp_path) == ["b"]
 
 
-def test_who_waits_goes_on_when_the_holder_is_killed(tmp_path):
+def test_who_waits_goes_on_when_the_holder_is_killed(tmp_path: Path) -> None:
     with another(tmp_path, "a") as process:
+        assert process.pid
         os.kill(process.pid, signal.SIGKILL)
         with locks.held(tmp_path, ("a",), "me", LONG):
             assert (tmp_path / "a").read_text() == "me"
     assert names(tmp_path) == []
 
 
-def take_a_turn(folder):
+def take_a_turn(folder: Path) -> None:
     with locks.held(folder, ("a",), "one of many", 5 * TURN):
         time.sleep(TURN)
 
 
-def test_who_waits_for_many_in_turn_waits_longer(tmp_path):
+def test_who_waits_for_many_in_turn_waits_longer(tmp_path: Path) -> None:
     """The bound is for one holder: where a host starts many guests at once, the last one gets its turn, too."""
     processes = [PROCESS.Process(target=take_a_turn, args=(tmp_path,)) for _ in range(8)]
     begin = time.monotonic()
@@ -125,12 +130,12 @@ def test_who_waits_for_many_in_turn_waits_longer(tmp_path):
     assert [process.exitcode for process in processes] == [0] * 8
 
 
-def test_different_locks_do_not_hinder_each_other(tmp_path):
+def test_different_locks_do_not_hinder_each_other(tmp_path: Path) -> None:
     with another(tmp_path, "nic-eth0"), locks.held(tmp_path, ("nic-eth1",), "me", SHORT):
         assert names(tmp_path) == ["nic-eth0", "nic-eth1"]
 
 
-def test_the_alarm_of_the_caller_is_as_before(tmp_path):
+def test_the_alarm_of_the_caller_is_as_before(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGALRM)
     with locks.held(tmp_path, ("a",), "me", SHORT):
         assert signal.getsignal(signal.SIGALRM) is before
@@ -138,7 +143,7 @@ def test_the_alarm_of_the_caller_is_as_before(tmp_path):
     assert signal.getsignal(signal.SIGALRM) is before
 
 
-def test_a_folder_that_cannot_be_made_is_a_state_error(tmp_path):
+def test_a_folder_that_cannot_be_made_is_a_state_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with (
         pytest.raises(StateError, match="see that /run is writable and not full"),
@@ -147,7 +152,7 @@ def test_a_folder_that_cannot_be_made_is_a_state_error(tmp_path):
         pass
 
 
-def test_a_holders_name_that_cannot_be_written_is_a_state_error(tmp_path):
+def test_a_holders_name_that_cannot_be_written_is_a_state_error(tmp_path: Path) -> None:
     (tmp_path / "full").symlink_to("/dev/full")
     with (
         pytest.raises(StateError, match="see that /run is writable and not full"),
@@ -156,7 +161,7 @@ def test_a_holders_name_that_cannot_be_written_is_a_state_error(tmp_path):
         pass
 
 
-def test_a_sweep_removes_only_locks_that_nobody_holds(tmp_path):
+def test_a_sweep_removes_only_locks_that_nobody_holds(tmp_path: Path) -> None:
     (tmp_path / "guest-x").write_text("killed")
     with another(tmp_path, "nic-eth0"):
         locks.sweep(tmp_path)
@@ -165,18 +170,18 @@ def test_a_sweep_removes_only_locks_that_nobody_holds(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_a_sweep_without_a_folder_is_fine(tmp_path):
+def test_a_sweep_without_a_folder_is_fine(tmp_path: Path) -> None:
     locks.sweep(tmp_path / "none")
 
 
-def count_up(folder, times):
+def count_up(folder: Path, times: int) -> None:
     counter = folder / "counter"
     for _ in range(times):
         with locks.held(folder / "locks", ("counter",), "counting", LONG):
             counter.write_text(str(int(counter.read_text()) + 1))
 
 
-def test_processes_that_contend_for_a_lock_lose_no_update(tmp_path):
+def test_processes_that_contend_for_a_lock_lose_no_update(tmp_path: Path) -> None:
     (tmp_path / "counter").write_text("0")
     processes = [PROCESS.Process(target=count_up, args=(tmp_path, 200)) for _ in range(4)]
     for process in processes:

@@ -34,26 +34,26 @@ DOMAIN = f"""<domain><name>web</name><metadata><other xmlns='urn:other'/>
 </devices></domain>""".encode()
 
 
-def test_what_is_read_is_written():
+def test_what_is_read_is_written() -> None:
     requests = metadata.read(WRAPPER)
     assert requests == {"ua-one": ONE, "ua-two": TWO}
     assert metadata.write(requests) == WRAPPER
 
 
-def test_there_may_be_nothing():
+def test_there_may_be_nothing() -> None:
     assert metadata.read(None) == {} and metadata.write({}) is None
     assert metadata.read(b"<interfaces/>") == {}
     assert metadata.kept(b"<domain/>") == ({}, {})
 
 
-def test_a_namespace_is_taken_off_and_all_else_stays():
+def test_a_namespace_is_taken_off_and_all_else_stays() -> None:
     newer = f"<p:interfaces xmlns:p='{NAMESPACE}'><p:interface alias='a' new='1'><p:vlan id='2'/></p:interface>"
     assert metadata.read(f"{newer}</p:interfaces>".encode()) == {
         "a": b'<interface alias="a" new="1"><vlan id="2"/></interface>'
     }
 
 
-def test_a_request_without_an_interface_is_not_kept():
+def test_a_request_without_an_interface_is_not_kept() -> None:
     there, needed = metadata.kept(DOMAIN)
     assert there == metadata.read(WRAPPER)
     assert needed == {"ua-one": ONE}
@@ -68,7 +68,7 @@ def test_a_request_without_an_interface_is_not_kept():
         ("ua-two", ()),
     ],
 )
-def test_interfaces_are_found_by_alias_or_mac(name, aliases):
+def test_interfaces_are_found_by_alias_or_mac(name: str, aliases: tuple[str, ...]) -> None:
     assert metadata.aliases_of(DOMAIN, name) == aliases
 
 
@@ -81,11 +81,11 @@ def test_interfaces_are_found_by_alias_or_mac(name, aliases):
         (b"<disk><alias name='virtio-disk0'/></disk>", None),
     ],
 )
-def test_a_device_is_named_as_far_as_it_is_an_interface(device, name):
+def test_a_device_is_named_as_far_as_it_is_an_interface(device: bytes, name: str | None) -> None:
     assert metadata.name_of(device) == name
 
 
-def test_a_domain_with_a_new_interface_is_as_the_hook_reads_it():
+def test_a_domain_with_a_new_interface_is_as_the_hook_reads_it() -> None:
     interface, _ = translate.split(b"<interface type='physical'><name>lan</name></interface>", "a document")
     found = etree.fromstring(metadata.with_interface(DOMAIN, interface))
     (only,) = found.findall("devices/interface")
@@ -94,6 +94,6 @@ def test_a_domain_with_a_new_interface_is_as_the_hook_reads_it():
 
 
 @pytest.mark.parametrize("text", [b"", b"<interfaces>", b"\xff"])
-def test_what_is_no_xml_is_refused(text):
+def test_what_is_no_xml_is_refused(text: bytes) -> None:
     for read in (metadata.read, metadata.kept, metadata.aliases_of, metadata.name_of):
         refusal(read, text, kind=XmlError)

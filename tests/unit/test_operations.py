@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Never
 
 import pytest
 
 from libvirt_vepa.errors import KernelError, NewerStateError
 from libvirt_vepa.host.context import Host
+from libvirt_vepa.kernel.rtnetlink import Link, Netlink
 from libvirt_vepa.lifecycle import executor
 from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.model.interface import Guest
@@ -32,7 +35,8 @@ from libvirt_vepa.planning.planner import Plan
 from libvirt_vepa.store.shared_settings import SharedSetting
 from libvirt_vepa.store.store import Store
 
-MAC, PF, VF = "52:54:00:aa:bb:cc", "0000:01:00.0", "0000:01:10.6"
+MAC = "52:54:00:aa:bb:cc"
+PF, VF = NicKey("0000:01:00.0"), NicKey("0000:01:10.6")
 UUID = "11111111-2222-3333-4444-555555555555"
 SAMPLES = {
     AcquireLease("mac", "52:54:00:aa:bb:cc", UUID, "web"): "reserve mac 52:54:00:aa:bb:cc for guest 'web'",
@@ -49,8 +53,8 @@ SAMPLES = {
     ReceiveAllMulticast("vp0"): "receive all multicast on vp0",
     JoinBridge("vp0", "br-lan", "eth0", PF): "make vp0 a port of bridge br-lan",
     WaitForTapNode("vp0"): "wait for the character device of vp0",
-    CreateVfs("eth0", "0000:01:00.0", 4, "lan"): "make 4 VFs of eth0",
-    RemoveVfs("eth0", "0000:01:00.0", 4, "lan"): "remove the 4 VFs of eth0",
+    CreateVfs("eth0", PF, 4, "lan"): "make 4 VFs of eth0",
+    RemoveVfs("eth0", PF, 4, "lan"): "remove the 4 VFs of eth0",
     HoldSharedSetting("hwmode", "eth0", PF, "vepa", UUID, "web"): (
         "have the embedded switch of eth0, if in use, in vepa while a guest needs it"
     ),
@@ -69,22 +73,22 @@ SAMPLES = {
 }
 
 
-def test_there_is_a_sample_of_every_operation():
+def test_there_is_a_sample_of_every_operation() -> None:
     assert {type(sample) for sample in SAMPLES} == set(KNOWN.values())
 
 
-def test_every_operation_is_known_by_its_name():
+def test_every_operation_is_known_by_its_name() -> None:
     ours = {kind for kind in Operation.__subclasses__() if kind.__module__.startswith("libvirt_vepa.")}
     assert set(KNOWN.values()) == ours
     assert all(name == kind.__name__ for name, kind in KNOWN.items())
 
 
 @pytest.mark.parametrize("operation", SAMPLES, ids=lambda operation: type(operation).__name__)
-def test_an_operation_comes_back_from_its_record_through_json(operation):
+def test_an_operation_comes_back_from_its_record_through_json(operation: Operation) -> None:
     assert from_record(json.loads(json.dumps(operation.to_record()))) == operation
 
 
-def test_an_older_record_may_lack_what_has_a_default():
+def test_an_older_record_may_lack_what_has_a_default() -> None:
     old = {"operation": "JoinBridge", "device": "vp0", "bridge": "br-lan"}
     assert from_record(old) == JoinBridge("vp0", "br-lan")
     del old["bridge"]
@@ -93,13 +97,13 @@ def test_an_older_record_may_lack_what_has_a_default():
 
 
 @pytest.mark.parametrize(("former", "name"), FORMER.items())
-def test_a_record_of_an_older_version_may_have_an_older_name(former, name):
+def test_a_record_of_an_older_version_may_have_an_older_name(former: str, name: str) -> None:
     (operation, *_) = (sample for sample in SAMPLES if type(sample).__name__ == name)
     assert from_record({**operation.to_record(), "operation": former}) == operation
 
 
 @pytest.mark.parametrize(("operation", "text"), SAMPLES.items())
-def test_what_an_operation_says_of_itself(operation, text):
+def test_what_an_operation_says_of_itself(operation: Operation, text: str) -> None:
     assert operation.describe() == text
 
 
@@ -114,13 +118,13 @@ def test_what_an_operation_says_of_itself(operation, text):
         {"operation": "SetLinkUp", "dev\nice": "vp0"},
     ],
 )
-def test_a_record_of_another_version_is_not_guessed_at(record):
+def test_a_record_of_another_version_is_not_guessed_at(record: dict[str, object]) -> None:
     with pytest.raises(NewerStateError, match=r"not known here.*install the libvirt-vepa that wrote it") as caught:
         from_record(record)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_only_what_a_running_guest_does_not_notice_is_mendable():
+def test_only_what_a_running_guest_does_not_notice_is_mendable() -> None:
     assert {kind for kind in KNOWN.values() if kind.reapply_safe} == {
         SetLinkUp,
         DisableIpv6,
@@ -131,29 +135,25 @@ def test_only_what_a_running_guest_does_not_notice_is_mendable():
     }
 
 
-class Stubborn:
+class Stubborn(Netlink):
     """A NIC that tells its embedded switch's mode and takes no other, as a driver in the middle of a reset does."""
 
     def __init__(self) -> None:
         self.refused: list[str] = []
 
-    name = "stubborn"
+    def find(self, name: str) -> Link:
+        return Link(name, 7, "", None, up=True, ethernet=True, mtu=1500)
 
-    def find(self, _name):
-        return self
-
-    need = find
-
-    def switch_mode(self, _link):
+    def switch_mode(self, _link: Link) -> str:
         return "veb"
 
-    def set_switch_mode(self, _link, mode):
+    def set_switch_mode(self, _link: Link, mode: str) -> Never:
         self.refused.append(mode)
         raise KernelError("busy", "try again")
 
 
 @pytest.mark.parametrize("others", [{}, {"99999999-2222-3333-4444-555555555555": "db"}])
-def test_a_guest_that_could_not_share_is_no_user(tmp_path, others):
+def test_a_guest_that_could_not_share_is_no_user(tmp_path: Path, others: dict[str, str]) -> None:
     nic, store = Stubborn(), Store(tmp_path)
     # There is a switch, for somebody has a station.
     store.shared.save(SharedSetting("l2-fwd-offload", NicKey("stubborn"), "off", "on", {UUID: "web"}))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -196,7 +197,7 @@ def test_waiting_for_what_is_there_is_no_wait(tree: Tree) -> None:
     folder = tree.function("0000:01:00.0", "igb")
     tree.vf(folder, 0, "0000:01:10.0", "igbvf", "v0")
     for addresses in ((at("0000:01:10.0"),), ()):
-        assert not sleeps(lambda addresses=addresses: pci.await_devices(addresses, 60))
+        assert not sleeps(partial(pci.await_devices, addresses, 60))
 
 
 def test_the_wait_is_bounded_and_names_what_is_missing(tree: Tree) -> None:

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from libvirt_vepa import cli
-from libvirt_vepa.errors import HostError, InUseError, XmlError
+from libvirt_vepa.errors import HostError, InUseError, VepaError, XmlError
 from libvirt_vepa.host.facts import Facts, Nic
 from libvirt_vepa.host.sriov_inventory import NicHardware, VfInfo
 from libvirt_vepa.kernel.rtnetlink import Feature, Link, Vf
 from libvirt_vepa.lifecycle import guest as guests
-from libvirt_vepa.model.address import MacAddress, PciAddress
+from libvirt_vepa.model.address import MacAddress, NicKey, PciAddress
 from libvirt_vepa.model.interface import Guest, GuestType, HostType, Mode, NicDefinition, Request, derived_device
 from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
 from libvirt_vepa.operations.device import AcquireLease, CreateMacvtap, SetLinkUp
@@ -24,6 +26,7 @@ from libvirt_vepa.operations.registry import from_record
 from libvirt_vepa.operations.source_filter import DropReflectedFrames, UpdateVfMacSet
 from libvirt_vepa.operations.vf import SetVf, SetVfMac, SetVfVlan
 from libvirt_vepa.planning import planner, sriov
+from libvirt_vepa.planning.planner import Plan
 from libvirt_vepa.store.shared_settings import SharedSetting
 from libvirt_vepa.store.store import Lease
 
@@ -31,45 +34,50 @@ UUID, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-5
 MAC = MacAddress.parse("52:54:00:aa:bb:cc")
 ZEROS = "00:00:00:00:00:00"
 PF = PciAddress.parse("0000:01:00.0")
+PF_KEY = NicKey(PF)
 DEVICE = derived_device(MAC)
 NOW = VfSettings(0, 0, VlanProtocol.DOT1Q, True, False, LinkState.AUTO, 0, 0)
 LAN = NicDefinition("lan", "eth0", HostType.SRIOV)
 
 
-def at(number):
+def at(number: int) -> PciAddress:
     return replace(PF, slot=0x10, function=number)
 
 
-def link(name, mac="02:00:00:00:00:01", mtu=1500):
+def vf_key(number: int) -> NicKey:
+    return NicKey(at(number))
+
+
+def link(name: str, mac: str = "02:00:00:00:00:01", mtu: int = 1500) -> Link:
     return Link(name, 7, "", MacAddress.parse(mac), up=True, ethernet=True, mtu=mtu)
 
 
-def function(number, holder="", reason="", mac=ZEROS, **now):
+def function(number: int, holder: str = "", reason: str = "", mac: str = ZEROS, **now: Any) -> VfInfo:
     said = Vf(number, MacAddress.parse(mac), replace(NOW, **now))
-    lease = Lease("vf", str(at(number)), OTHER, holder) if holder else None
+    lease = Lease("vf", vf_key(number), OTHER, holder) if holder else None
     return VfInfo(number, at(number), link(f"vf{number}"), said, lease, reason)
 
 
-def card(*functions, driver="ixgbe", mode="veb", **more):
+def card(*functions: VfInfo, driver: str = "ixgbe", mode: str | None = "veb", **more: Any) -> NicHardware:
     return NicHardware(driver, PF, total=7, functions=functions, switch_mode=mode, **more)
 
 
-def make(seen, *requests, host=LAN):
+def make(seen: NicHardware, *requests: Request, host: NicDefinition = LAN) -> Plan:
     facts = Facts({host.name: host}, {"eth0": Nic(link("eth0"), None, "", seen)}, {}, {}, {}, {})
     return planner.make(Guest("web", UUID, requests or (request(),)), facts)
 
 
-def request(mode=Mode.BRIDGE, mac=MAC, **more):
+def request(mode: Mode = Mode.BRIDGE, mac: MacAddress = MAC, **more: Any) -> Request:
     return Request(f"ua-{mac.digits}", "lan", GuestType.MACVTAP, mode, mac, derived_device(mac), **more)
 
 
-def refused(seen, *requests, host=LAN, kind=HostError):
+def refused(seen: NicHardware, *requests: Request, host: NicDefinition = LAN, kind: type[VepaError] = HostError) -> str:
     with pytest.raises(kind) as error:
         make(seen, *requests, host=host)
     return str(error.value).partition(": ")[2]
 
 
-def taken(made):
+def taken(made: Plan) -> list[str]:
     return [step.key for step in made.operations if isinstance(step, AcquireLease) and step.kind == "vf"]
 
 
@@ -77,59 +85,61 @@ def taken(made):
     ("mode", "switch", "filters"),
     [
         (Mode.BRIDGE, "veb", []),
-        (Mode.VEPA, "vepa", [DropReflectedFrames("eth0", str(PF), str(at(0)), str(MAC), False)]),
-        (Mode.PEPA, "vepa", [DropReflectedFrames("eth0", str(PF), str(at(0)), str(MAC), True)]),
+        (Mode.VEPA, "vepa", [DropReflectedFrames("eth0", PF_KEY, vf_key(0), str(MAC), False)]),
+        (Mode.PEPA, "vepa", [DropReflectedFrames("eth0", PF_KEY, vf_key(0), str(MAC), True)]),
     ],
 )
-def test_a_vf_is_leased_set_up_and_given_a_macvtap_of_its_own(mode, switch, filters):
+def test_a_vf_is_leased_set_up_and_given_a_macvtap_of_its_own(
+    mode: Mode, switch: str, filters: list[DropReflectedFrames]
+) -> None:
     made = make(card(function(0)), request(mode)).operations
-    macvtap = CreateMacvtap(DEVICE, str(at(0)), str(MAC), "passthru", None)
+    macvtap = CreateMacvtap(DEVICE, vf_key(0), str(MAC), "passthru", None)
     assert made[2 : made.index(macvtap)] == (
-        SetLinkUp("eth0", str(PF)),
-        HoldSharedSetting("hwmode", "eth0", str(PF), switch, UUID, "web"),
-        AcquireLease("vf", str(at(0)), UUID, "web"),
-        SetVfMac("eth0", 0, str(at(0)), str(MAC), ZEROS, 1500),
-        SetLinkUp(str(at(0))),
+        SetLinkUp("eth0", PF_KEY),
+        HoldSharedSetting("hwmode", "eth0", PF_KEY, switch, UUID, "web"),
+        AcquireLease("vf", vf_key(0), UUID, "web"),
+        SetVfMac("eth0", 0, vf_key(0), str(MAC), ZEROS, 1500),
+        SetLinkUp(vf_key(0)),
         *filters,
-        UpdateVfMacSet("eth0", str(PF), str(MAC)),
+        UpdateVfMacSet("eth0", PF_KEY, str(MAC)),
     )
 
 
-def test_a_plan_for_a_vf_comes_back_from_the_journal():
+def test_a_plan_for_a_vf_comes_back_from_the_journal() -> None:
     asked = VfSettings(42, 3, VlanProtocol.DOT1AD, False, True, LinkState.ENABLE, 10, 100)
     made = make(card(function(0)), request(Mode.PEPA, vf=asked))
     assert tuple(map(from_record, json.loads(json.dumps(made.records())))) == made.operations
 
 
-def test_the_first_free_vf_by_pci_order():
+def test_the_first_free_vf_by_pci_order() -> None:
     seen = card(function(2), function(0, holder="a"), function(1, reason="driver vfio-pci"), function(3))
-    assert taken(make(seen)) == [str(at(2))]
+    assert taken(make(seen)) == [vf_key(2)]
 
 
-def test_two_interfaces_of_a_guest_get_two_vfs():
+def test_two_interfaces_of_a_guest_get_two_vfs() -> None:
     other = MacAddress.parse("52:54:00:aa:bb:cd")
-    assert taken(make(card(function(0), function(1)), request(), request(mac=other))) == [str(at(0)), str(at(1))]
+    assert taken(make(card(function(0), function(1)), request(), request(mac=other))) == [vf_key(0), vf_key(1)]
     assert "VF 0: this guest; stop" in refused(card(function(0)), request(), request(mac=other), kind=InUseError)
 
 
-def test_the_definition_narrows_the_choice():
+def test_the_definition_narrows_the_choice() -> None:
     host = replace(LAN, vf_range=(1, 2))
-    assert taken(make(card(function(0), function(1)), host=host)) == [str(at(1))]
+    assert taken(make(card(function(0), function(1)), host=host)) == [vf_key(1)]
     said = refused(card(function(0)), host=host)
     assert said == "NIC eth0 has none of VFs 1 to 2; change the range of 'lan'"
 
 
-def test_no_vf_is_free():
+def test_no_vf_is_free() -> None:
     said = refused(card(function(0, holder="a"), function(1, reason="vf1 carries vp0")), kind=InUseError)
     what = "no VF of NIC eth0 is free: VF 0: guest 'a', VF 1: vf1 carries vp0"
     assert said == f"{what}; stop one of these guests, or make more VFs"
 
 
-def test_vfs_are_made_only_from_zero_and_within_the_total():
+def test_vfs_are_made_only_from_zero_and_within_the_total() -> None:
     host = replace(LAN, vf_count=4)
     made = make(card(), host=host)
-    assert made.made_first == (CreateVfs("eth0", str(PF), 4, "lan"),) and not taken(made)
-    assert taken(make(card(function(0)), host=host)) == [str(at(0))]
+    assert made.made_first == (CreateVfs("eth0", PF_KEY, 4, "lan"),) and not taken(made)
+    assert taken(make(card(function(0)), host=host)) == [vf_key(0)]
     assert refused(card(), host=replace(LAN, vf_count=8)).startswith("NIC eth0 can have 7 VFs, not 8; ")
     assert refused(card()).startswith("NIC eth0 has no VFs now; give 0000:01:00.0 some")
 
@@ -139,14 +149,16 @@ FOUR = replace(LAN, vf_count=4)
 
 
 @pytest.mark.parametrize("seen", [card(), card(function(0))], ids=["no VFs yet", "VFs"])
-def test_the_command_says_whether_a_plan_is_complete(seen, tmp_path, monkeypatch, capsys):
+def test_the_command_says_whether_a_plan_is_complete(
+    seen: NicHardware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "web.xml").write_text(f"<domain type='kvm'><name>web</name><uuid>{UUID}</uuid></domain>")
     monkeypatch.setattr(guests, "dry_run", lambda _guest, _host: make(seen, host=FOUR))
     assert cli.main(["plan", "--json", str(tmp_path / "web.xml")]) == 0
     assert json.loads(capsys.readouterr().out)["complete"] is bool(seen.functions)
 
 
-def test_two_definitions_that_make_vfs_of_one_nic():
+def test_two_definitions_that_make_vfs_of_one_nic() -> None:
     """The first one makes them, and for the second there are VFs, also where it would make none."""
     for count in (2, None):
         facts = Facts(
@@ -155,7 +167,7 @@ def test_two_definitions_that_make_vfs_of_one_nic():
             *({}, {}, {}, {}),
         )
         some = request(), replace(request(mac=SECOND), name="dmz")
-        assert planner.make(Guest("web", UUID, some), facts).made_first == (CreateVfs("eth0", str(PF), 4, "lan"),)
+        assert planner.make(Guest("web", UUID, some), facts).made_first == (CreateVfs("eth0", PF_KEY, 4, "lan"),)
 
 
 @pytest.mark.parametrize("mode", [None, "veb"], ids=["a switch that tells no mode yet", "one that tells"])
@@ -185,23 +197,25 @@ def test_two_definitions_that_make_vfs_of_one_nic():
     ],
     ids=["range", "too few", "no vlan", "rates", "both modes"],
 )
-def test_what_is_refused_before_vfs_are_made(mode, host, asked, kind, said):
+def test_what_is_refused_before_vfs_are_made(
+    mode: str | None, host: NicDefinition, asked: list[dict[str, Any]], kind: type[VepaError], said: str
+) -> None:
     some = [request(**each) for each in asked]
     assert refused(card(mode=mode), *some, host=host, kind=kind).startswith(said)
 
 
-def test_a_guest_gets_as_many_vfs_as_will_be_made():
+def test_a_guest_gets_as_many_vfs_as_will_be_made() -> None:
     assert make(card(mode=None), request(), request(mac=SECOND), host=replace(LAN, vf_count=2)).made_first
 
 
-def test_the_definitions_count_where_there_are_vfs_already():
+def test_the_definitions_count_where_there_are_vfs_already() -> None:
     said = "NIC eth0 has 2 VFs instead of the 4 of 'lan', because VFs are made only where there are none"
     for mode in Mode:
         assert make(card(function(0), function(1)), request(mode), host=FOUR).remarks == (said,)
     assert make(card(*map(function, range(5))), host=FOUR).remarks == ()
 
 
-def test_a_definitions_vlan_is_nothing_for_a_tap():
+def test_a_definitions_vlan_is_nothing_for_a_tap() -> None:
     bridged = Nic(replace(link("eth0"), port_of="bridge"), link("br0"), "", card(function(0)))
     host, tap = replace(LAN, vf=VfSettings(vlan=42)), replace(request(), type=GuestType.TAP)
     with pytest.raises(HostError) as error:
@@ -220,29 +234,29 @@ def test_a_definitions_vlan_is_nothing_for_a_tap():
         (card(function(0), eswitch="switchdev"), "NIC eth0 is in eswitch mode switchdev, "),
     ],
 )
-def test_what_is_no_card_for_this(seen, said):
+def test_what_is_no_card_for_this(seen: NicHardware, said: str) -> None:
     assert refused(seen).startswith(said)
 
 
-def test_settings_are_set_in_the_order_that_cards_need():
+def test_settings_are_set_in_the_order_that_cards_need() -> None:
     asked = VfSettings(42, 3, VlanProtocol.DOT1AD, False, True, LinkState.ENABLE, 10, 100)
     made = make(card(function(0)), request(vf=asked)).operations
     assert [step for step in made if isinstance(step, SetVfMac | SetVfVlan | SetVf)] == [
-        SetVfMac("eth0", 0, str(at(0)), str(MAC), ZEROS, 1500),
-        SetVfVlan("eth0", 0, str(at(0)), 42, 3, "802.1ad", 0, 0, "802.1Q"),
-        SetVf("eth0", 0, str(at(0)), "spoofchk", False, True),
-        SetVf("eth0", 0, str(at(0)), "trust", True, False),
-        SetVf("eth0", 0, str(at(0)), "state", "enable", "auto"),
-        SetVf("eth0", 0, str(at(0)), "max_tx_rate", 100, 0),
-        SetVf("eth0", 0, str(at(0)), "min_tx_rate", 10, 0),
+        SetVfMac("eth0", 0, vf_key(0), str(MAC), ZEROS, 1500),
+        SetVfVlan("eth0", 0, vf_key(0), 42, 3, "802.1ad", 0, 0, "802.1Q"),
+        SetVf("eth0", 0, vf_key(0), "spoofchk", False, True),
+        SetVf("eth0", 0, vf_key(0), "trust", True, False),
+        SetVf("eth0", 0, vf_key(0), "state", "enable", "auto"),
+        SetVf("eth0", 0, vf_key(0), "max_tx_rate", 100, 0),
+        SetVf("eth0", 0, vf_key(0), "min_tx_rate", 10, 0),
     ]
 
 
 @pytest.mark.parametrize("now", [(0, 0), (0, 50), (10, 20), (100, 200), (50, 0), (1, 1000)])
 @pytest.mark.parametrize("asked", [(0, 0), (10, 20), (30, 30), (200, 1000), (5, 0), (0, 7), (None, 40), (30, None)])
-def test_the_lower_rate_is_never_above_the_higher(now, asked):
+def test_the_lower_rate_is_never_above_the_higher(now: tuple[int, int], asked: tuple[int | None, int | None]) -> None:
     """After any step, which is the way back too; a rate of 0 is no limit."""
-    rates = dict(zip(("min_tx_rate", "max_tx_rate"), now, strict=True))
+    rates: dict[str, Any] = dict(zip(("min_tx_rate", "max_tx_rate"), now, strict=True))
     steps = [
         step
         for step in make(
@@ -255,7 +269,7 @@ def test_the_lower_rate_is_never_above_the_higher(now, asked):
         assert rates["min_tx_rate"] <= (rates["max_tx_rate"] or 2**32), f"{step} of {steps}"
 
 
-def test_what_is_as_it_should_be_is_left_alone():
+def test_what_is_as_it_should_be_is_left_alone() -> None:
     asked = VfSettings(spoofchk=True, trust=False, state=LinkState.AUTO, max_tx_rate=0)
     assert not [step for step in make(card(function(0)), request(vf=asked)).operations if isinstance(step, SetVf)]
 
@@ -264,13 +278,15 @@ def test_what_is_as_it_should_be_is_left_alone():
     ("asked", "outbound", "defined", "rate"),
     [(5, 100_000, 7, 5), (None, 100_000, 7, 800), (None, 1, 7, 1), (None, None, 7, 7), (None, None, None, None)],
 )
-def test_where_the_rate_comes_from(asked, outbound, defined, rate):
+def test_where_the_rate_comes_from(
+    asked: int | None, outbound: int | None, defined: int | None, rate: int | None
+) -> None:
     host = replace(LAN, vf=VfSettings(max_tx_rate=defined))
     made = make(card(function(0)), request(vf=VfSettings(max_tx_rate=asked), outbound=outbound), host=host)
     assert [step.value for step in made.operations if isinstance(step, SetVf)] == ([rate] if rate else [])
 
 
-def test_what_a_vf_cannot_be_set_to():
+def test_what_a_vf_cannot_be_set_to() -> None:
     assert refused(card(function(0)), request(vf=VfSettings(qos=3))).startswith("qos and proto are a VLAN's")
     rates = request(vf=VfSettings(min_tx_rate=10))
     said = refused(card(function(0)), rates, host=replace(LAN, vf=VfSettings(max_tx_rate=5)), kind=XmlError)
@@ -283,7 +299,7 @@ def test_what_a_vf_cannot_be_set_to():
     assert refused(seen, kind=InUseError).startswith(f"{MAC} is the MAC of VF 1: guest 'b'; ")
 
 
-def test_vf_settings_mean_nothing_elsewhere():
+def test_vf_settings_mean_nothing_elsewhere() -> None:
     host = replace(LAN, type=HostType.ETHERNET)
     said = "'lan' is of type ethernet, and <vlan> and <vf> are for sr-iov; leave them out"
     assert refused(NicHardware("veth"), request(vf=VfSettings(vlan=3)), host=host) == said
@@ -292,8 +308,8 @@ def test_vf_settings_mean_nothing_elsewhere():
 # -- the embedded switch
 
 
-def test_the_other_mode_is_refused_with_the_holders_name():
-    shared = {"hwmode": SharedSetting("hwmode", str(PF), "veb", "vepa", {OTHER: "b"})}
+def test_the_other_mode_is_refused_with_the_holders_name() -> None:
+    shared = {"hwmode": SharedSetting("hwmode", PF_KEY, "veb", "vepa", {OTHER: "b"})}
     seen = card(function(0), mode="vepa", shared=shared)
     assert make(seen, request(Mode.PEPA))
     said = "the embedded switch of eth0 is in vepa for guest 'b'; ask for the mode that fits, or stop that guest"
@@ -303,27 +319,27 @@ def test_the_other_mode_is_refused_with_the_holders_name():
     assert refused(mine, request(Mode.BRIDGE), kind=InUseError) == said.replace("'b'", "'web'")
 
 
-def test_the_other_mode_is_refused_before_vfs_are_made():
+def test_the_other_mode_is_refused_before_vfs_are_made() -> None:
     """Which is known from those who need it now, whether there is a switch now or not."""
-    later = {"hwmode": SharedSetting("hwmode", str(PF), "", "vepa", {OTHER: "b"})}
+    later = {"hwmode": SharedSetting("hwmode", PF_KEY, "", "vepa", {OTHER: "b"})}
     seen = card(mode=None, shared=later)
     said = "the embedded switch of eth0 is to be in vepa, once there is one, for guest 'b'; ask for the mode that fits"
     assert refused(seen, request(Mode.BRIDGE), host=FOUR, kind=InUseError).startswith(said)
     assert make(seen, request(Mode.VEPA), host=FOUR).made_first
-    veb = card(mode=None, shared={"hwmode": SharedSetting("hwmode", str(PF), "vepa", "veb", {OTHER: "b"})})
+    veb = card(mode=None, shared={"hwmode": SharedSetting("hwmode", PF_KEY, "vepa", "veb", {OTHER: "b"})})
     for kind in (HostType.ETHERNET, HostType.VMDQ):
         host, offload = replace(LAN, type=kind), Feature(on=False, fixed=False)
         said = refused(replace(veb, offload=offload), request(Mode.VEPA), host=host, kind=InUseError)
         assert "is in veb for guest 'b'; " in said
 
 
-def test_one_guest_cannot_need_both_modes():
+def test_one_guest_cannot_need_both_modes() -> None:
     other = MacAddress.parse("52:54:00:aa:bb:cd")
     said = refused(card(function(0), function(1)), request(Mode.VEPA), request(Mode.BRIDGE, mac=other))
     assert said.startswith("another interface of this guest needs hwmode vepa of NIC eth0, and this one veb; ")
 
 
-def test_a_driver_without_control_of_its_switch():
+def test_a_driver_without_control_of_its_switch() -> None:
     seen = card(function(0), driver="igb", mode=None)
     assert not [step for step in make(seen).operations if isinstance(step, HoldSharedSetting)]
     for mode in (Mode.VEPA, Mode.PEPA):
@@ -331,13 +347,13 @@ def test_a_driver_without_control_of_its_switch():
         assert said.startswith("driver igb of NIC eth0 cannot set its embedded switch to VEPA; ask for mode bridge")
 
 
-def test_a_resetting_driver_is_not_switched_while_vfs_are_used():
+def test_a_resetting_driver_is_not_switched_while_vfs_are_used() -> None:
     used = function(1, reason="driver vfio-pci")
     said = refused(card(function(0), used, driver="i40e"), request(Mode.VEPA))
     assert said.startswith(
         "driver i40e resets NIC eth0 to set its embedded switch to VEPA, and others use it: VF 1: driver vfio-pci; "
     )
-    stations = {"l2-fwd-offload": SharedSetting("l2-fwd-offload", str(PF), "off", "on", {OTHER: "b"})}
+    stations = {"l2-fwd-offload": SharedSetting("l2-fwd-offload", PF_KEY, "off", "on", {OTHER: "b"})}
     station = card(driver="i40e", offload=Feature(on=True, fixed=False), shared=stations)
     for kind in HostType:
         host = replace(LAN, type=kind, vf_count=2 if kind is HostType.SRIOV else None)
@@ -360,7 +376,7 @@ def test_a_resetting_driver_is_not_switched_while_vfs_are_used():
         (replace(card(mode=None), total=0), Mode.VEPA, False),
     ],
 )
-def test_a_macvtap_on_the_nic_itself_above_an_embedded_switch(seen, mode, shared):
+def test_a_macvtap_on_the_nic_itself_above_an_embedded_switch(seen: NicHardware, mode: Mode, shared: bool) -> None:
     made = make(seen, request(mode), host=replace(LAN, type=HostType.ETHERNET)).operations
     assert [step.value for step in made if isinstance(step, HoldSharedSetting)] == ["vepa"] * shared
 
@@ -369,29 +385,29 @@ def test_a_macvtap_on_the_nic_itself_above_an_embedded_switch(seen, mode, shared
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_vmdq(mode):
+def test_vmdq(mode: Mode) -> None:
     seen = NicHardware("ixgbe", PF, offload=Feature(on=False, fixed=False))
     made = make(seen, request(mode), host=replace(LAN, type=HostType.VMDQ)).operations
-    switch = [HoldSharedSetting("hwmode", "eth0", str(PF), "vepa", UUID, "web")] if mode is not Mode.BRIDGE else []
-    macvtap = made.index(CreateMacvtap(DEVICE, "eth0", str(MAC), mode.kernel, None, str(PF)))
-    assert made[macvtap - 1] == HoldSharedSetting("l2-fwd-offload", "eth0", str(PF), "on", UUID, "web")
+    switch = [HoldSharedSetting("hwmode", "eth0", PF_KEY, "vepa", UUID, "web")] if mode is not Mode.BRIDGE else []
+    macvtap = made.index(CreateMacvtap(DEVICE, "eth0", str(MAC), mode.kernel, None, PF_KEY))
+    assert made[macvtap - 1] == HoldSharedSetting("l2-fwd-offload", "eth0", PF_KEY, "on", UUID, "web")
     assert list(made[made.index(SetLinkUp(DEVICE)) + 2 :]) == [VerifyOffload(DEVICE, "eth0", str(MAC)), *switch]
 
 
-def test_what_a_station_needs_of_the_switch_is_done_last():
+def test_what_a_station_needs_of_the_switch_is_done_last() -> None:
     """A macvtap beside it may have asked for the same before there was a switch."""
     named = {"lan": replace(LAN, type=HostType.ETHERNET), "dmz": replace(LAN, name="dmz", type=HostType.VMDQ)}
     nic = Nic(link("eth0"), None, "", card(mode=None, offload=Feature(on=False, fixed=False)))
     some = request(Mode.VEPA), replace(request(Mode.VEPA, mac=SECOND), name="dmz")
     made = planner.make(Guest("web", UUID, some), Facts(named, {"eth0": nic}, {}, {}, {}, {}))
-    share = HoldSharedSetting("hwmode", "eth0", str(PF), "vepa", UUID, "web")
+    share = HoldSharedSetting("hwmode", "eth0", PF_KEY, "vepa", UUID, "web")
     assert made.operations[-1] == share and made.operations.count(share) == 1
     assert made.interfaces[share] == tuple(each.alias for each in some)
 
 
-def test_vmdq_is_refused_beside_a_switch_that_cannot_be_set():
+def test_vmdq_is_refused_beside_a_switch_that_cannot_be_set() -> None:
     offload = Feature(on=True, fixed=False)
-    stations = {"l2-fwd-offload": SharedSetting("l2-fwd-offload", str(PF), "off", "on", {OTHER: "b"})}
+    stations = {"l2-fwd-offload": SharedSetting("l2-fwd-offload", PF_KEY, "off", "on", {OTHER: "b"})}
     host = replace(LAN, type=HostType.VMDQ)
     with_vfs = card(function(0), mode=None, offload=offload)
     for seen in (with_vfs, card(mode=None, offload=offload, shared=stations)):
@@ -400,7 +416,7 @@ def test_vmdq_is_refused_beside_a_switch_that_cannot_be_set():
     assert make(card(mode=None, offload=offload), request(Mode.VEPA), host=host)
 
 
-def test_vmdq_that_is_on_for_good_is_not_touched():
+def test_vmdq_that_is_on_for_good_is_not_touched() -> None:
     made = make(NicHardware("x", PF, offload=Feature(on=True, fixed=True)), host=replace(LAN, type=HostType.VMDQ))
     assert not [step for step in made.operations if isinstance(step, HoldSharedSetting)]
 
@@ -409,7 +425,7 @@ def test_vmdq_that_is_on_for_good_is_not_touched():
     ("offload", "said"),
     [(None, "does not have l2-fwd-offload"), (Feature(on=False, fixed=True), "has fixed off l2-fwd-offload")],
 )
-def test_vmdq_that_cannot_be(offload, said):
+def test_vmdq_that_cannot_be(offload: Feature | None, said: str) -> None:
     seen = NicHardware("igb", PF, offload=offload)
     assert refused(seen, host=replace(LAN, type=HostType.VMDQ)).startswith(f"driver igb of NIC eth0 {said}; ")
 
@@ -417,7 +433,7 @@ def test_vmdq_that_cannot_be(offload, said):
 # -- what an administrator should know
 
 
-def test_the_filters_stand_on_the_spoof_check_of_the_others():
+def test_the_filters_stand_on_the_spoof_check_of_the_others() -> None:
     seen = card(function(0), function(1, holder="b", spoofchk=False), function(2, spoofchk=False))
     said = ("the spoof check of NIC eth0 is off at VF 1: guest 'b': it can pass for another",)
     assert make(seen, request(Mode.VEPA)).remarks == said
@@ -431,7 +447,7 @@ def test_the_filters_stand_on_the_spoof_check_of_the_others():
     assert make(off, request(Mode.VEPA), host=replace(LAN, vf=VfSettings(spoofchk=True))).remarks == ()
 
 
-def test_many_holders_are_not_all_named():
+def test_many_holders_are_not_all_named() -> None:
     functions = [replace(function(0, holder="a"), number=number) for number in range(20)]
     seen = [replace(each, address=replace(PF, bus=each.number)) for each in functions]
     assert "VF 15: guest 'a', and 4 more; stop" in refused(card(*seen), kind=InUseError)

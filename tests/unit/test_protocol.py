@@ -27,7 +27,7 @@ STRINGS = st.tuples(st.just(7), TEXTS.map(remote.string))
 PARAMETERS = st.lists(st.tuples(TEXTS, st.one_of(NUMBERS, STRINGS)), max_size=8)
 
 
-def test_the_tables_name_the_same_procedures():
+def test_the_tables_name_the_same_procedures() -> None:
     assert set(procedures.CALLS) == set(remote.ARGUMENTS)
     assert set(procedures.REPLIES) == remote.REPLIES
     assert (procedures.PROGRAM, procedures.VERSION) == (remote.PROGRAM, 1)
@@ -35,20 +35,20 @@ def test_the_tables_name_the_same_procedures():
 
 @holds
 @given(PROCEDURES, TEXTS, TEXTS)
-def test_a_document_is_found_where_it_was_put(procedure, document, text):
+def test_a_document_is_found_where_it_was_put(procedure: int, document: bytes, text: bytes) -> None:
     before, payload = remote.arguments(procedure, document, text)
     assert procedures.documents_at(procedures.CALLS[procedure], payload) == (len(before),)
     assert xdr.string_at(payload, len(before)) == document
 
 
 @pytest.mark.parametrize("procedure", remote.OPTIONAL)
-def test_a_document_may_be_missing(procedure):
+def test_a_document_may_be_missing(procedure: int) -> None:
     assert procedures.documents_at(procedures.CALLS[procedure], remote.arguments(procedure, None)[1]) == ()
 
 
 @holds
 @given(PROCEDURES, TEXTS, st.data())
-def test_arguments_that_end_before_the_document_are_refused(procedure, text, data):
+def test_arguments_that_end_before_the_document_are_refused(procedure: int, text: bytes, data: st.DataObject) -> None:
     before, payload = remote.arguments(procedure, b"<a/>", text)
     short = payload[: data.draw(st.integers(0, len(before) + 3))]
     refusal(_document, procedure, short, kind=ProtocolError)
@@ -56,7 +56,9 @@ def test_arguments_that_end_before_the_document_are_refused(procedure, text, dat
 
 @holds
 @given(PARAMETERS, TEXTS)
-def test_every_string_among_parameters_is_found(parameters, before):
+def test_every_string_among_parameters_is_found(
+    parameters: list[tuple[bytes, tuple[int, bytes]]], before: bytes
+) -> None:
     payload, expected = before + struct.pack(">I", len(parameters)), []
     for field, (kind, value) in parameters:
         payload += remote.parameter(field, kind, value)
@@ -66,13 +68,15 @@ def test_every_string_among_parameters_is_found(parameters, before):
 
 @holds
 @given(PARAMETERS, st.data())
-def test_parameters_that_end_early_are_refused(parameters, data):
+def test_parameters_that_end_early_are_refused(
+    parameters: list[tuple[bytes, tuple[int, bytes]]], data: st.DataObject
+) -> None:
     whole = b"".join(remote.parameter(field, kind, value) for field, (kind, value) in parameters)
     payload = struct.pack(">I", len(parameters) + 1) + whole
     refusal(list, xdr.string_parameters(payload[: data.draw(st.integers(0, len(payload)))], 0), kind=ProtocolError)
 
 
-def test_more_parameters_than_anybody_means_are_not_looked_at():
+def test_more_parameters_than_anybody_means_are_not_looked_at() -> None:
     one = remote.parameter(b"dxml", 7, remote.string(b"<a/>"))
     most = xdr.PARAMETERS_MAX
     assert len(list(xdr.string_parameters(struct.pack(">I", most) + one * most, 0))) == most
@@ -80,7 +84,7 @@ def test_more_parameters_than_anybody_means_are_not_looked_at():
 
 
 @pytest.mark.parametrize("kind", [0, 8, 2**32 - 1])
-def test_a_parameter_of_no_known_type_is_refused(kind):
+def test_a_parameter_of_no_known_type_is_refused(kind: int) -> None:
     payload = struct.pack(">I", 1) + remote.parameter(b"dxml", kind, remote.string(b"<a/>"))
     refusal(list, xdr.string_parameters(payload, 0), kind=ProtocolError)
 

@@ -42,13 +42,13 @@ def call(procedure: int, document: bytes, serial: int = 1) -> remote.Frame:
     return remote.call(procedure, remote.arguments(procedure, document)[1], serial)
 
 
-def test_the_stored_form_is_another():
+def test_the_stored_form_is_another() -> None:
     assert b"<interface type='ethernet'>" in STORED and b"urn:libvirt-vepa:physical:1" in STORED
 
 
 @CUTS
 @pytest.mark.parametrize("procedure", sorted(DOCUMENTS))
-def test_a_call_reaches_the_daemon_in_the_stored_form(procedure, size):
+def test_a_call_reaches_the_daemon_in_the_stored_form(procedure: int, size: int) -> None:
     document = DOCUMENTS[procedure]
     stored = translate.to_stored(document, "a document")
     assert stored != document
@@ -58,7 +58,7 @@ def test_a_call_reaches_the_daemon_in_the_stored_form(procedure, size):
 
 @CUTS
 @pytest.mark.parametrize("procedure", sorted(remote.REPLIES))
-def test_a_reply_reaches_the_client_in_the_proposed_form(procedure, size):
+def test_a_reply_reaches_the_client_in_the_proposed_form(procedure: int, size: int) -> None:
     relay, proposed = Relay(), translate.to_proposed(STORED, "a document")
     asked = remote.call(procedure, remote.domain(), 9).pack()
     assert from_client(relay, asked, size) == (asked, b"")
@@ -76,7 +76,7 @@ def parameters(one: bytes, other: bytes) -> bytes:
 
 @CUTS
 @pytest.mark.parametrize("pair", [(DOMAIN, DOMAIN), (DOMAIN, OTHER), (OTHER, DOMAIN), (STORED, DOMAIN)])
-def test_documents_of_a_call_are_translated_but_no_cookie(pair, size):
+def test_documents_of_a_call_are_translated_but_no_cookie(pair: tuple[bytes, bytes], size: int) -> None:
     cookie = remote.string(DOMAIN) + b"flag"
     stored = [translate.to_stored(document, "a document") for document in pair]
     call = remote.call(303, parameters(*pair) + cookie, 7)
@@ -85,32 +85,32 @@ def test_documents_of_a_call_are_translated_but_no_cookie(pair, size):
 
 
 @pytest.mark.parametrize("procedure", [213, 302])
-def test_a_migrations_document_is_for_the_other_host(procedure):
+def test_a_migrations_document_is_for_the_other_host(procedure: int) -> None:
     data = remote.reply(procedure, remote.string(b"cookie") + remote.string(STORED)).pack()
     assert from_daemon(Relay(), data) == data
 
 
 @pytest.mark.parametrize("document", [OTHER, STORED, b"", b"<a/>", b"no XML at all", b"\0\xff" * 50])
 @pytest.mark.parametrize("procedure", sorted(remote.ARGUMENTS | remote.CHANGES))
-def test_a_call_with_nothing_of_ours_passes_as_it_came(procedure, document):
+def test_a_call_with_nothing_of_ours_passes_as_it_came(procedure: int, document: bytes) -> None:
     data = call(procedure, document).pack()
     assert from_client(Relay(), data) == (data, b"")
 
 
 @pytest.mark.parametrize("procedure", remote.OPTIONAL)
-def test_a_call_without_its_document_passes_as_it_came(procedure):
+def test_a_call_without_its_document_passes_as_it_came(procedure: int) -> None:
     data = remote.call(procedure, remote.arguments(procedure, None, b"physical")[1]).pack()
     assert from_client(Relay(), data) == (data, b"")
 
 
 @pytest.mark.parametrize("document", [OTHER, DOMAIN, b"", b"<a/>", b"no XML at all"])
 @pytest.mark.parametrize("procedure", sorted(remote.REPLIES))
-def test_a_reply_with_nothing_stored_passes_as_it_came(procedure, document):
+def test_a_reply_with_nothing_stored_passes_as_it_came(procedure: int, document: bytes) -> None:
     data = remote.reply(procedure, remote.string(document)).pack()
     assert from_daemon(Relay(), data) == data
 
 
-def test_what_the_daemon_says_in_the_proposed_form_stays(procedure=14):
+def test_what_the_daemon_says_in_the_proposed_form_stays(procedure: int = 14) -> None:
     data = remote.reply(procedure, remote.string(DOMAIN)).pack()
     assert from_daemon(Relay(), data) == data
 
@@ -133,13 +133,13 @@ STRANGERS = {
 
 @CUTS
 @pytest.mark.parametrize("name", STRANGERS)
-def test_what_is_no_call_of_ours_passes_as_it_came(name, size):
+def test_what_is_no_call_of_ours_passes_as_it_came(name: str, size: int) -> None:
     data = STRANGERS[name].pack()
     assert from_client(Relay(), data, size) == (data, b"")
 
 
 @CUTS
-def test_a_call_with_files_reaches_the_daemon_in_the_stored_form(size):
+def test_a_call_with_files_reaches_the_daemon_in_the_stored_form(size: int) -> None:
     sent, following = (
         remote.with_descriptors(call(309, document, 7), 3).pack() + remote.call(2).pack()
         for document in (DOMAIN, STORED)
@@ -150,7 +150,7 @@ def test_a_call_with_files_reaches_the_daemon_in_the_stored_form(size):
 
 
 @CUTS
-def test_the_files_of_a_call_that_is_refused_are_lost(size):
+def test_the_files_of_a_call_that_is_refused_are_lost(size: int) -> None:
     wrong = DOMAIN.replace(b"mode='vepa'", b"mode='sideways'")
     relay, following = Relay(), remote.call(2).pack()
     ahead, back = from_client(relay, remote.with_descriptors(call(309, wrong, 7), 3).pack() + following, size)
@@ -175,7 +175,7 @@ UNTOUCHED = {
 
 @CUTS
 @pytest.mark.parametrize("name", UNTOUCHED)
-def test_what_is_no_reply_of_ours_passes_as_it_came(name, size):
+def test_what_is_no_reply_of_ours_passes_as_it_came(name: str, size: int) -> None:
     relay, data = Relay(), UNTOUCHED[name].pack()
     # It has the serial number of a call for a document.
     from_client(relay, remote.call(14, remote.domain(), UNTOUCHED[name].serial).pack())
@@ -183,7 +183,7 @@ def test_what_is_no_reply_of_ours_passes_as_it_came(name, size):
 
 
 @CUTS
-def test_several_calls_are_answered_in_any_order(size):
+def test_several_calls_are_answered_in_any_order(size: int) -> None:
     relay, proposed = Relay(), translate.to_proposed(STORED, "a document")
     calls = [remote.call(number, remote.domain(), serial) for serial, number in enumerate([14, 43, 235, 14, 2, 412])]
     asked = b"".join(each.pack() for each in calls)
@@ -204,7 +204,7 @@ def test_several_calls_are_answered_in_any_order(size):
     assert from_daemon(relay, again, size) == again
 
 
-def test_lxml_is_loaded_for_the_first_document_that_needs_it():
+def test_lxml_is_loaded_for_the_first_document_that_needs_it() -> None:
     code = """
 import sys
 from libvirt_vepa.proxy.relay import Relay

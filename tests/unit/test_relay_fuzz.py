@@ -81,7 +81,7 @@ class Heard:
 
 def split(data: bytes) -> tuple[list[remote.Frame], bytes, bool]:
     """Return the whole frames at the beginning, what follows them, and whether that can still become one."""
-    whole = []
+    whole: list[remote.Frame] = []
     while len(data) >= 4:
         length = struct.unpack_from(">I", data)[0]
         if not 28 <= length <= remote.LONGEST:
@@ -164,7 +164,7 @@ def is_ours(frame: remote.Frame) -> bool:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_whole_conversations(seed):
+def test_whole_conversations(seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(20):
         said = client_says(chance), daemon_says(chance)
@@ -173,7 +173,7 @@ def test_whole_conversations(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_damaged_conversations(seed):
+def test_damaged_conversations(seed: int) -> None:
     chance, end = random.Random(1000 + seed), time.monotonic() + SECONDS
     for _ in range(100):
         check((damaged(chance, client_says(chance)), damaged(chance, daemon_says(chance))), chance)

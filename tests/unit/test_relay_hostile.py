@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 
@@ -34,7 +35,7 @@ def refused(procedure: int, document: bytes, serial: int = 7, size: int = 2**20)
 
 @pytest.mark.parametrize("size", [1, 300, 2**20])
 @pytest.mark.parametrize("procedure", sorted(remote.ARGUMENTS))
-def test_a_document_that_cannot_be_meant_is_an_error_reply(procedure, size):
+def test_a_document_that_cannot_be_meant_is_an_error_reply(procedure: int, size: int) -> None:
     error = refused(procedure, WRONG, 7, size)
     assert (error.code, error.domain, error.level) == (27, 20, 2)
     assert error.message is not None and error.message.startswith(b"XML error: the document, line 4: guest 'web'")
@@ -43,7 +44,7 @@ def test_a_document_that_cannot_be_meant_is_an_error_reply(procedure, size):
     assert (error.int1, error.int2) == (-1, -1)
 
 
-def test_a_reply_that_cannot_be_shown_is_an_error_reply():
+def test_a_reply_that_cannot_be_shown_is_an_error_reply() -> None:
     assert NEWER != STORED
     (reply,) = remote.frames(from_daemon(Relay(), remote.reply(14, remote.string(NEWER), 8).pack()))
     assert reply[:6] == (remote.PROGRAM, 1, 14, remote.REPLY, 8, remote.ERROR)
@@ -53,20 +54,20 @@ def test_a_reply_that_cannot_be_shown_is_an_error_reply():
 
 
 @pytest.mark.parametrize("name", ["x" * 4_000_000, "\u200b" * 1_300_000], ids=["long", "escaped"])
-def test_an_error_that_quotes_a_document_is_cut_to_fit(name):
+def test_an_error_that_quotes_a_document_is_cut_to_fit(name: str) -> None:
     error = refused(11, DOMAIN.replace(b">lan<", f">{name}<".encode()))
     assert error.message is not None
     assert error.message.startswith(b"XML error: the document, line ") and len(error.message) < 32 * 1024
 
 
-def test_a_translation_that_is_too_long_is_an_error_reply():
+def test_a_translation_that_is_too_long_is_an_error_reply() -> None:
     fill = b"<!--" + b"x" * (4 * MEBIBYTE - len(DOMAIN) - 8) + b"-->"
     error = refused(11, DOMAIN.replace(b"<devices>", fill + b"<devices>"))
     assert error.code == 27
     assert error.message is not None and b"longer than the 4 MiB that libvirt takes" in error.message
 
 
-def test_a_message_that_becomes_too_long_is_an_error_reply():
+def test_a_message_that_becomes_too_long_is_an_error_reply() -> None:
     # Nothing in libvirt forbids a client to send more than the arguments.
     payload = remote.string(DOMAIN).ljust(remote.LONGEST - 28, b"\0")
     ahead, back = from_client(Relay(), remote.call(11, payload).pack())
@@ -76,7 +77,7 @@ def test_a_message_that_becomes_too_long_is_an_error_reply():
     assert b"longer than libvirt's protocol allows" in error.message
 
 
-def test_a_translator_that_is_not_installed_is_an_error_reply(monkeypatch):
+def test_a_translator_that_is_not_installed_is_an_error_reply(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "libvirt_vepa.xml.translate", None)
     monkeypatch.delattr("libvirt_vepa.xml.translate", raising=False)
     (reply,) = remote.frames(from_client(Relay(), call(11, DOMAIN).pack())[1])
@@ -85,7 +86,7 @@ def test_a_translator_that_is_not_installed_is_an_error_reply(monkeypatch):
     assert error.message is not None and error.message.startswith(b"operation failed: ")
 
 
-def test_calls_that_are_never_answered_cost_nothing():
+def test_calls_that_are_never_answered_cost_nothing() -> None:
     relay = Relay()
     tracemalloc.start()
     try:
@@ -100,7 +101,7 @@ def test_calls_that_are_never_answered_cost_nothing():
 
 
 @pytest.mark.parametrize("size", [10, 28, 29, 70, 99])
-def test_an_error_reply_waits_for_the_daemons_message(size):
+def test_an_error_reply_waits_for_the_daemons_message(size: int) -> None:
     relay, wrong = Relay(), call(11, WRONG, 7).pack()
     data = [remote.call(211, b"d" * 50, 3, remote.STREAM)._replace(status=remote.CONTINUE)] * 4
     sent = b"".join(each.pack() for each in data)
@@ -115,7 +116,7 @@ def test_an_error_reply_waits_for_the_daemons_message(size):
     assert frames.index(reply) == -(-size // 78) - (size % 78 < 28 and size % 78 > 0), "it does not wait for the end"
 
 
-def test_replies_that_wait_are_sent_once_and_in_order():
+def test_replies_that_wait_are_sent_once_and_in_order() -> None:
     relay, event = Relay(), remote.call(211, bytes(100), 0, remote.EVENT).pack()
     got = from_daemon(relay, event[:60])
     for serial in (5, 6, 7):
@@ -139,7 +140,7 @@ def test_replies_that_wait_are_sent_once_and_in_order():
         b"physical" * 3,
     ],
 )
-def test_a_payload_that_is_none_passes_as_it_came(payload):
+def test_a_payload_that_is_none_passes_as_it_came(payload: bytes) -> None:
     for procedure in remote.ARGUMENTS | remote.CHANGES:
         data = remote.call(procedure, payload).pack()
         assert from_client(Relay(), data) == (data, b"")
@@ -149,15 +150,19 @@ def test_a_payload_that_is_none_passes_as_it_came(payload):
 
 
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.0\r\n\r\n", b"\0\0\0\x1b", b"\x02\0\0\x05", b"\0\0\0\0" * 9])
-def test_frames_that_are_none_end_the_connection(data):
+def test_frames_that_are_none_end_the_connection(data: bytes) -> None:
     before = remote.call(2).pack()
-    for say in (lambda relay, data: relay.from_client(data)[0], lambda relay, data: relay.from_daemon(data)[1]):
+    says: tuple[Callable[[Relay, bytes], bytes], ...] = (
+        lambda relay, data: relay.from_client(data)[0],
+        lambda relay, data: relay.from_daemon(data)[1],
+    )
+    for say in says:
         relay = Relay()
         assert say(relay, before) == before
         refusal(say, relay, data, kind=ProtocolError)
 
 
-def test_what_came_before_a_frame_that_is_none_is_not_lost():
+def test_what_came_before_a_frame_that_is_none_is_not_lost() -> None:
     before, wrong, rest = remote.call(2).pack(), call(11, WRONG, 7).pack(), b"\0\0\0\x1b" + bytes(60)
     with pytest.raises(ProtocolViolation) as caught:
         Relay().from_client(before + wrong + before + rest)
@@ -169,7 +174,7 @@ def test_what_came_before_a_frame_that_is_none_is_not_lost():
     assert caught.value.before == (b"", before * 2)
 
 
-def test_what_waits_is_counted():
+def test_what_waits_is_counted() -> None:
     relay, event = Relay(), remote.call(211, bytes(100), 0, remote.EVENT).pack()
     relay.from_daemon(event[:60])
     assert relay.waiting == 0

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 from lxml import etree
@@ -46,25 +47,25 @@ def stored(request: str = "", interface: str = MAC) -> bytes:
     ],
 )
 @pytest.mark.parametrize("translation", [*ROUND, lambda data, origin: translate.to_native(data, origin, ())])
-def test_a_foreign_document_comes_back_to_the_byte(translation, data):
+def test_a_foreign_document_comes_back_to_the_byte(translation: Callable[[bytes, str], bytes], data: bytes) -> None:
     assert translation(data, "f.xml") == data
 
 
 @pytest.mark.parametrize(
     ("data", "proposed"), [(domain(), True), (stored(), False), (b"<a/>", False), (OURS.encode(), True)]
 )
-def test_whether_a_document_holds_a_request_in_the_proposed_form(data, proposed):
+def test_whether_a_document_holds_a_request_in_the_proposed_form(data: bytes, proposed: bool) -> None:
     assert translate.is_proposed(data, "f.xml") is proposed
 
 
-def test_values_are_quoted_as_most_of_the_document_is():
+def test_values_are_quoted_as_most_of_the_document_is() -> None:
     single = translate.to_stored(domain(more="<title a='it&apos;s \"x\"'/>"), "f.xml")
     assert b'="' not in single and b"""a='it&apos;s "x"'""" in single
     double = translate.to_stored(domain().replace(b"'", b'"'), "f.xml")
     assert b"='" not in double and b'<interface type="ethernet">' in double
 
 
-def test_quotes_in_comments_instructions_sections_and_texts_stay():
+def test_quotes_in_comments_instructions_sections_and_texts_stay() -> None:
     kept = """<!-- a="b" --><?p a="b"?><title>a="b"</title><description a='&gt;'>&lt;a b="c"&gt;</description>"""
     single = "<os a='b' c='d' e='f' g='h' i='j'/>"
     assert (single + kept).encode() in translate.to_stored(domain(more=single + kept), "f.xml")
@@ -83,7 +84,7 @@ def test_quotes_in_comments_instructions_sections_and_texts_stay():
         ("<!-- a -->\n<?b c?>\n", "<!-- a -->\n<?b c?>\n"),
     ],
 )
-def test_what_stands_before_and_behind_the_document_stays(head, kept):
+def test_what_stands_before_and_behind_the_document_stays(head: str, kept: str) -> None:
     result = translate.to_stored(
         head.encode() + domain(more="<title>ä</title>") + b"\n<!-- end -->\n\n", "f.xml"
     ).decode()
@@ -91,14 +92,14 @@ def test_what_stands_before_and_behind_the_document_stays(head, kept):
     assert "<title>ä</title>" in result
 
 
-def test_the_proposals_spelling_comes_back_as_xml():
+def test_the_proposals_spelling_comes_back_as_xml() -> None:
     data = domain("<interface type='physical'/>\n<name='lan'/> // x & y\n</interface>")
     proposed = translate.to_proposed(data, "f.xml")
     assert proposed == domain("<interface type='physical'>\n<name>lan</name>\n</interface>")
     assert etree.fromstring(translate.to_stored(data, "f.xml")).find("devices/interface").get("type") == "ethernet"
 
 
-def test_generated_macs_are_libvirts_and_each_is_used_throughout():
+def test_generated_macs_are_libvirts_and_each_is_used_throughout() -> None:
     first, second = (etree.fromstring(translate.to_stored(domain(), "f.xml")) for _ in range(2))
     macs = [found.find("devices/interface/mac").get("address") for found in (first, second)]
     assert macs[0] != macs[1] and all(mac.startswith("52:54:00:") for mac in macs)
@@ -106,7 +107,7 @@ def test_generated_macs_are_libvirts_and_each_is_used_throughout():
 
 
 @pytest.mark.parametrize("data", [b"<interface type='ethernet'/>", domain(), b"<a/>"])
-def test_only_a_single_physical_interface_can_be_split(data):
+def test_only_a_single_physical_interface_can_be_split(data: bytes) -> None:
     assert refusal(translate.split, data, "f.xml", kind=XmlError) == (
         "f.xml: this is no single physical interface; begin with <interface type='physical'>"
     )
@@ -122,14 +123,14 @@ def test_only_a_single_physical_interface_can_be_split(data):
     ],
     ids=["attribute", "child", "version"],
 )
-def test_a_form_that_is_not_known_is_not_translated(translation, data):
+def test_a_form_that_is_not_known_is_not_translated(translation: Callable[[bytes, str], bytes], data: bytes) -> None:
     assert refusal(translation, data, "f.xml", kind=XmlError) == (
         "f.xml, line 1: a request is in a form not known here; use the libvirt-vepa that wrote it"
     )
 
 
 @pytest.mark.parametrize("mac", ["<mac/>", "<mac address=''/>", "<mac address='x'/>", "<mac address='1:0:0:0:0:0'/>"])
-def test_a_stored_interface_with_a_bad_mac_is_refused(mac):
+def test_a_stored_interface_with_a_bad_mac_is_refused(mac: str) -> None:
     text = refusal(translate.to_stored, stored(interface=mac), "f.xml", kind=XmlError)
     assert text.startswith("f.xml, line 1: guest 'web': ") and "MAC" in text
 
@@ -162,7 +163,9 @@ def around(where: str) -> tuple[str, str]:
     ],
 )
 @pytest.mark.parametrize("translation", ROUND)
-def test_an_excessive_document_is_refused_in_bounded_time(bounded, translation, where, unit, message):
+def test_an_excessive_document_is_refused_in_bounded_time(
+    bounded: None, translation: Callable[[bytes, str], bytes], where: str, unit: str, message: str
+) -> None:
     head, tail = around(where)
     data = filled(head, unit, tail)
     begun = time.process_time()
@@ -171,7 +174,7 @@ def test_an_excessive_document_is_refused_in_bounded_time(bounded, translation, 
 
 
 @pytest.mark.parametrize("unit", ["<disk/>", "<interface/>", "<!-- -->", "<disk/>\n"])
-def test_the_largest_guest_is_translated_in_bounded_time(bounded, unit):
+def test_the_largest_guest_is_translated_in_bounded_time(bounded: None, unit: str) -> None:
     head, tail = around("devices")
     others = unit * ((validate.MOST_DEVICES - validate.MOST_INTERFACES) // (2 if unit.endswith("\n") else 1))
     begun = time.process_time()
@@ -180,6 +183,6 @@ def test_the_largest_guest_is_translated_in_bounded_time(bounded, unit):
     assert time.process_time() - begun < CPU_SECONDS
 
 
-def test_a_document_of_four_mib_can_be_translated():
+def test_a_document_of_four_mib_can_be_translated() -> None:
     text = "<title>" + "x" * (documents.LIMIT - 300) + "</title>"
     assert b"'vp5254" in translate.to_stored(domain(more=text), "f.xml")

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from lxml import etree
 
@@ -138,7 +140,7 @@ def domain(*devices: str) -> bytes:
     return "<domain>\n<name>web</name><devices>\n{}\n</devices></domain>".format("\n".join(devices)).encode()
 
 
-def refused(*devices: str, translation=translate.to_stored, line: int = 3) -> str:
+def refused(*devices: str, translation: Callable[[bytes, str], bytes] = translate.to_stored, line: int = 3) -> str:
     text = refusal(translation, domain(*devices), "f.xml", kind=XmlError)
     place = f"f.xml, line {line}: guest 'web': "
     assert text.startswith(place), text
@@ -146,12 +148,12 @@ def refused(*devices: str, translation=translate.to_stored, line: int = 3) -> st
 
 
 @pytest.mark.parametrize("child", REFUSED)
-def test_what_a_request_cannot_say(child):
+def test_what_a_request_cannot_say(child: str) -> None:
     assert refused(interface(child)) == REFUSED[child]
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_what_the_interface_itself_cannot_say(head):
+def test_what_the_interface_itself_cannot_say(head: str) -> None:
     assert refused(interface(head=head)) == HEADS[head]
 
 
@@ -159,25 +161,25 @@ def test_what_the_interface_itself_cannot_say(head):
     ("name", "shown"),
     [("../x", "../x"), ("$(x)", "$(x)"), ("a\nb", "a b"), ("a/b", "a/b"), ("", ""), ("x" * 65, "x" * 65), ("-x", "-x")],
 )
-def test_a_hostile_name(name, shown):
+def test_a_hostile_name(name: str, shown: str) -> None:
     text = f"'{shown}' cannot be the name of a physical interface; {NAMES}"
     assert refused(interface(name=f"<name>{name}</name>")) == text
 
 
-def test_no_name_at_all():
+def test_no_name_at_all() -> None:
     assert refused(interface(name="")) == (
         "<interface>: <name> is missing; write <name>…</name>, with a name that 'libvirt-vepa iface-list' shows"
     )
 
 
-def test_all_words_of_the_schema_are_said_by_a_test():
+def test_all_words_of_the_schema_are_said_by_a_test() -> None:
     schema = etree.parse(str(documents.data_file("guest.rng")))
     said = "\n".join((*REFUSED.values(), *HEADS.values(), "<name> is missing; write <name>…</name>, with a name "))
     missing = [word.get("what") for word in schema.iter(validate.WORDS) if f"{word.get('what')}; " not in said]
     assert not missing
 
 
-def test_the_line_is_that_of_the_element():
+def test_the_line_is_that_of_the_element() -> None:
     assert refused("<disk/>", interface("\n\n<model type='a'/>\n", "<vlan/>"), line=7) == REFUSED["<vlan/>"]
     below = interface("\n<vf trust='on'/>\n<vlan>\n", "<tag id='0'/></vlan>")
     assert refused(below, line=6) == REFUSED["<vlan><tag id='0'/></vlan>"]
@@ -196,7 +198,7 @@ MAC = "<mac address='52:54:00:00:00:01'/>"
         (interface(MAC), interface("<alias name='ua-a'/>", MAC), "MAC 52:54:00:00:00:01"),
     ],
 )
-def test_what_two_requests_cannot_both_have(one, other, what):
+def test_what_two_requests_cannot_both_have(one: str, other: str, what: str) -> None:
     assert refused(one, other, line=4) == f"{what} is given to two devices of this guest; make them different"
 
 
@@ -208,18 +210,18 @@ def test_what_two_requests_cannot_both_have(one, other, what):
         (MAC, "<interface type='bridge'><target dev='vp525400000001'/></interface>", "device vp525400000001"),
     ],
 )
-def test_what_another_device_has_already(ours, other, what):
+def test_what_another_device_has_already(ours: str, other: str, what: str) -> None:
     assert (
         refused(other, interface(ours), line=4) == f"{what} is given to two devices of this guest; make them different"
     )
 
 
-def test_teaming_may_share_a_mac_with_another_interface():
+def test_teaming_may_share_a_mac_with_another_interface() -> None:
     other = f"<interface type='hostdev'>{MAC}<teaming type='transient' persistent='ua-a'/></interface>"
     assert b"type='ethernet'" in translate.to_stored(domain(interface(MAC, "<alias name='ua-a'/>"), other), "f.xml")
 
 
-def test_two_guests_in_one_document_may_have_the_same():
+def test_two_guests_in_one_document_may_have_the_same() -> None:
     guest = domain(interface(MAC, "<target dev='a'/>", "<alias name='ua-a'/>"))
     snapshot = b"<domainsnapshot>" + guest + guest.replace(b"domain>", b"inactiveDomain>") + b"</domainsnapshot>"
     assert translate.to_stored(snapshot, "f.xml").count(b"type='ethernet'") == 2
@@ -262,11 +264,11 @@ HOSTS = (
         ),
     ],
 )
-def test_what_the_definitions_do_not_give_to_the_native_form(request_, message):
+def test_what_the_definitions_do_not_give_to_the_native_form(request_: str, message: str) -> None:
     assert refused(request_, translation=lambda data, origin: translate.to_native(data, origin, HOSTS)) == message
 
 
-def test_what_libvirts_own_interfaces_do_find():
+def test_what_libvirts_own_interfaces_do_find() -> None:
     for head, source in (("short", "x" * 15), ("mac", "br-mac")):
         asked_ = interface("<type>tap</type>" if head == "mac" else "", name=f"<name>{head}</name>")
         assert f"'{source}'".encode() in translate.to_native(domain(asked_), "f.xml", HOSTS)
@@ -292,7 +294,7 @@ def test_what_libvirts_own_interfaces_do_find():
     ],
 )
 @pytest.mark.parametrize("translation", [translate.to_stored, translate.to_proposed])
-def test_a_stored_request_that_says_more_than_is_known(more, translation):
+def test_a_stored_request_that_says_more_than_is_known(more: str, translation: Callable[[bytes, str], bytes]) -> None:
     request_ = f"<p:interface alias='ua-a' name='lan' type='macvtap'>{more}</p:interface>"
     wrapper = f"<metadata><p:interfaces xmlns:p='urn:libvirt-vepa:physical:1'>{request_}</p:interfaces></metadata>"
     ours = "<interface type='ethernet'><mac address='52:54:00:00:00:01'/><alias name='ua-a'/></interface>"

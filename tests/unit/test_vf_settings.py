@@ -24,24 +24,24 @@ WORDS = {
 FULL = VfSettings(42, 7, VlanProtocol.DOT1AD, True, False, LinkState.DISABLE, 0, 2**32 - 1)
 
 
-def test_what_is_read_is_written():
+def test_what_is_read_is_written() -> None:
     assert VfSettings.parse(WORDS, "42") == FULL
     assert list(FULL.to_attributes.items()) == list(WORDS.items())
     assert list(WORDS) == list(READERS)
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_each_stands_alone(name):
+def test_each_stands_alone(name: str) -> None:
     one = VfSettings.parse({name: WORDS[name]})
     assert one.to_attributes == {name: WORDS[name]}
     assert one.merged_over(FULL) == FULL and one != UNSET
 
 
-def test_nothing_is_nothing():
+def test_nothing_is_nothing() -> None:
     assert VfSettings.parse({}) == UNSET and UNSET.to_attributes == {}
 
 
-def test_what_is_left_out_comes_from_the_other():
+def test_what_is_left_out_comes_from_the_other() -> None:
     asked = VfSettings(vlan=0, trust=True)
     assert asked.merged_over(FULL) == VfSettings(0, 7, VlanProtocol.DOT1AD, True, True, LinkState.DISABLE, 0, 2**32 - 1)
 
@@ -69,31 +69,31 @@ def test_what_is_left_out_comes_from_the_other():
         ({"rate": "1"}, f"a VF has no setting 'rate'; use {', '.join(WORDS)}"),
     ],
 )
-def test_what_nobody_can_mean(words, message):
+def test_what_nobody_can_mean(words: dict[str, str], message: str) -> None:
     assert refusal(VfSettings.parse, words, kind=XmlError) == message
 
 
-def test_a_rate_without_a_limit_is_above_every_other():
+def test_a_rate_without_a_limit_is_above_every_other() -> None:
     assert VfSettings.parse({"min_tx_rate": "11", "max_tx_rate": "0"}).min_tx_rate == 11
 
 
 @pytest.mark.parametrize("text", ["", "0", "4095", "042", "-1", "a"])
-def test_what_is_no_vlan(text):
+def test_what_is_no_vlan(text: str) -> None:
     message = f"VLAN '{text}' is no number from 1 to 4094; {DIGITS}"
     assert refusal(VfSettings.parse, {}, text, kind=XmlError) == message
 
 
-def test_rates_of_two_documents_can_be_checked_together():
+def test_rates_of_two_documents_can_be_checked_together() -> None:
     both = VfSettings(min_tx_rate=20).merged_over(VfSettings(max_tx_rate=10))
     assert refusal(both.validated, kind=XmlError).startswith("min_tx_rate 20 is above max_tx_rate 10; ")
 
 
 @pytest.mark.parametrize("text", ["0000:01:10.3", "0000:00:00.0", "ffffffff:ff:1f.7"])
-def test_a_pci_address_is_written_as_the_kernel_does(text):
+def test_a_pci_address_is_written_as_the_kernel_does(text: str) -> None:
     assert str(PciAddress.parse(text)) == str(PciAddress.parse(text.upper())) == text
 
 
 @pytest.mark.parametrize("text", ["", "01:00.0", "0000:01:20.0", "0000:01:00.8", "0000:1:00.0", "0000:01:00.0 "])
-def test_what_is_no_pci_address(text):
+def test_what_is_no_pci_address(text: str) -> None:
     message = f"'{text}' is not a PCI address; write it as 'lspci -D' does, as in 0000:01:00.0"
     assert refusal(PciAddress.parse, text, kind=XmlError) == message
