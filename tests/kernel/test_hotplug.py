@@ -8,26 +8,15 @@ import pytest
 
 from libvirt_vepa.errors import KernelError, VepaError
 from libvirt_vepa.lifecycle import guest as guests
-from libvirt_vepa.model.interface import Guest, derived_alias
+from libvirt_vepa.model.interface import derived_alias
 from tests.lab.network import Nic
 from tests.lab.shell import run
+from tests.support.attached import FIRST, SECOND, attach, state
 from tests.support.host_fixture import World, ask, device, guest, line, links, mac
-
-FIRST, SECOND = ask(1, 1), ask(1, 2)
-
-
-def attach(world: World, *more: Guest) -> None:
-    for one in more:
-        guests.attach(one, world.host, world.directory)
 
 
 def detach(world: World, number: int) -> tuple[VepaError, ...]:
     return guests.detach(guest(1).uuid, derived_alias(ask(1, number).mac), world.host)
-
-
-def state(world: World) -> tuple[dict[str, dict[str, object]], set[str]]:
-    """Return all devices and the names of all state files."""
-    return links(), set(world.files())
 
 
 def test_what_is_attached_is_as_if_the_guest_had_started_with_it(world: World) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.lifecycle import reconcile
-from tests.kernel.test_hotplug import FIRST, SECOND, attach, state
-from tests.kernel.test_reconcile import these
 from tests.lab.killer import kill, points
+from tests.support.attached import FIRST, SECOND, attach, state
 from tests.support.host_fixture import World, device, guest, links
+from tests.support.running_guests import these
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT)}

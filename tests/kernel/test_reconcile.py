@@ -14,25 +14,15 @@ from libvirt_vepa.errors import VepaError
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.lifecycle import reconcile
 from libvirt_vepa.lifecycle.reconcile import Leftover
-from libvirt_vepa.model.interface import Guest
 from tests.lab.shell import run
 from tests.support.host_fixture import PROCESS, SECONDS, World, ask, device, guest, links, mac, uuid
+from tests.support.running_guests import these
 
 ONE = "guest 'web1' (6f6e6f6f-0000-4000-8000-000000000001)"
 
 
 def nobody() -> dict[str, bytes]:
     return {}
-
-
-def these(*running: Guest) -> dict[str, bytes]:
-    """Return what the daemon would say of these guests."""
-
-    def described(one: Guest) -> bytes:
-        aliases = "".join(f"<interface><alias name='{request.alias}'/></interface>" for request in one.requests)
-        return f"<domain><devices>{aliases}</devices></domain>".encode()
-
-    return {one.uuid: described(one) for one in running}
 
 
 def find(world: World, *running: int) -> tuple[Leftover, ...]:
