@@ -6,8 +6,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from libvirt_vepa.kernel import pci
+from tests.support.pci_tree import Tree
 
 # Far more than any of them needs, on any machine.
 SECONDS = 60
@@ -27,3 +31,10 @@ def bounded() -> Iterator[None]:
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
+    """A tree in the place of /sys, with no card yet."""
+    monkeypatch.setattr(pci, "ROOT", tmp_path)
+    return Tree(tmp_path)

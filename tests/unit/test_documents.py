@@ -12,14 +12,11 @@ from lxml import etree
 
 from libvirt_vepa.errors import HostError, XmlError
 from libvirt_vepa.xml import document as documents
+from tests.support.entities import BOMB, ENTITY
 from tests.support.refusals import refusal
 
 UTF8 = "write the document in UTF-8, as libvirt requires"
 UTF16 = "f.xml: the document is in UTF-16 or UTF-32; write it in UTF-8, as libvirt requires"
-ENTITY = "an entity is declared, which is not accepted; write its text where it is used"
-# Ten levels of ten: a thousand million characters, if it were ever expanded.
-LEVELS = "\n".join(f"<!ENTITY l{level} '{f'&l{level - 1};' * 10}'>" for level in range(1, 10))
-BOMB = f"<!DOCTYPE a [\n<!ENTITY l0 'aaaaaaaaaa'>\n{LEVELS}\n]>\n<a>&l9;</a>"
 
 
 def refused(data: bytes | str) -> str:

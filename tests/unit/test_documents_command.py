@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_documents import BOMB, ENTITY
+from tests.support.entities import BOMB, ENTITY
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MIB = 1024 * 1024

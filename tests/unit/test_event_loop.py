@@ -24,8 +24,8 @@ from libvirt_vepa.proxy.event_loop import EventLoop
 from libvirt_vepa.proxy.relay import Relay
 from tests.support import remote_protocol as remote
 from tests.support.properties import holds
-from tests.unit.test_relay import DOMAIN, OTHER, STORED, call
-from tests.unit.test_relay_hostile import WRONG
+from tests.support.relay_documents import DOMAIN, OTHER, STORED, WRONG
+from tests.support.relay_talk import call
 
 SECONDS = 60
 PING = remote.call(2).pack()

@@ -17,9 +17,8 @@ from libvirt_vepa.model.address import MacAddress, NicKey, PciAddress
 from libvirt_vepa.model.interface import HostType
 from libvirt_vepa.store.shared_settings import SharedSetting
 from libvirt_vepa.store.store import Lease, Store
-from tests.unit.test_pci import Tree, tree
+from tests.support.pci_tree import Tree
 
-__all__ = ["tree"]
 PF, VF = PciAddress.parse("0000:01:00.0"), PciAddress.parse("0000:01:10.0")
 UUID, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555"
 NIC = Link("eth0", 7, "", None, True, True, 1500)

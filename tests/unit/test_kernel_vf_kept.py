@@ -17,7 +17,7 @@ from libvirt_vepa.kernel.link import RTM_GETLINK, Link
 from libvirt_vepa.kernel.netlink_socket import RefusedError, pack
 from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.model.vf_settings import VfSettings
-from tests.unit.test_kernel_vf import MAC, listed
+from tests.support.vf_list import MAC, listed
 
 NIC = Link("eth0", 7, "", None, True, True, 1500)
 Card = Callable[..., list[bytes]]

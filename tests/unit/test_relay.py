@@ -14,32 +14,12 @@ from libvirt_vepa.proxy.relay import Relay
 from libvirt_vepa.xml import translate
 from tests.conftest import CHECKOUT
 from tests.support import remote_protocol as remote
+from tests.support.foreign_frames import STORED_PAYLOAD, STRANGERS, UNTOUCHED
+from tests.support.relay_documents import DOMAIN, OTHER, SNAPSHOT, STORED, WRONG
+from tests.support.relay_talk import call, from_client, from_daemon
 
-REQUEST = """<interface type='physical'>
-  <name>lan</name><type>macvtap</type><target mode='vepa'/><mac address='52:54:00:00:00:01'/>
-</interface>"""
-DEVICE = REQUEST.encode()
-DOMAIN = f"<domain type='kvm'>\n<name>web</name>\n<devices>{REQUEST}</devices>\n</domain>\n".encode()
-SNAPSHOT = b"<domainsnapshot><name>s</name>" + DOMAIN + b"</domainsnapshot>"
-STORED = translate.to_stored(DOMAIN, "a document")
-OTHER = b"<domain type='kvm'><name>web</name><title>physical</title><devices/></domain>"
 DOCUMENTS = dict.fromkeys(remote.ARGUMENTS, DOMAIN) | {185: SNAPSHOT}
 CUTS = pytest.mark.parametrize("size", [1, 27, 300, 2**20])
-
-
-def from_client(relay: Relay, data: bytes, size: int = 2**20) -> tuple[bytes, bytes]:
-    both = [relay.from_client(piece) for piece in remote.cut(data, [size])]
-    return b"".join(ahead for ahead, _ in both), b"".join(back for _, back in both)
-
-
-def from_daemon(relay: Relay, data: bytes, size: int = 2**20) -> bytes:
-    both = [relay.from_daemon(piece) for piece in remote.cut(data, [size])]
-    assert not any(ahead for ahead, _ in both)
-    return b"".join(back for _, back in both)
-
-
-def call(procedure: int, document: bytes, serial: int = 1) -> remote.Frame:
-    return remote.call(procedure, remote.arguments(procedure, document)[1], serial)
 
 
 def test_the_stored_form_is_another() -> None:
@@ -115,22 +95,6 @@ def test_what_the_daemon_says_in_the_proposed_form_stays(procedure: int = 14) ->
     assert from_daemon(Relay(), data) == data
 
 
-PAYLOAD = remote.string(DOMAIN)
-STRANGERS = {
-    "keepalive": remote.Frame(remote.KEEPALIVE, 1, 1, remote.EVENT, 0, remote.OK, b""),
-    "qemu's program": remote.call(11, PAYLOAD)._replace(program=remote.QEMU_PROGRAM),
-    "another version": remote.call(11, PAYLOAD)._replace(version=2),
-    "an event": remote.call(11, PAYLOAD, 0, remote.EVENT),
-    "a stream's data": remote.call(11, PAYLOAD, 3, remote.STREAM)._replace(status=remote.CONTINUE),
-    "a stream's end": remote.call(11, b"", 3, remote.STREAM),
-    "a call with files": remote.with_descriptors(remote.call(309, remote.string(OTHER), 3), 2),
-    "a call with no file": remote.with_descriptors(remote.call(344, PAYLOAD, 3), 0),
-    "no type known": remote.call(11, PAYLOAD, 3, 77),
-    "an ordinary call": remote.call(2),
-    "another document": remote.call(41, PAYLOAD),
-}
-
-
 @CUTS
 @pytest.mark.parametrize("name", STRANGERS)
 def test_what_is_no_call_of_ours_passes_as_it_came(name: str, size: int) -> None:
@@ -151,26 +115,12 @@ def test_a_call_with_files_reaches_the_daemon_in_the_stored_form(size: int) -> N
 
 @CUTS
 def test_the_files_of_a_call_that_is_refused_are_lost(size: int) -> None:
-    wrong = DOMAIN.replace(b"mode='vepa'", b"mode='sideways'")
     relay, following = Relay(), remote.call(2).pack()
-    ahead, back = from_client(relay, remote.with_descriptors(call(309, wrong, 7), 3).pack() + following, size)
+    ahead, back = from_client(relay, remote.with_descriptors(call(309, WRONG, 7), 3).pack() + following, size)
     assert ahead == following
     (reply,) = remote.frames(back)
     assert (reply.type, reply.serial, reply.status, reply.tail) == (remote.REPLY, 7, remote.ERROR, b"")
     assert (relay.take_orphaned_fds(), relay.take_orphaned_fds()) == (3, 0)
-
-
-STORED_PAYLOAD = remote.string(STORED)
-UNTOUCHED = {
-    "keepalive": STRANGERS["keepalive"],
-    "qemu's program": remote.reply(14, STORED_PAYLOAD)._replace(program=remote.QEMU_PROGRAM),
-    "another version": remote.reply(14, STORED_PAYLOAD)._replace(version=2),
-    "an event": remote.reply(14, STORED_PAYLOAD)._replace(type=remote.EVENT),
-    "a stream's data": remote.reply(14, STORED_PAYLOAD, 3, remote.CONTINUE)._replace(type=remote.STREAM),
-    "an error": remote.reply(14, STORED_PAYLOAD, 3, remote.ERROR),
-    "the reply to another call": remote.reply(43, STORED_PAYLOAD),
-    "a reply with files": remote.with_descriptors(remote.reply(344, STORED_PAYLOAD), 32),
-}
 
 
 @CUTS

@@ -13,8 +13,9 @@ import pytest
 
 from libvirt_vepa.proxy.relay import ProtocolViolation, Relay
 from tests.support import remote_protocol as remote
-from tests.unit.test_relay import DEVICE, DOMAIN, OTHER, SNAPSHOT, STORED, STRANGERS, UNTOUCHED, call
-from tests.unit.test_relay_hostile import NEWER, WRONG
+from tests.support.foreign_frames import STRANGERS, UNTOUCHED
+from tests.support.relay_documents import DEVICE, DOMAIN, NEWER, OTHER, SNAPSHOT, STORED, WRONG
+from tests.support.relay_talk import call
 
 SECONDS = 2
 SEEDS = range(8)

@@ -14,10 +14,9 @@ from libvirt_vepa.errors import ProtocolError
 from libvirt_vepa.proxy.relay import ProtocolViolation, Relay
 from tests.support import remote_protocol as remote
 from tests.support.refusals import refusal
-from tests.unit.test_relay import DOMAIN, OTHER, STORED, call, from_client, from_daemon
+from tests.support.relay_documents import DOMAIN, NEWER, OTHER, STORED, WRONG
+from tests.support.relay_talk import call, from_client, from_daemon
 
-WRONG = DOMAIN.replace(b"mode='vepa'", b"mode='sideways'")
-NEWER = STORED.replace(b"<physical:interface alias=", b"<physical:interface newer='1' alias=")
 MEBIBYTE = 1024 * 1024
 
 
