@@ -178,7 +178,7 @@ def _in_child(connection: socket.socket, listener: socket.socket, serve: Serve, 
             signal.signal(kind, signal.SIG_DFL)
         connection.setblocking(True)
         status = serve(connection, peer_of(connection))
-    except Exception as error:
+    except Exception as error:  # the last line of defence: the process ends here, and nobody else would say why
         _say(program, str(error) if isinstance(error, HostError) else f"{error!r:.300}; report this")
     finally:
         os._exit(status)
