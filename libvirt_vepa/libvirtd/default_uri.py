@@ -85,7 +85,10 @@ def session_remarks() -> list[str]:
         session = os.geteuid() != 0 and _reached() == SESSION
     except HostError:  # of a file that is damaged virsh tells
         return []
-    return [f"this is for qemu:///system, and your default URI reaches qemu:///session; {LACKING}"] if session else []
+    if not session:
+        return []
+    reached = "this is for qemu:///system, and your default URI reaches qemu:///session"
+    return [f"{reached}; {remark}" for remark in _remarks(SESSION, access.to_system())]
 
 
 def _reached() -> bytes | None:
