@@ -163,8 +163,28 @@
           </xsl:choose>
         </xsl:attribute>
       </xsl:if>
+      <xsl:if test="not(parent::*)"><xsl:call-template name="of-the-device"/></xsl:if>
       <xsl:call-template name="of-a-vf"/>
     </physical:interface>
+  </xsl:template>
+
+  <!-- An interface that is attached to a running guest is in nobody's XML yet when its device is made: its request
+       says what the device is to be. -->
+  <xsl:template name="of-the-device">
+    <xsl:attribute name="mac"><xsl:call-template name="mac"/></xsl:attribute>
+    <xsl:attribute name="device">
+      <xsl:call-template name="follow-mac">
+        <xsl:with-param name="name" select="target/@dev"/>
+        <xsl:with-param name="prefix" select="'vp'"/>
+      </xsl:call-template>
+    </xsl:attribute>
+    <xsl:if test="mtu/@size"><xsl:attribute name="mtu"><xsl:value-of select="mtu/@size"/></xsl:attribute></xsl:if>
+    <xsl:if test="driver/@queues">
+      <xsl:attribute name="queues"><xsl:value-of select="driver/@queues"/></xsl:attribute>
+    </xsl:if>
+    <xsl:if test="bandwidth/outbound/@average">
+      <xsl:attribute name="outbound"><xsl:value-of select="bandwidth/outbound/@average"/></xsl:attribute>
+    </xsl:if>
   </xsl:template>
 
   <!-- What libvirt has no place for: the VLAN and the settings of the VF that the interface will be on. In a

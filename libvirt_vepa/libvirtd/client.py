@@ -14,10 +14,13 @@ from contextlib import contextmanager
 import libvirt
 
 from libvirt_vepa.errors import HostError
+from libvirt_vepa.libvirtd.sockets import WHO
 from libvirt_vepa.model.interface import NAMESPACE, PREFIX
 
 URI, SESSION = "qemu:///system", "qemu:///session"
 RUNNING = "see that libvirtd runs, and try again as root"
+# Of an element that no guest has.
+PROOF = "urn:libvirt-vepa:proof"
 
 
 def running_guests(uri: str = URI) -> dict[str, bytes]:
@@ -68,14 +71,6 @@ class RunningGuest:
                     return None
                 raise
 
-    def write_requests(self, wrapper: bytes | None) -> None:
-        """Put this into its metadata in the place of our element; waits for what else is being done to the guest."""
-        with _asking(f"to write the metadata of guest {self._uuid}"):
-            domain = self._connection.lookupByUUIDString(self._uuid)
-            text = None if wrapper is None else wrapper.decode()
-            element, live = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_LIVE
-            domain.setMetadata(element, text, PREFIX, NAMESPACE, live)
-
     def await_removal(self, present: Callable[[bytes], bool], seconds: float) -> bytes | None:
         """Wait until something is not in its XML any more and return that; None where it ends or takes longer.
 
@@ -106,6 +101,30 @@ class RunningGuest:
                 self._connection.domainEventDeregisterAny(handle)
 
 
+def require_write(uuid: str) -> None:
+    """Have libvirt say whether this user may change a running guest. Raises HostError where not.
+
+    It takes an element out of the guest's metadata that is never there, which needs the right to change the guest
+    (the ACL of virDomainSetMetadata is domain:write).
+    """
+    _set_metadata(uuid, None, "proof", PROOF, "to change")
+
+
+def write_requests(uuid: str, wrapper: bytes | None) -> None:
+    """Put this into a running guest's metadata in the place of our element, with this user's rights.
+
+    It waits for what else is being done to the guest. Raises HostError.
+    """
+    text = None if wrapper is None else wrapper.decode()
+    _set_metadata(uuid, text, PREFIX, NAMESPACE, "to write the metadata of")
+
+
+def _set_metadata(uuid: str, text: str | None, prefix: str, namespace: str, what: str) -> None:
+    with _asking(f"{what} guest {uuid}", WHO), _opened(libvirt.open, URI) as connection:
+        element, live = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_LIVE
+        connection.lookupByUUIDString(uuid).setMetadata(element, text, prefix, namespace, live)
+
+
 @contextmanager
 def running_guest(uuid: str, uri: str = URI) -> Iterator[RunningGuest]:
     """Give a guest to ask about. Raises HostError where the daemon cannot be asked."""
@@ -127,8 +146,8 @@ def _opened(how: Callable[[str], libvirt.virConnect], uri: str) -> Iterator[libv
 
 
 @contextmanager
-def _asking(what: str) -> Iterator[None]:
+def _asking(what: str, remedy: str = RUNNING) -> Iterator[None]:
     try:
         yield
     except libvirt.libvirtError as error:
-        raise HostError(f"cannot ask libvirt {what}: {error}", RUNNING) from error
+        raise HostError(f"cannot ask libvirt {what}: {error}", remedy) from error

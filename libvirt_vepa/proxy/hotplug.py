@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Attaching, detaching and changing a guest's interfaces: libvirt runs no hook for these, so the connection acts.
 
-The request goes into the guest's metadata first, then the device is made, then libvirt attaches it;
-what fails takes back what was done before it. A device goes once libvirt says that the guest has
-given it back.
+The helper writes the request into the running guest's metadata and makes the device, then libvirt attaches it; what
+fails takes back what was done before it. A device goes once libvirt says that the guest has given it back. What the
+guest will start with is written here, by the client's own connection.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Change:
         return _must(self.call.header.procedure, self.domain + xdr.string(text) + self.flags)
 
     def scopes(self) -> Steps[tuple[int, ...]]:
-        """Return what is changed, in the order in which that is safe: CONFIG, LIVE or both. Raises Refused."""
+        """Return what is changed: CONFIG, LIVE or both. Raises Refused."""
         # A call without flags is the older one, which changes the running guest only.
         flags = xdr.word_at(self.flags, 0) if self.flags else LIVE
         if not flags & (LIVE | CONFIG):
@@ -87,20 +87,23 @@ class Change:
             return {}
         raise Refused(reply)
 
-    def write(self, scope: int, requests: dict[str, bytes]) -> Task:
-        """Put these requests into the guest's metadata. Raises Refused."""
+    def write(self, requests: dict[str, bytes]) -> Task:
+        """Put these requests into the metadata of the guest as it will start. Raises Refused.
+
+        Those of the guest that runs are written by the helper alone.
+        """
         words = xdr.WORD.pack(ELEMENT) + xdr.optional(metadata.write(requests))
-        words += xdr.optional(PREFIX.encode()) + xdr.optional(NAMESPACE.encode()) + xdr.WORD.pack(scope)
+        words += xdr.optional(PREFIX.encode()) + xdr.optional(NAMESPACE.encode()) + xdr.WORD.pack(CONFIG)
         return _must(procedures.SET_METADATA, self.domain + words)
 
-    def put(self, scope: int, alias: str, request: bytes | None) -> Steps[bytes | None]:
+    def put(self, alias: str, request: bytes | None) -> Steps[bytes | None]:
         """Put one request in, or take it out, and return what was there. Raises Refused."""
-        requests = yield from self.requests(scope)
+        requests = yield from self.requests(CONFIG)
         before = requests.pop(alias, None)
         if request is not None:
             requests[alias] = request
         if request != before:
-            yield from self.write(scope, requests)
+            yield from self.write(requests)
         return before
 
 
@@ -129,48 +132,44 @@ def _begun(call: Message, steps: Callable[[Change, bytes, str, bytes], Task]) ->
 
 def _attach(change: Change, interface: bytes, alias: str, request: bytes) -> Task:
     scopes = yield from change.scopes()
-    if LIVE in scopes:
-        yield from _request("open", guest=change.guest)
-    before: dict[int, bytes | None] = {}
+    if LIVE not in scopes:
+        return (yield from _configured(change, interface, alias, request))
+    wrapper = metadata.write({alias: request}) or b""
+    yield from _request("attach", guest=change.guest, request=wrapper.decode())
     try:
-        for scope in scopes:
-            before[scope] = yield from change.put(scope, alias, request)
-        if LIVE in scopes:
-            yield from _request("attach", interface=interface.decode())
-        reply = yield from change.forward(interface)
+        reply = yield from (_configured if CONFIG in scopes else _forwarded)(change, interface, alias, request)
     except (Refused, HostError):
-        yield from _take_back(change, alias, before)
+        # What does not succeed must not hide why it had to be.
+        with suppress(HostError):
+            yield from _request("rollback")
         raise
-    if LIVE in scopes:
-        yield from _request("commit")
+    yield from _request("commit")
     return reply
 
 
-def _take_back(change: Change, alias: str, before: dict[int, bytes | None]) -> Steps[None]:
-    """Put the metadata and the host back; what does not succeed must not hide why it had to be."""
-    if LIVE in before:
-        with suppress(HostError):
-            yield from _request("rollback")
-    for scope, request in before.items():
+def _forwarded(change: Change, interface: bytes, _alias: str, _request: bytes) -> Task:
+    return change.forward(interface)
+
+
+def _configured(change: Change, interface: bytes, alias: str, request: bytes) -> Task:
+    """Write the request of the guest as it will start, pass the call on, and take the request back where that fails."""
+    before = yield from change.put(alias, metadata.without_device(request))
+    try:
+        return (yield from change.forward(interface))
+    except Refused:
         with suppress(Refused):
-            yield from change.put(scope, alias, request)
+            yield from change.put(alias, before)
+        raise
 
 
 def _update(change: Change, interface: bytes, alias: str, request: bytes) -> Task:
     scopes = yield from change.scopes()
     if LIVE in scopes:
-        requests = yield from change.requests(LIVE)
-        if requests.get(alias, request) != request:
+        there = (yield from change.requests(LIVE)).get(alias, request)
+        if metadata.without_device(there) != metadata.without_device(request):
             what = "name, type, mode, vlan and vf of an interface cannot change while the guest runs"
             raise HostError(what, "detach it and attach it anew, or change only --config")
-    before: dict[int, bytes | None] = {}
-    try:
-        if CONFIG in scopes:
-            before[CONFIG] = yield from change.put(CONFIG, alias, request)
-        return (yield from change.forward(interface))
-    except Refused:
-        yield from _take_back(change, alias, before)
-        raise
+    return (yield from (_configured if CONFIG in scopes else _forwarded)(change, interface, alias, request))
 
 
 def detach(call: Message) -> Task | None:
@@ -191,7 +190,7 @@ def _detach(change: Change, device: bytes, name: str) -> Task:
     scopes = yield from change.scopes()
     ours = LIVE in scopes and (yield from change.requests(LIVE))
     if ours:
-        yield from _request("open", guest=change.guest)
+        yield from _request("detach", guest=change.guest)
     reply = yield from change.forward(device)
     if CONFIG in scopes:
         # What is not tidied is only not needed any more.
@@ -208,7 +207,7 @@ def _drop_requests(change: Change) -> Steps[None]:
     reply = yield from _must(procedures.GET_XML, change.domain + xdr.WORD.pack(INACTIVE))
     there, needed = metadata.kept(xdr.string_at(reply.payload, 0))
     if there != needed:
-        yield from change.write(CONFIG, needed)
+        yield from change.write(needed)
 
 
 def _must(procedure: int, payload: bytes) -> Task:

@@ -9,7 +9,7 @@ another type, is nothing. Nothing here needs the stylesheets or the schemas, whi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from libvirt_vepa.errors import XmlError
@@ -123,21 +123,47 @@ def _request(interface: Any, requests: dict[str, Any]) -> Request | None:
     device = _given(interface, "target", "dev")
     if device is None or _given(interface, "target", "managed") != "no":
         raise XmlError("it has lost <target dev='…' managed='no'/>", AGAIN)
+    return _built(alias, request, {word: _given(interface, *place) for word, place in metadata.DEVICE.items()})
+
+
+def read_attached(data: bytes, alias: str) -> Guest:
+    """Return a running guest with its one request of that alias, as the metadata in its XML says it, and nothing else.
+
+    Raises XmlError where there is none, and where it does not say what its device is to be.
+    """
+    root = documents.parse(data, ORIGIN).getroot()
+    uuid, name = _identity(root)
+    with documents.error_within((f"guest '{name}'", f"request '{alias}'")):
+        request = _requests(root).get(alias)
+        if request is None:
+            raise XmlError("libvirt does not know of it", "see that nothing else writes the guest's metadata")
+        return Guest(name, uuid, (_attached(request, alias),))
+
+
+def _attached(request: Any, alias: str) -> Request:
+    words = {word: request.get(word) for word in metadata.DEVICE}
+    if not words["mac"] or not words["device"]:
+        raise XmlError("it does not say which MAC and device", "install the same libvirt-vepa everywhere")
+    return _built(alias, request, words)
+
+
+def _built(alias: str, request: Any, words: Mapping[str, str | None]) -> Request:
+    """Return a request's values; `words` are what its device is to be."""
     kind, vf = GuestType.parse(request.get("type", "")), metadata.vf_settings(request)
     if kind is GuestType.TAP and vf != UNSET:
         raise XmlError("it asks for a tap, which is not on a VF, and for what a VF is set to", NO_VF)
-    mode, queues = request.get("mode"), _number(interface, "driver", "queues")
+    mode, queues = request.get("mode"), _number("queues", words)
     return Request(
         alias=alias,
         name=check_definition_name(request.get("name", "")),
         type=kind,
         mode=None if mode is None else Mode.parse(mode),
-        mac=MacAddress.of_station(_given(interface, "mac", "address") or ""),
-        device=check_device_name(device),
-        mtu=_number(interface, "mtu", "size"),
+        mac=MacAddress.of_station(words["mac"] or ""),
+        device=check_device_name(words["device"] or ""),
+        mtu=_number("mtu", words),
         queues=1 if queues is None else queues,
         vf=vf,
-        outbound=_number(interface, "bandwidth/outbound", "average"),
+        outbound=_number("outbound", words),
     )
 
 
@@ -147,11 +173,12 @@ def _given(interface: Any, child: str, attribute: str) -> str | None:
     return element.get(attribute) if element is not None else None
 
 
-def _number(interface: Any, child: str, attribute: str) -> int | None:
+def _number(word: str, words: Mapping[str, str | None]) -> int | None:
     """Return a number that libvirt has checked already, or None where it is not given."""
-    text = _given(interface, child, attribute)
+    text = words[word]
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,9}", text):
+        child, attribute = metadata.DEVICE[word]
         raise XmlError(f"'{text}' is not a number (<{child} {attribute}>)", "give a positive number")
     return int(text)

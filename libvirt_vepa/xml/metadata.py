@@ -13,7 +13,6 @@ from typing import Any
 
 from lxml import etree
 
-from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.interface import NAMESPACE
 from libvirt_vepa.model.vf_settings import READERS, VfSettings
 from libvirt_vepa.xml import document as documents
@@ -23,8 +22,17 @@ INTERFACE = "the interface"
 WRAPPER = "interfaces"
 # A request's elements, and the attributes and children that each may have, each of them once.
 REQUEST, VLAN, TAG, VF = (f"{{{NAMESPACE}}}{name}" for name in ("interface", "vlan", "tag", "vf"))
+# What a device is to be, by the word for it in the request of an interface that is attached to a running guest; and
+# which child and attribute of an interface say it, at a start.
+DEVICE = {
+    "mac": ("mac", "address"),
+    "device": ("target", "dev"),
+    "mtu": ("mtu", "size"),
+    "queues": ("driver", "queues"),
+    "outbound": ("bandwidth/outbound", "average"),
+}
 KNOWN = {
-    REQUEST: ({"alias", "name", "type", "mode"}, {VLAN, VF}),
+    REQUEST: ({"alias", "name", "type", "mode", *DEVICE}, {VLAN, VF}),
     VLAN: (set(), {TAG}),
     TAG: ({"id"}, set()),
     VF: (set(READERS), set()),
@@ -44,6 +52,14 @@ def write(requests: dict[str, bytes]) -> bytes | None:
     if not requests:
         return None
     return b"<%s>%s</%s>" % (WRAPPER.encode(), b"".join(requests.values()), WRAPPER.encode())
+
+
+def without_device(request: bytes) -> bytes:
+    """Return a request without what it says of the device: the form of a guest that does not run. Raises XmlError."""
+    element = documents.parse(request, ORIGIN).getroot()
+    for name in DEVICE:
+        element.attrib.pop(name, None)
+    return _bare(element)
 
 
 def _bare(element: Any) -> bytes:
@@ -82,17 +98,11 @@ def name_of(interface: bytes) -> str | None:
     return _attribute(root, "alias", "name") or _attribute(root, "mac", "address").lower() or None
 
 
-def with_interface(domain: bytes, interface: bytes) -> bytes:
-    """Return a domain's XML with that interface as its only one. Raises XmlError."""
-    root = documents.parse(domain, ORIGIN).getroot()
-    devices = root.find("devices")
-    if devices is None:
-        raise XmlError("<devices> is missing", "give a domain's XML as libvirt writes it", ORIGIN)
-    for other in devices.findall("interface"):
-        devices.remove(other)
-    devices.append(documents.parse(interface, INTERFACE).getroot())
-    text: bytes = etree.tostring(root)
-    return text
+def device_of(domain: bytes, alias: str) -> tuple[str, str] | None:
+    """Return MAC and device of the interface with an alias, None where the domain has none. Raises XmlError."""
+    interfaces = documents.parse(domain, ORIGIN).getroot().iterfind("devices/interface")
+    found = next((each for each in interfaces if _attribute(each, "alias", "name") == alias), None)
+    return None if found is None else (_attribute(found, "mac", "address"), _attribute(found, "target", "dev"))
 
 
 def _attribute(interface: Any, child: str, attribute: str) -> str:

@@ -181,7 +181,20 @@ def test_a_single_interface_keeps_its_vf_settings(children: tuple[str, ...]) -> 
     assert canonical(xsltproc("stored.xsl", proposed, part="interface")) == canonical(interface)
     assert canonical(xsltproc("stored.xsl", proposed, part="request")) == canonical(request)
     bare = request.replace(b"<physical:", b"<").replace(b"</physical:", b"</")
-    assert b"mode='pepa'>" + "".join(children).encode() + b"</interface></interfaces>" in bare
+    assert b"device='vp525400000f01'>" + "".join(children).encode() + b"</interface></interfaces>" in bare
+
+
+def test_a_single_interfaces_request_says_what_its_device_is_to_be() -> None:
+    more = "<target dev='web0'/><mtu size='9000'/><driver queues='4'/><bandwidth><outbound average='500'/></bandwidth>"
+    proposed = (
+        f"<interface type='physical'><name>lan</name><mac address='52:54:00:0A:0B:C'/>{more}</interface>".encode()
+    )
+    ((request,),) = (etree.fromstring(translate.split(proposed, BARE)[1]),)
+    said = {"mac": "52:54:00:0a:0b:0c", "device": "web0", "mtu": "9000", "queues": "4", "outbound": "500"}
+    assert said.items() <= dict(request.attrib).items()
+    # In a domain the interface itself says it.
+    domain = f"<domain><name>web</name><devices>{proposed.decode()}</devices></domain>".encode()
+    assert not said.keys() & set(next(etree.fromstring(translate.to_stored(domain, BARE)).iter("{*}interface")).attrib)
 
 
 def test_a_vlan_of_the_stored_interface_moves_to_the_request() -> None:

@@ -8,14 +8,14 @@ import json
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.lab.guest import Guest
+from tests.lab.hook import state_files
 from tests.lab.shell import link, run
 from tests.libvirt.conftest import as_user, gone
 from tests.support.hotplug_steps import DEVICE, INTERFACE, MAC, REQUEST, file, shown, stored
@@ -85,60 +85,140 @@ def test_without_the_service_it_says_so_and_nothing_changes(grouped: int, runnin
 def test_who_may_not_use_libvirt_gets_nothing(service: object, grouped: int, running: Guest) -> None:
     done = virsh_of_user("list", group=grouped + 1, check=False)
     assert f"cannot connect to {LIBVIRTS}: Permission denied; try again as root, or as a member" in done.stderr
-    said = conversation({"do": "open", "guest": uuid(running)}, group=grouped + 1)
-    assert "does nothing for this user" in said[0]["error"]
+    before = state_files(), stored(running)
+    for asked in ({"do": "attach", "request": WANTED}, {"do": "detach"}):
+        said = conversation({**asked, "guest": uuid(running)}, group=grouped + 1)
+        assert "cannot ask libvirt to change guest" in said[0]["error"] and "Permission denied" in said[0]["error"]
+        assert said[0]["remedy"] == "try again as root, or as a member of the group libvirt"
+    assert (state_files(), stored(running)) == before and link(DEVICE) is None
+
+
+def test_a_user_without_rights_holds_no_lock(service: object, grouped: int, running: Guest) -> None:
+    """A conversation that libvirt has refused stays open, and does not keep anybody else waiting."""
+    with Conversation(grouped + 1) as client:
+        assert "Permission denied" in client.say({"do": "detach", "guest": uuid(running)})["error"]
+        through("attach-device", running.name, file(), "--live")
+    assert link(DEVICE)
 
 
 def uuid(guest: Guest) -> str:
     return run("virsh", "-q", "domuuid", guest.name).stdout.strip()
 
 
-def conversation(*requests: dict[str, str], group: int) -> list[dict[str, Any]]:
-    """Say these to the service as an ordinary user, and return what it answers."""
-    code = """
-import json, socket, sys
+# Says each line of its standard input to the service, and the service's answer on its standard output.
+CLIENT = """
+import socket, sys
 with socket.socket(socket.AF_UNIX) as channel:
     channel.settimeout(60)
     channel.connect(sys.argv[1])
     file = channel.makefile("rwb")
-    for request in json.loads(sys.argv[2]):
+    for line in sys.stdin.buffer:
         try:
-            file.write(json.dumps(request).encode() + b"\\n")
+            file.write(line)
             file.flush()
         except BrokenPipeError:
             pass
-        print(file.readline().decode().strip() or "{}")
+        print(file.readline().decode().strip() or "{}", flush=True)
 """
-    done = run(*as_user(group), "/usr/bin/python3", "-c", code, str(SOCKET), json.dumps(requests))
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-STORED = f"""<interface type='ethernet'><mac address='{MAC}'/><target dev='{DEVICE}' managed='no'/>
-<alias name='ua-physical-525400009901'/></interface>"""
+class Conversation:
+    """What an ordinary user, who is in one group, says to the service, and hears."""
+
+    def __init__(self, group: int) -> None:
+        words = (*as_user(group), "/usr/bin/python3", "-c", CLIENT, str(SOCKET))
+        self._client = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def say(self, request: Mapping[str, str]) -> dict[str, str]:
+        """Say something; return the answer."""
+        assert self._client.stdin and self._client.stdout
+        self._client.stdin.write(json.dumps(request) + "\n")
+        self._client.stdin.flush()
+        answer: dict[str, str] = json.loads(self._client.stdout.readline())
+        return answer
+
+    def __enter__(self) -> Conversation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.communicate(timeout=SECONDS)
 
 
-def test_nothing_is_made_that_libvirt_does_not_know_of(service: object, grouped: int, running: Guest) -> None:
-    begin = {"do": "open", "guest": uuid(running)}
-    said = conversation(
-        begin, {"do": "attach", "interface": STORED}, {"do": "attach", "interface": INTERFACE}, group=grouped
-    )
-    assert said[0] == {}
-    assert "alias 'ua-physical-525400009901' has no request in the metadata" in said[1]["error"]
-    assert "the request has not been translated" in said[2]["error"]
-    said = conversation(begin, {"do": "await_removal", "name": running.mac}, group=grouped)
+def conversation(*requests: Mapping[str, str], group: int) -> list[dict[str, str]]:
+    """Say these, and end; return the answers."""
+    with Conversation(group) as client:
+        return [client.say(request) for request in requests]
+
+
+ALIAS = "ua-physical-525400009901"
+WANTED = f"""<interfaces>
+<interface alias='{ALIAS}' name='lan' type='macvtap' mac='{MAC}' device='{DEVICE}'/></interfaces>"""
+
+
+def attach(guest: Guest, request: str = WANTED) -> dict[str, str]:
+    return {"do": "attach", "guest": uuid(guest), "request": request}
+
+
+def test_what_is_begun_and_given_up_leaves_nothing(service: object, grouped: int, running: Guest) -> None:
+    before = state_files(), stored(running)
+    with gone(DEVICE):
+        assert conversation(attach(running), group=grouped) == [{}]
+    assert conversation(attach(running), {"do": "rollback"}, group=grouped) == [{}, {}]
+    assert (state_files(), stored(running)) == before and link(DEVICE) is None
+    said = conversation({"do": "detach", "guest": uuid(running)}, {"do": "await_removal", "name": MAC}, group=grouped)
     assert said == [{}, {}] and link(running.device)
-    said = conversation(begin, {"do": "rollback"}, group=grouped)
-    assert said == [{}, {}] and link(running.device) and REQUEST not in stored(running)
+
+
+def test_an_attach_that_libvirt_has_not_made_is_taken_back(service: object, grouped: int, running: Guest) -> None:
+    before = state_files(), stored(running)
+    assert conversation(attach(running), {"do": "commit"}, group=grouped) == [{}, {}]
+    assert (state_files(), stored(running)) == before and link(DEVICE) is None
+
+
+def test_what_is_made_is_what_libvirt_attaches(service: object, grouped: int, running: Guest) -> None:
+    """Nobody gets a device for one MAC, and has libvirt attach it with another."""
+    other = f"""<interface type='ethernet'><mac address='52:54:00:00:99:02'/><target dev='{DEVICE}' managed='no'/>
+        <model type='virtio'/><alias name='{ALIAS}'/></interface>"""
+    with Conversation(grouped) as client:
+        assert client.say(attach(running)) == {}
+        run(*as_user(grouped), "virsh", "-q", "-c", "qemu:///system", "attach-device", running.name, file(other))
+        answer = client.say({"do": "commit"})
+    assert f"libvirt has attached an interface that is not {MAC} on {DEVICE}" in answer["error"]
+    assert link(DEVICE) is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "what"),
+    [
+        (WANTED.replace(f" mac='{MAC}'", ""), "it does not say which MAC and device"),
+        (WANTED.replace(DEVICE, "eth1"), "device eth1 exists and is not this guest's"),
+        (WANTED.replace("lan", "none"), "no physical interface 'none' is defined on this host"),
+        (WANTED.replace(f"{MAC}'", f"{MAC}' trust='on'"), "it says 'trust', which is not known here"),
+        ("<interfaces/>", "one request is attached at a time"),
+        (INTERFACE, "one request is attached at a time"),
+        ("<interfaces>" + "<!--" * 4000, "not well-formed XML"),
+    ],
+)
+def test_a_request_that_cannot_be_met_leaves_nothing(
+    service: object, grouped: int, running: Guest, request_: str, what: str
+) -> None:
+    before = state_files(), stored(running)
+    (said,) = conversation(attach(running, request_), group=grouped)
+    assert what in said["error"] and said["remedy"]
+    assert (state_files(), stored(running)) == before and link("eth1")
 
 
 @pytest.mark.parametrize(
     "asked",
     [
-        {"do": "attach", "interface": STORED},
-        {"do": "open"},
-        {"do": "open", "guest": "../../etc"},
+        {"do": "attach", "request": WANTED},
+        {"do": "attach", "guest": "../../etc", "request": WANTED},
+        {"do": "detach"},
+        {"do": "detach", "guest": "00010203-0405-0607-0809-0a0b0c0d0e0f"},
         {"do": "commit"},
-        {"do": "release", "guest": "x"},
+        {"do": "rollback"},
+        {"do": "await_removal", "name": MAC},
+        {"do": "open", "guest": "x"},
         {},
     ],
 )
@@ -147,19 +227,10 @@ def test_what_is_not_understood_is_refused(service: object, grouped: int, asked:
     assert said["error"] and said["remedy"]
 
 
-def test_a_device_of_the_hosts_own_is_not_touched(service: object, grouped: int, running: Guest) -> None:
-    run("virsh", "metadata", running.name, "urn:libvirt-vepa:physical:1", "--key", "physical", "--live", "--set",
-        "<interfaces><interface alias='ua-x' name='lan' type='macvtap'/></interfaces>")  # fmt: skip
-    taken = STORED.replace(DEVICE, "eth1").replace("ua-physical-525400009901", "ua-x")
-    said = conversation({"do": "open", "guest": uuid(running)}, {"do": "attach", "interface": taken}, group=grouped)
-    assert "device eth1 exists and is not this guest's" in said[1]["error"]
-    assert link("eth1")
-
-
 def test_a_second_change_of_one_guest_waits_for_the_first(service: object, grouped: int, running: Guest) -> None:
     with socket.socket(socket.AF_UNIX) as channel:
         channel.connect(str(SOCKET))
-        channel.sendall(json.dumps({"do": "open", "guest": uuid(running)}).encode() + b"\n")
+        channel.sendall(json.dumps({"do": "detach", "guest": uuid(running)}).encode() + b"\n")
         assert channel.recv(100) == b"{}\n"
         words = ("virsh", "-q", "-c", URI, "attach-device", running.name, file())
         client = subprocess.Popen(words)

@@ -13,7 +13,7 @@ from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.model.interface import Guest, GuestType, Mode, Request
 from libvirt_vepa.model.vf_settings import LinkState, VfSettings, VlanProtocol
-from libvirt_vepa.xml.domain import AGAIN, ASK_AGAIN, NEWER, NO_VF, read_guest, read_identity
+from libvirt_vepa.xml.domain import AGAIN, ASK_AGAIN, NEWER, NO_VF, read_attached, read_guest, read_identity
 from tests.support.refusals import refusal
 
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -252,6 +252,29 @@ def test_two_interfaces_with_one_mac_or_device_are_refused(mac: str, target: str
 def test_a_value_that_nobody_can_mean_is_refused(request_: str, children: tuple[str, ...], what: str) -> None:
     text = refused(domain(f"<p:interface {request_}/>", interface(*children, ALIAS)))
     assert text.startswith(f"interface on line 6: {what}")
+
+
+DEVICE = "mac='52:54:00:00:00:01' device='vp0'"
+
+
+def test_an_interface_that_is_attached_is_what_its_request_says() -> None:
+    more = f"<p:interface {REQUEST} {DEVICE} mtu='1400' queues='4' outbound='500'/><p:interface alias='ua-y'/>"
+    guest = read_attached(domain(more, ""), "ua-x")
+    assert guest == Guest("web", UUID, (asked(mtu=1400, queues=4, outbound=500),))
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ("alias='ua-y' name='lan' type='macvtap'", "libvirt does not know of it"),
+        (f"{REQUEST} device='vp0'", "it does not say which MAC and device"),
+        (f"{REQUEST} {DEVICE} mtu='big'", "'big' is not a number (<mtu size>)"),
+        (f"{REQUEST} {DEVICE.replace('vp0', 'a/b')}", "'a/b' cannot be the name of a network device"),
+        (f"{REQUEST} {DEVICE} color='red'", "it says 'color', which is not known here"),
+    ],
+)
+def test_an_attached_interface_without_all_it_needs_is_refused(said: str, what: str) -> None:
+    assert what in refusal(read_attached, domain(f"<p:interface {said}/>", ""), "ua-x", kind=XmlError)
 
 
 def test_a_guest_without_a_uuid_is_a_draft_at_most() -> None:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import pytest
-from lxml import etree
 
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.interface import NAMESPACE
@@ -85,12 +84,20 @@ def test_a_device_is_named_as_far_as_it_is_an_interface(device: bytes, name: str
     assert metadata.name_of(device) == name
 
 
-def test_a_domain_with_a_new_interface_is_as_the_hook_reads_it() -> None:
-    interface, _ = translate.split(b"<interface type='physical'><name>lan</name></interface>", "a document")
-    found = etree.fromstring(metadata.with_interface(DOMAIN, interface))
-    (only,) = found.findall("devices/interface")
-    assert only.find("target").get("managed") == "no" and found.find("devices/hostdev") is not None
-    refusal(metadata.with_interface, b"<domain/>", interface, kind=XmlError)
+def test_the_device_of_an_interface_is_found_by_its_alias() -> None:
+    interface, _ = translate.split(
+        b"<interface type='physical'><name>lan</name><mac address='52:54:00:0A:0B:0C'/></interface>", "a document"
+    )
+    domain = b"<domain><devices><interface/>" + interface + b"</devices></domain>"
+    assert metadata.device_of(domain, "ua-physical-5254000a0b0c") == ("52:54:00:0a:0b:0c", "vp5254000a0b0c")
+    assert metadata.device_of(domain, "ua-other") is None
+
+
+def test_a_request_that_is_stored_says_nothing_of_the_device() -> None:
+    whole = b"""<interface alias='ua-one' name='lan' type='macvtap' mac='52:54:00:0a:0b:0c' device='vp0' mtu='9000'
+        queues='4' outbound='1000'><vlan><tag id='42'/></vlan></interface>"""
+    core = b"""<interface alias="ua-one" name="lan" type="macvtap"><vlan><tag id="42"/></vlan></interface>"""
+    assert metadata.without_device(whole) == metadata.without_device(core) == core
 
 
 @pytest.mark.parametrize("text", [b"", b"<interfaces>", b"\xff"])
