@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,10 +20,10 @@ from urllib.parse import urlsplit
 
 from libvirt_vepa.errors import HostError, ProtocolError
 from libvirt_vepa.libvirtd import session
-from libvirt_vepa.libvirtd.sockets import SYSTEM, WHO, ask, authentications, in_use, read_message
+from libvirt_vepa.libvirtd.sockets import SYSTEM, WHO, ask, authentications, in_use
 from libvirt_vepa.proxy.helper_client import connect_helper, refuse_helper
 from libvirt_vepa.proxy.relay import Relay
-from libvirt_vepa.proxy.translation import error_reply
+from libvirt_vepa.proxy.translation import error_reply, is_call
 from libvirt_vepa.rpc import message as messages
 from libvirt_vepa.rpc import procedures, xdr
 from libvirt_vepa.rpc.message import Message
@@ -30,6 +32,22 @@ OWN = "start it with 'virsh -c qemu:///session uri'"
 REMEDIES = {errno.EACCES: WHO}
 # VIR_ERR_SYSTEM_ERROR of libvirt/virterror.h, with libvirt's words.
 SYSTEM_ERROR = (38, "%s")
+# Nobody is known before the connection is open: so little is heard until then, in so much time in all. A client of
+# libvirt's makes three calls.
+CALLS_MAX, OPENING_SECONDS = 16, 30.0
+# How many bytes the arguments of each call have (remote_protocol.x); a URI is a line of text.
+URI_MAX = 4096
+SIZES: Mapping[int, Container[int]] = {
+    procedures.AUTH_LIST: (0,),
+    procedures.FEATURE: (xdr.WORD.size,),
+    procedures.OPEN: range(2 * xdr.WORD.size, URI_MAX),
+}
+ANSWERS: Mapping[int, bytes] = {
+    # One way, which is none: this process is the user's own.
+    procedures.AUTH_LIST: xdr.WORD.pack(1) + xdr.WORD.pack(procedures.AUTHENTICATION_NONE),
+    # Only keepalive is asked for that early, and every daemon has it.
+    procedures.FEATURE: xdr.WORD.pack(1),
+}
 
 
 @contextmanager
@@ -47,7 +65,7 @@ def open_daemon(
     try:
         daemon = _connect(opening, may_start)
     except HostError as error:
-        os.write(sink, error_reply(opening, error, *SYSTEM_ERROR).encode())
+        _write(sink, error_reply(opening, error, *SYSTEM_ERROR))
         raise
     with daemon:
         for call in features:
@@ -59,27 +77,56 @@ def open_daemon(
         )
 
 
+def refuse(source: int, sink: int, reason: HostError) -> None:
+    """Answer the client's first call with an error, which it shows instead of the connection.
+
+    Raises ProtocolError and ConnectionError as `open_daemon` does.
+    """
+    call = _heard(source, time.monotonic() + OPENING_SECONDS)
+    _write(sink, error_reply(call, reason, *SYSTEM_ERROR))
+
+
 def _await_opening(source: int, sink: int) -> list[Message]:
     """Answer the client until it opens the connection; return what the daemon must hear too: that call is the last."""
     heard = []
-    while True:
-        call = read_message(lambda size: os.read(source, size))
+    end = time.monotonic() + OPENING_SECONDS
+    for _ in range(CALLS_MAX):
+        call = _heard(source, end)
         # To be asked for keepalive is what a daemon begins its own with (remoteDispatchConnectSupportsFeature).
         if call.header.procedure in (procedures.FEATURE, procedures.OPEN):
             heard.append(call)
         if call.header.procedure == procedures.OPEN:
             return heard
-        os.write(sink, call.reply(_answer(call.header.procedure)).encode())
+        _write(sink, call.reply(ANSWERS[call.header.procedure]))
+    raise ProtocolError(f"{CALLS_MAX} calls have not opened the connection", xdr.RECONNECT_REMEDY)
 
 
-def _answer(procedure: int) -> bytes:
-    if procedure == procedures.AUTH_LIST:
-        # One way, which is none: this process is the user's own.
-        return xdr.WORD.pack(1) + xdr.WORD.pack(procedures.AUTHENTICATION_NONE)
-    if procedure == procedures.FEATURE:
-        # Only keepalive is asked for that early, and every daemon has it.
-        return xdr.WORD.pack(1)
-    raise ProtocolError(f"procedure {procedure} is called before the connection is open", xdr.RECONNECT_REMEDY)
+def _heard(source: int, end: float) -> Message:
+    """Return the next call. Nothing is kept of what is none, and no more read of it than its header."""
+    length, *words = messages.FRAME.unpack(_exactly(source, messages.FRAME.size, end))
+    header, size = messages.Header._make(words), length - messages.FRAME.size
+    if not is_call(header) or header.with_descriptors or size not in SIZES.get(header.procedure, ()):
+        what = f"procedure {header.procedure} with {size} bytes is called before the connection is open"
+        raise ProtocolError(what, xdr.RECONNECT_REMEDY)
+    return Message(header, _exactly(source, size, end))
+
+
+def _exactly(source: int, size: int, end: float) -> bytes:
+    """Read as much. Raises ConnectionError where the other side ends, or the time does."""
+    data = b""
+    while len(data) < size:
+        # Who says nothing is not worth a line in the log.
+        if not select.select([source], [], [], max(0.0, end - time.monotonic()))[0]:
+            raise ConnectionAbortedError
+        piece = os.read(source, size - len(data))
+        if not piece:
+            raise ConnectionAbortedError
+        data += piece
+    return data
+
+
+def _write(sink: int, reply: Message) -> None:
+    os.write(sink, reply.encode())
 
 
 def _connect(opening: Message, may_start: bool) -> socket.socket:
