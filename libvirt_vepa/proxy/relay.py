@@ -17,10 +17,14 @@ from libvirt_vepa.proxy.helper_client import HelperClient, refuse_helper
 from libvirt_vepa.proxy.tasks import DaemonCall, HelperRequest, HelperResponse, Task
 from libvirt_vepa.proxy.translation import MARK
 from libvirt_vepa.rpc import procedures as procedures_module
-from libvirt_vepa.rpc.message import Frames, Header, Message, Status, Type
+from libvirt_vepa.rpc.message import MESSAGE_MAX, Frames, Header, Message, Status, Type
 
 # The serials of our own calls; a client counts from 0 and does not come that far.
 OWN_SERIALS, LAST_SERIAL = 0xC0000000, 0xFFFFFFFF
+# What a job takes beside its call: a generator, and a session with the helper.
+JOB_BYTES = 16 * 1024
+# A read-only client's calls are small; nothing longer is kept for one, whom libvirt lets in without a question.
+READ_ONLY_MAX = 64 * 1024
 # What the daemon and the client get.
 Both = tuple[bytes, bytes]
 
@@ -36,9 +40,13 @@ class Direction:
     """One direction: what passes, and what is put between whole messages of it."""
 
     def __init__(
-        self, wanted: Callable[[Header], bool], procedures: Collection[int], handle: Callable[[Message], bytes]
+        self,
+        wanted: Callable[[Header], bool],
+        procedures: Collection[int],
+        handle: Callable[[Message], bytes],
+        longest: int = MESSAGE_MAX,
     ) -> None:
-        self._frames = Frames(wanted, procedures)
+        self._frames = Frames(wanted, procedures, longest)
         self._handle = handle
         self._due = bytearray()
 
@@ -87,6 +95,11 @@ class PendingTask:
     call: Message
     helper: HelperClient | None = None
 
+    @property
+    def size(self) -> int:
+        """How many bytes are kept for it, about."""
+        return JOB_BYTES + len(self.call.payload)
+
 
 class Relay:
     """One connection: what each side says, and what of it reaches the other.
@@ -98,13 +111,13 @@ class Relay:
     def __init__(self, connect_helper: Callable[[], HelperClient] = refuse_helper, read_only: bool = False) -> None:
         # The procedures whose replies are looked at: more once a job has called them.
         self._heard = set(procedures_module.REPLIES)
-        self._ahead = Direction(_is_wanted_call, procedures_module.CALLS.keys() | TASKS.keys(), self._call)
+        # What a read-only connection may not do only passes: the daemon knows that too, and refuses it.
+        calls = TASKS.keys() - procedures_module.WRITES if read_only else TASKS.keys() | procedures_module.CALLS.keys()
+        self._ahead = Direction(_is_wanted_call, calls, self._call, READ_ONLY_MAX if read_only else MESSAGE_MAX)
         self._back = Direction(self._is_wanted_reply, self._heard, self._reply)
         # Tell whether all of this passes as it is, so that neither `from_client` nor `from_daemon` need be asked.
         self.passes_ahead, self.passes_back = self._ahead.is_passthrough, self._back.is_passthrough
         self._connect_helper = connect_helper
-        # The daemon knows it too, and refuses what passes.
-        self._passes = procedures_module.WRITES if read_only else frozenset()
         # Tasks that wait for the daemon, by the serial of the call of our own; and for the helper, by its descriptor.
         self._asked: dict[int, PendingTask] = {}
         self._requested: dict[int, PendingTask] = {}
@@ -114,7 +127,8 @@ class Relay:
     @property
     def waiting(self) -> int:
         """How many bytes are kept here."""
-        return self._ahead.waiting + self._back.waiting
+        jobs = (*self._asked.values(), *self._requested.values())
+        return self._ahead.waiting + self._back.waiting + sum(job.size for job in jobs)
 
     @property
     def busy(self) -> bool:
@@ -165,7 +179,7 @@ class Relay:
     def _call(self, call: Message) -> bytes:
         """Return what the daemon gets of a call."""
         try:
-            job = None if call.header.procedure in self._passes else _task(call)
+            job = _task(call)
         except VepaError as error:
             self._back.enqueue(translation.refusal(call, error))
             return b""

@@ -85,11 +85,18 @@ class Frames:
 
     `wanted` is asked about each message, as soon as its header is there, and always says the same. What it does not
     want passes in chunks, as it came, and is never kept for longer than a call of `feed`.
-    Where `procedures` are given it is asked about no others; they may become more.
+    Where `procedures` are given it is asked about no others; they may become more. It is asked about nothing that is
+    longer than `longest`.
     """
 
-    def __init__(self, wanted: Callable[[Header], bool], procedures: Collection[int] | None = None) -> None:
+    def __init__(
+        self,
+        wanted: Callable[[Header], bool],
+        procedures: Collection[int] | None = None,
+        longest: int = MESSAGE_MAX,
+    ) -> None:
         self._wanted = wanted
+        self._longest = longest
         self._procedures = procedures
         self._held = bytearray()
         self._passing = 0
@@ -121,15 +128,18 @@ class Frames:
             words = FRAME.unpack_from(data, at)
             if words[4] in WITH_DESCRIPTORS or not FRAME.size <= words[0] <= MESSAGE_MAX:
                 return False
-            if (procedures is None or words[3] in procedures) and self._wanted(Header._make(words[1:])):
+            if (procedures is None or words[3] in procedures) and self._is_wanted(Header._make(words[1:]), words[0]):
                 return False
             at += words[0]
         self._passing = at - end
         return True
 
-    def _see_who_wants(self, header: Header) -> None:
+    def _is_wanted(self, header: Header, length: int) -> bool:
+        return length <= self._longest and self._wanted(header)
+
+    def _see_who_wants(self, header: Header, length: int) -> None:
         named = self._procedures is None or header.procedure in self._procedures
-        self._header = header if named and self._wanted(header) else None
+        self._header = header if named and self._is_wanted(header, length) else None
 
     def _cut(self, data: bytes) -> Iterator[bytes | Message]:
         there, begin = self._joined(data), 0
@@ -199,7 +209,7 @@ class Frames:
                 return 0
             length += descriptors(bytes(there[at + FRAME.size : at + min(length, FRAME.size + WORD.size)]))
         if self._header is None:
-            self._see_who_wants(header)
+            self._see_who_wants(header, word_at(there, at))
         return length
 
     @staticmethod

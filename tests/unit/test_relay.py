@@ -167,3 +167,22 @@ relay.from_client(remote.call(11, remote.string(b"<physical/>")).pack())
 assert "lxml" in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=CHECKOUT, timeout=60)
+
+
+# -- what is kept
+
+
+def test_calls_that_wait_are_counted_with_their_bytes() -> None:
+    relay = Relay()
+    before = relay.waiting
+    document = DEVICE + b" " * 100_000
+    detach = remote.call(161, remote.domain() + remote.string(document) + b"\0\0\0\x01")
+    relay.from_client(detach.pack())
+    assert relay.busy and relay.waiting - before > len(document)
+
+
+@pytest.mark.parametrize("procedure", [11, 161])
+def test_of_a_reader_nothing_is_kept_that_only_writers_may(procedure: int) -> None:
+    relay = Relay(read_only=True)
+    data = remote.call(procedure, remote.string(b"<domain>physical</domain>")).pack()[:40]
+    assert relay.from_client(data) == (data, b"") and not relay.waiting
