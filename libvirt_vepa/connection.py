@@ -14,15 +14,19 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from libvirt_vepa.errors import VepaError
+from libvirt_vepa.errors import HostError, VepaError
 from libvirt_vepa.ipc.peer_credentials import Peer
 from libvirt_vepa.proxy.endpoint import Endpoint, FdPassingEndpoint
 from libvirt_vepa.proxy.event_loop import EventLoop
-from libvirt_vepa.proxy.handshake import open_daemon
+from libvirt_vepa.proxy.handshake import open_daemon, refuse
+from libvirt_vepa.proxy.translation import loading
 
 DONE, FAILED = 0, 1
+# Connections of one user and of all, and the memory of each: a document of 4 MiB takes a good part of that.
+EACH, TOTAL, MEMORY = 128, 512, 384 << 20
 # How root has devices made: libvirt-vepad's work in a process of its own, for the one connection on its standard input.
 # Isolated like every program of ours; the package's folder comes last, as it holds other packages too.
 PROGRAM = "import sys; sys.path.append(sys.argv[1]); from libvirt_vepa.helper import serve_here; sys.exit(serve_here())"
@@ -54,10 +58,21 @@ def _serve_standard() -> int:
 def _listen() -> int:
     # They are needed here only, and libvirt starts this program anew for every connection.
     from libvirt_vepa.command_line import socket_path
+    from libvirt_vepa.ipc.admission import Bounds
     from libvirt_vepa.ipc.server import listen
 
     path = socket_path("libvirt-vepa-connect", ABOUT, sys.argv[1:], required=False)
-    return listen(path, _serve_peer, "libvirt-vepa-connect")
+    # A client who needs what is not installed is told so; the others are served.
+    with suppress(HostError), loading():
+        from libvirt_vepa.proxy import preload
+
+        preload.warm()
+    return listen(path, _serve_peer, "libvirt-vepa-connect", Bounds(EACH, TOTAL, MEMORY), _refuse)
+
+
+def _refuse(client: socket.socket, reason: HostError) -> None:
+    with suppress(VepaError):
+        refuse(client.fileno(), client.fileno(), reason)
 
 
 def _serve_peer(client: socket.socket, peer: Peer) -> int:

@@ -19,6 +19,7 @@ from contextlib import ExitStack
 
 from libvirt_vepa.command_line import socket_path
 from libvirt_vepa.errors import HostError, VepaError, printable
+from libvirt_vepa.ipc.admission import Bounds
 from libvirt_vepa.ipc.peer_credentials import Peer, peer_of
 from libvirt_vepa.ipc.server import listen
 from libvirt_vepa.lifecycle.hotplug import Hotplug
@@ -28,6 +29,8 @@ LINE_MAX = 65536
 # How long the whole of a conversation may take: libvirt itself waits for up to 30 s at each of its steps.
 CONVERSATION_SECONDS = 240.0
 DONE, FAILED = 0, 1
+# Connections of one user and of all, and the memory of each.
+BOUNDS = Bounds(each=64, total=256, memory=512 << 20)
 ABOUT = "Make and remove the devices of running guests for users of libvirt who are not root."
 
 HelperResponse = dict[str, str]
@@ -36,10 +39,15 @@ HelperResponse = dict[str, str]
 def run() -> int:
     """Serve those who connect to the end; return the exit status. What goes wrong is one line on stderr."""
     try:
-        return listen(socket_path("libvirt-vepad", ABOUT, sys.argv[1:], required=True), _serve_peer, "libvirt-vepad")
+        path = socket_path("libvirt-vepad", ABOUT, sys.argv[1:], required=True)
+        return listen(path, _serve_peer, "libvirt-vepad", BOUNDS, _refuse)
     except HostError as error:
         sys.stderr.write(f"libvirt-vepad: {error}\n")
         return FAILED
+
+
+def _refuse(channel: socket.socket, reason: HostError) -> None:
+    _answered(channel, {"error": reason.what, "remedy": reason.remedy})
 
 
 def serve_here() -> int:

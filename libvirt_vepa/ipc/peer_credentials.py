@@ -49,13 +49,22 @@ class Peer:
             del os.environ["XDG_RUNTIME_DIR"]
 
 
+def uid_of(connection: socket.socket) -> int:
+    """Return the user who has connected, NOBODY where the kernel does not know; nobody else is asked for it."""
+    return _credentials(connection)[1]
+
+
 def peer_of(connection: socket.socket) -> Peer:
     """Return who has connected (unix(7)). Raises HostError where the kernel does not know."""
-    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-    pid, uid, gid = CREDENTIALS.unpack(data)
+    pid, uid, gid = _credentials(connection)
     if NOBODY in (uid, gid):
         raise HostError("it is not known who has connected", "connect by a Unix socket")
     return Peer(pid, uid, gid, _groups(connection, uid, gid))
+
+
+def _credentials(connection: socket.socket) -> tuple[int, int, int]:
+    pid, uid, gid = CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+    return pid, uid, gid
 
 
 def _groups(connection: socket.socket, uid: int, gid: int) -> tuple[int, ...]:

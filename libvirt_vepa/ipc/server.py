@@ -1,135 +1,187 @@
 # SPDX-FileCopyrightText: the libvirt-vepa authors
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A service on a Unix socket: bound here or passed on by systemd, with one process for each connection."""
+"""A service on a Unix socket: one process listens, with everything loaded, and forks one for each connection.
+
+The process that listens reads nothing of what clients send, and never acts for one of them.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
+import resource
 import select
 import signal
 import socket
-import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from libvirt_vepa.errors import HostError, remedy_for
-from libvirt_vepa.ipc.peer_credentials import Peer, peer_of
+from libvirt_vepa.errors import HostError
+from libvirt_vepa.ipc.admission import Admission, Bounds
+from libvirt_vepa.ipc.listening_socket import bound, inherited
+from libvirt_vepa.ipc.peer_credentials import Peer, peer_of, uid_of
 
-# SD_LISTEN_FDS_START of sd-daemon.h.
-FIRST = 3
-# As many connections are served at once; the next ones wait.
-MOST = 512
 FAILED = 1
+# How long somebody who is refused is told so, and how long nothing is accepted where the kernel has no room.
+ANSWER_SECONDS = 5
+PAUSE_SECONDS = 1.0
+CHUNK = 4096
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 # What is done with a connection and who has made it; returns an exit status.
 Serve = Callable[[socket.socket, Peer], int]
+# What tells a client, in its own protocol, why it is refused.
+Refuse = Callable[[socket.socket, HostError], None]
 
 
-def listen(path: Path | None, serve: Serve, program: str) -> int:
+def listen(path: Path | None, serve: Serve, program: str, bounds: Bounds, refuse: Refuse) -> int:
     """Have every connection served: on this path, or where there is none on the socket that systemd passes on.
 
     `program` names this one on stderr where a connection cannot be served.
-    Each has a process of its own, but for the only one that there is where systemd passes on a connection
-    (Accept=yes). Return an exit status, after SIGTERM or SIGINT 0; connections go on then.
+    Each connection has a process of its own, which is a copy of this one: what `serve` needs is loaded before.
+    `refuse` is called in such a process, too. Return an exit status: 0 after SIGTERM or SIGINT, when connections
+    go on, and when systemd has the socket and nobody has used it for long.
     Raises HostError where there is no socket to be had.
     """
-    if path is None:
-        found = _inherited()
-        if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            return serve(found, peer_of(found))
-        with _signals() as wake:
-            _accept_all(found, wake, serve, program)
-    else:
-        # As soon as there is a path it will be removed.
-        with _signals() as wake, _bound(path) as found:
-            _accept_all(found, wake, serve, program)
+    # What is loaded stays: the garbage collector would write to it, and have each child copy it.
+    gc.collect()
+    gc.freeze()
+    # A path is removed in the end, also by a signal that comes at once.
+    with _signals() as wake, closing(inherited()) if path is None else bound(path) as listener:
+        idle_seconds = bounds.idle_seconds if path is None else None
+        Server(listener, wake, serve, program, bounds, refuse).run(idle_seconds)
     return 0
 
 
-# -- the socket
+class Server:
+    """The socket that is listened on, and the connections that have come by it."""
 
+    def __init__(
+        self,
+        listener: socket.socket,
+        wake: socket.socket,
+        serve: Serve,
+        program: str,
+        bounds: Bounds,
+        refuse: Refuse,
+    ) -> None:
+        listener.setblocking(False)
+        self._listener, self._wake = listener, wake
+        self._serve, self._refuse = serve, refuse
+        self._program = program
+        self._memory = bounds.memory
+        self._admission = Admission(bounds)
 
-def _inherited() -> socket.socket:
-    """Return the socket that was passed on (sd_listen_fds(3))."""
-    whose, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
-    if (whose, count) != (str(os.getpid()), "1"):
-        raise HostError("no socket was passed on", "name the path to listen on, or start the systemd unit")
-    os.set_inheritable(FIRST, False)
-    try:
-        found = socket.socket(fileno=FIRST)
-    except OSError as error:
-        raise HostError(f"what was passed on is no socket: {error.strerror}", "fix the systemd unit") from error
-    if (found.family, found.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
-        raise HostError("what was passed on is no Unix stream socket", "fix the systemd unit")
-    found.setblocking(True)
-    return found
+    def run(self, idle_seconds: float | None) -> None:
+        """Give each connection a process, until a signal ends this one, or until nobody comes for so long.
 
+        systemd holds the socket as well: whoever connects in the moment when this ends has it started again.
+        """
+        while True:
+            seconds = None if self._admission.busy else idle_seconds
+            ready = select.select([self._wake, self._listener], [], [], seconds)[0]
+            if not ready or (self._wake in ready and set(self._wake.recv(CHUNK)) & {signal.SIGTERM, signal.SIGINT}):
+                return
+            self._reap()
+            if self._listener in ready:
+                self._accept()
 
-@contextmanager
-def _bound(path: Path) -> Iterator[socket.socket]:
-    """Listen there; the path is gone in the end."""
-    with socket.socket(socket.AF_UNIX) as found:
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):
+            while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                self._admission.remove(pid)
+
+    def _accept(self) -> None:
         try:
-            _make_room(path)
-            # Who may do what is for the daemon to say, but nobody else than root can act as somebody else.
-            before = os.umask(0o111 if os.geteuid() == 0 else 0o177)
-            try:
-                found.bind(os.fspath(path))
-            finally:
-                os.umask(before)
-            found.listen(socket.SOMAXCONN)
-            ours = path.lstat()
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
         except OSError as error:
-            what = f"cannot listen on {path}: {error.strerror or error}"
-            raise HostError(what, remedy_for(error, "name another path")) from error
+            self._say(f"{error.strerror}; stop others")
+            # It would be tried again at once; a signal can wait for that.
+            select.select([], [], [], PAUSE_SECONDS)
+            return
+        with connection:
+            uid = uid_of(connection)
+            reason = self._admission.refusal(uid)
+            if reason is None:
+                self._begin(connection, uid)
+            else:
+                self._turn_away(connection, uid, reason)
+
+    def _begin(self, connection: socket.socket, uid: int) -> None:
+        if pid := self._fork(connection, self._serve):
+            self._admission.add(pid, uid)
+
+    def _turn_away(self, connection: socket.socket, uid: int, reason: HostError) -> None:
+        """Let the connection end, with a word to those who are few, and to the log."""
+        if self._admission.is_news(uid):
+            self._say(str(reason))
+        if self._admission.may_answer(uid) and (pid := self._fork(connection, self._answering(reason))):
+            self._admission.add_answer(pid, uid)
+
+    def _answering(self, reason: HostError) -> Serve:
+        def answer(connection: socket.socket, _peer: Peer) -> int:
+            signal.alarm(ANSWER_SECONDS)
+            # Nothing is lost where they have gone already.
+            with suppress(OSError):
+                self._refuse(connection, reason)
+                connection.shutdown(socket.SHUT_WR)
+                # A client that still writes would not read what it was told.
+                while connection.recv(CHUNK):
+                    pass
+            return 0
+
+        return answer
+
+    # -- the process of a connection
+
+    def _fork(self, connection: socket.socket, serve: Serve) -> int | None:
+        """Return the process that does this with a connection, None where there can be none."""
         try:
-            yield found
+            pid = os.fork()
+        except OSError as error:
+            self._say(f"{error.strerror}; stop others")
+            return None
+        if pid == 0:
+            self._in_child(connection, serve)
+        return pid
+
+    def _in_child(self, connection: socket.socket, serve: Serve) -> None:
+        status = FAILED
+        try:
+            self._become_a_child()
+            connection.setblocking(True)
+            status = serve(connection, peer_of(connection))
+        except MemoryError:
+            self._say(f"it takes more than {self._memory >> 20} MiB of memory; ask for less at once")
+        except Exception as error:
+            self._say(str(error) if isinstance(error, HostError) else f"{error!r:.300}; report this")
         finally:
-            _remove(path, ours)
+            os._exit(status)
+
+    def _become_a_child(self) -> None:
+        """Keep nothing of the service's that a connection could use, and do not take what others need."""
+        os.close(signal.set_wakeup_fd(-1))
+        for kind in SIGNALS:
+            signal.signal(kind, signal.SIG_DFL)
+        self._listener.close()
+        self._wake.close()
+        most = _address_space() + self._memory
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        # Where memory is short a connection ends before the service (OOMScoreAdjust= in the units).
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_bytes(b"0")
+
+    def _say(self, why: str) -> None:
+        sys.stderr.write(f"{self._program}: cannot serve a connection: {why}\n")
 
 
-def _make_room(path: Path) -> None:
-    """Remove a socket that nobody listens on any more."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise HostError(f"cannot listen on {path}: it is there, and no socket", "name another path")
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(os.fspath(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise HostError(f"cannot listen on {path}: somebody else does", "stop that one, or name another path")
-
-
-def _remove(path: Path, ours: os.stat_result) -> None:
-    try:
-        if os.path.samestat(path.lstat(), ours):
-            path.unlink()
-    except FileNotFoundError:
-        pass
-
-
-# -- the connections
-
-
-def _accept_all(listener: socket.socket, wake: socket.socket, serve: Serve, program: str) -> None:
-    """Give each connection a process, until a signal ends this one."""
-    children: set[int] = set()
-    listener.setblocking(False)
-    while True:
-        sources = [wake, listener] if len(children) < MOST else [wake]
-        ready = select.select(sources, [], [])[0]
-        if wake in ready and set(wake.recv(4096)) & {signal.SIGTERM, signal.SIGINT}:
-            return
-        children -= {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]}
-        if listener in ready:
-            children |= _accept(listener, serve, program)
+def _address_space() -> int:
+    """Return how many bytes this process has mapped (proc(5), statm)."""
+    return int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
 
 
 @contextmanager
@@ -139,7 +191,7 @@ def _signals() -> Iterator[socket.socket]:
     with wake, writer:
         writer.setblocking(False)
         before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        kept = {kind: signal.signal(kind, _note) for kind in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)}
+        kept = {kind: signal.signal(kind, _note) for kind in SIGNALS}
         try:
             yield wake
         finally:
@@ -150,39 +202,3 @@ def _signals() -> Iterator[socket.socket]:
 
 def _note(_kind: int, _frame: object) -> None:
     """Have the signal's number written, and nothing else done."""
-
-
-def _accept(listener: socket.socket, serve: Serve, program: str) -> set[int]:
-    """Begin to serve one more; return the process that does."""
-    try:
-        connection, _ = listener.accept()
-    except (BlockingIOError, ConnectionAbortedError):
-        return set()
-    with connection:
-        try:
-            pid = os.fork()
-        except OSError as error:
-            _say(program, f"{error.strerror}; stop others")
-            return set()
-        if pid == 0:
-            _in_child(connection, listener, serve, program)
-    return {pid}
-
-
-def _in_child(connection: socket.socket, listener: socket.socket, serve: Serve, program: str) -> None:
-    status = FAILED
-    try:
-        listener.close()
-        signal.set_wakeup_fd(-1)
-        for kind in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            signal.signal(kind, signal.SIG_DFL)
-        connection.setblocking(True)
-        status = serve(connection, peer_of(connection))
-    except Exception as error:  # the last line of defence: the process ends here, and nobody else would say why
-        _say(program, str(error) if isinstance(error, HostError) else f"{error!r:.300}; report this")
-    finally:
-        os._exit(status)
-
-
-def _say(program: str, why: str) -> None:
-    sys.stderr.write(f"{program}: cannot serve a connection: {why}\n")
