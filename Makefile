@@ -34,6 +34,7 @@ FILLED   = sed -e '1s|/usr/bin/python3|$(SHEBANG)|' $(TOLD) \
 
 PROGRAMS = $(BIN)/libvirt-vepa $(BIN)/libvirt-vepa-connect $(BIN)/libvirt-vepa-hook $(SBIN)/libvirt-vepad
 SOCKETS  = $(notdir $(wildcard packaging/*.socket))
+RESIDENT = $(notdir $(wildcard packaging/*.service))
 SERVICES = $(patsubst packaging/%,$(UNITS)/%,$(wildcard packaging/*.socket packaging/*.service))
 PAGES    = $(foreach section,1 5 8,$(patsubst packaging/%,$(MAN)/man$(section)/%,$(wildcard packaging/*.$(section))))
 # What has udev and the managers of networks leave our devices alone.
@@ -80,6 +81,9 @@ ifeq ($(DESTDIR),)
 	$(PYTHON) -m compileall -q $(LIBRARY)/libvirt_vepa
 	@if [ -d /run/systemd/system ]; then systemctl daemon-reload; \
 	    if systemctl -q is-active systemd-networkd; then networkctl reload; fi; fi
+	# No old code answers. Who is connected goes on.
+	@if [ -d /run/systemd/system ]; then for service in $(RESIDENT); do \
+	    if systemctl -q is-active $$service; then systemctl restart $$service; fi; done; fi
 	@$(INSTALLING) missing $(LIBRARY)
 	@for program in $(filter-out %-hook,$(PROGRAMS)); do \
 	    said=$$($$program --version 2>&1) || $(call fails,$$program); done

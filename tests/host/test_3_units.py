@@ -13,7 +13,7 @@ import pytest
 from tests.host.hosts import Host, User
 
 SOCKET_URI = "'qemu:///system?socket=/run/libvirt/libvirt-vepa-sock'"
-SERVICES = ("libvirt-vepad@x.service", "libvirt-vepa-connect@x.service")
+SERVICES = ("libvirt-vepad.service", "libvirt-vepa-connect.service")
 # Where a line of the journal has the unit that it is from, or about.
 UNITS, OURS = ("_SYSTEMD_UNIT", "UNIT"), {"libvirt-vepa"}
 # What systemd-analyze calls "OK" ends at 5.
@@ -69,7 +69,7 @@ def test_what_they_may_is_little(host: Host, service: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_they_have_limits(host: Host, service: str) -> None:
     said = host.run(f"systemctl show -p MemoryMax -p TasksMax {service}").stdout
-    assert set(said.split()) == {f"MemoryMax={512 << 20}", "TasksMax=16"}
+    assert set(said.split()) == {f"MemoryMax={2 << 30}", "TasksMax=1024"}
 
 
 def test_the_helper_comes_with_the_socket_of_the_connection(host: Host) -> None:
@@ -114,5 +114,33 @@ def test_a_users_own_daemon_is_used_and_not_started(host: Host) -> None:
     assert "no daemon of your own runs" in alice.run(f"{session} list", check=False).stderr
     alice.run("virsh -q -c qemu:///session uri")
     alice.run(f"{session} list")
-    # What runs there is the user's own, and stays.
-    assert host.run("systemctl show -p ControlGroup --value 'libvirt-vepa-connect@*'").stdout.strip() == ""
+    # What runs in the service is the one that listens: the daemon is the user's own, and stays.
+    host.until('test "$(cat /sys/fs/cgroup/system.slice/libvirt-vepa-connect.service/cgroup.procs | wc -l)" = 1')
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_one_process_of_each_listens_for_all(host: Host, service: str) -> None:
+    for user in (host, host.user("alice")):
+        user.run(f"virsh -q -c {SOCKET_URI} list")
+    socket = "libvirt-vepa-sock" if "connect" in service else "libvirt-vepad-sock"
+    ask = f"python3 -c \"import socket; socket.socket(socket.AF_UNIX).connect('/run/libvirt/{socket}')\""
+    host.run(ask)
+    first = host.run(f"systemctl show -p MainPID --value {service}").stdout
+    host.run(ask)
+    assert host.run(f"systemctl show -p MainPID --value {service}").stdout == first != "0\n"
+
+
+def test_a_restart_leaves_who_is_connected_and_no_old_code(host: Host) -> None:
+    """It is what an upgrade does."""
+    service = "libvirt-vepa-connect.service"
+    processes = f"/sys/fs/cgroup/system.slice/{service}/cgroup.procs"
+    host.run(f"systemd-run -q --collect --unit=held virsh -q -c {SOCKET_URI} event --event lifecycle --loop")
+    try:
+        host.until(f"test $(wc -l <{processes}) = 2")
+        before = set(host.run(f"cat {processes}").stdout.split())
+        main = set(host.run(f"systemctl show -p MainPID --value {service}").stdout.split())
+        host.run(f"systemctl try-restart {service}")
+        assert before & set(host.run(f"cat {processes}").stdout.split()) == before - main
+        host.run(f"virsh -q -c {SOCKET_URI} uri")
+    finally:
+        host.run("systemctl stop held.service")
