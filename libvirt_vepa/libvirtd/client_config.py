@@ -20,6 +20,9 @@ SETTING = re.compile(
 )
 PLAIN = re.compile(rb"qemu:///(?P<kind>system|session)")
 OURS = re.compile(rb"qemu\+ext:///(?P<kind>system|session)\?command=[^&]*/" + CONNECTION.encode())
+# Of libvirt-vepa-connect.socket, and the URI that names it.
+SOCKET = "/run/libvirt/libvirt-vepa-sock"
+BY_SOCKET = b"qemu:///system?socket=" + SOCKET.encode()
 
 
 def ours(kind: bytes, command: bytes) -> bytes:
@@ -28,12 +31,19 @@ def ours(kind: bytes, command: bytes) -> bytes:
 
 
 def is_ours(uri: bytes | None) -> bool:
-    """Tell whether it is one that `ours` has made, with our launcher or our program as its command."""
-    return OURS.fullmatch(uri or b"") is not None
+    """Tell whether it is one that `enable` sets: our socket, or our launcher or our program as its command."""
+    return uri == BY_SOCKET or OURS.fullmatch(uri or b"") is not None
+
+
+def names_ours(uri: bytes) -> bool:
+    """Tell whether it is one that does not work without libvirt-vepa, whoever has set it."""
+    return CONNECTION.encode() in uri or SOCKET.encode() in uri
 
 
 def kind(uri: bytes | None) -> bytes | None:
     """Return b"system" or b"session" for a plain URI and for one of ours; None for any other."""
+    if uri == BY_SOCKET:
+        return b"system"
     found = PLAIN.fullmatch(uri or b"") or OURS.fullmatch(uri or b"")
     return found["kind"] if found else None
 

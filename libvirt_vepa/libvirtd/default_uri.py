@@ -21,6 +21,9 @@ from libvirt_vepa.store import atomic_file
 SAVED = ".libvirt-vepa-saved"
 ROOTS = Path("/etc/libvirt/libvirt.conf")
 SYSTEM, SESSION = b"system", b"session"
+UNIT = "libvirt-vepa-connect.socket"
+# What 'systemctl enable' makes of its [Install].
+ENABLED = Path("/etc/systemd/system/sockets.target.wants", UNIT)
 # The client library's, and one that only virsh knows.
 VARIABLES = ("LIBVIRT_DEFAULT_URI", "VIRSH_DEFAULT_CONNECT_URI")
 LACKING = "in a session no guest can have a physical interface"
@@ -38,8 +41,9 @@ def enable(program: str, wanted: bytes | None = None) -> Iterator[str]:
     now = client_config.read(text or b"", file)
     connection = _connection(Path(program))
     kind, remarks = _kind(now, wanted, file)
-    command = _command(file, connection, kind)
-    uri = client_config.ours(kind, os.fsencode(command))
+    by_socket = _takes_socket(kind)
+    command = connection if by_socket else _command(file, connection, kind)
+    uri = client_config.BY_SOCKET if by_socket else client_config.ours(kind, os.fsencode(command))
     if now == uri:
         yield f"{file} already has the default URI {os.fsdecode(uri)}"
     else:
@@ -47,7 +51,9 @@ def enable(program: str, wanted: bytes | None = None) -> Iterator[str]:
             yield _keep(file, text)
         _write(file, client_config.replaced(text or b"", uri, file))
         yield f"{file} now has the default URI {os.fsdecode(uri)}"
-    if command == connection:
+    if by_socket:
+        yield f"{client_config.SOCKET} is that of {UNIT}; without that unit run 'libvirt-vepa enable' again"
+    elif command == connection:
         yield f"{file.parent} is on a file system that runs no programs; run 'libvirt-vepa disable' before an uninstall"
     else:
         yield f"{command} runs {connection}, or plain libvirt where that is gone"
@@ -65,7 +71,7 @@ def disable() -> Iterator[str]:
     now = client_config.read(text or b"", file)
     if text is not None and now is not None and client_config.is_ours(now):
         yield _put_back(file, text, kept, now)
-    elif CONNECTION.encode() in (now or b""):
+    elif client_config.names_ours(now or b""):
         yield f"{file} has the default URI {os.fsdecode(now or b'')}, which enable has not set; all stays as it is"
         return
     elif text is None and kept is not None:
@@ -138,6 +144,15 @@ def _connection(program: Path) -> Path:
     if not (found.is_file() and os.access(found, os.X_OK)):
         raise HostError(f"there is no program {found}", "install libvirt-vepa again")
     return found
+
+
+def _takes_socket(kind: bytes) -> bool:
+    """Tell whether the URI names the socket, where a connection costs no start of a program.
+
+    Root's does, which whoever removes libvirt-vepa takes back. A user's goes on as plain libvirt then, for which there
+    is the launcher; and polkit can ask a user for a password only where the connection is a process of theirs.
+    """
+    return os.geteuid() == 0 and kind == SYSTEM and ENABLED.is_symlink() and Path(client_config.SOCKET).is_socket()
 
 
 def _command(file: Path, connection: Path, kind: bytes) -> Path:

@@ -47,7 +47,7 @@ def report() -> Iterator[str]:
 
 
 def _told(name: str, file: Path, uri: bytes) -> Iterator[str]:
-    if CONNECTION.encode() not in uri:
+    if not client_config.names_ours(uri):
         return
     remedy = REMEDY.format(name=name)
     if os.fsencode(launcher.beside(file)) in uri:

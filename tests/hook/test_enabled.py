@@ -14,6 +14,7 @@ import pytest
 from tests.lab.daemon import session_daemon
 from tests.lab.guest import Guest
 from tests.lab.shell import run
+from tests.support.socket_unit import SOCKET, enabled_socket
 from tests.support.user import CONNECTION, USER, Person
 
 PLAIN = ("env", "-u", "LIBVIRT_DEFAULT_URI", "virsh", "-q")
@@ -104,3 +105,38 @@ def test_libvirt_reads_what_is_left_on_a_line(root: Person, text: bytes) -> None
     assert "the rest stays" in root.said("disable")[0]
     assert root.file.read_bytes() == text + b"y = 1; z = 1\n"
     assert run(*PLAIN, "uri").stdout.strip() == "qemu:///system"
+
+
+@pytest.fixture
+def socket_unit() -> Iterator[Path]:
+    with enabled_socket() as link:
+        yield link
+
+
+def test_root_gets_the_socket_where_its_unit_is_enabled(root: Person, guest: Guest, socket_unit: Path) -> None:
+    uri = f"qemu:///system?socket={SOCKET}"
+    told = f"{SOCKET} is that of {socket_unit.name}; without that unit run 'libvirt-vepa enable' again"
+    assert root.said("enable")[-2:] == [f"{root.file} now has the default URI {uri}", told]
+    assert run(*PLAIN, "uri").stdout.strip() == uri and not root.launcher.exists()
+    run(*PLAIN, "define", "/dev/stdin", stdin=guest.xml)
+    assert "<interface type='physical'>" in shown(guest)
+    assert root.said("enable") == [f"{root.file} already has the default URI {uri}", told]
+    root.said("disable")
+    assert run(*PLAIN, "uri").stdout.strip() == "qemu:///system"
+
+
+def test_the_socket_is_taken_and_left_as_its_unit_is(root: Person, socket_unit: Path) -> None:
+    root.has(b"# mine\n")
+    away = socket_unit.rename(socket_unit.with_name("away"))
+    root.said("enable")
+    assert root.ours() in root.file.read_text() and root.launcher.exists()
+    away.rename(socket_unit)
+    root.said("enable")
+    assert f"socket={SOCKET}" in root.file.read_text()
+    root.said("disable")
+    assert root.file.read_bytes() == b"# mine\n" and not root.launcher.exists()
+
+
+def test_a_user_keeps_what_goes_on_without_us(user: Person, socket_unit: Path) -> None:
+    user.said("enable")
+    assert user.ours() in user.file.read_text()

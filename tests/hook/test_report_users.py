@@ -97,6 +97,12 @@ def test_a_uri_that_says_more_is_told_of_too(users: tuple[User, User], more: str
     assert ["cannot connect" in line for line in reported()] == [False, True]
 
 
+def test_who_names_the_socket_is_told_of_too(users: tuple[User, User]) -> None:
+    alice, _ = users
+    alice.has('uri_default = "qemu:///system?socket=/run/libvirt/libvirt-vepa-sock"\n')
+    assert ["cannot connect" in line for line in reported()] == [True]
+
+
 def test_a_file_elsewhere_behind_a_link_is_read(users: tuple[User, User]) -> None:
     alice, _ = users
     alice.has(names(CONNECTION))

@@ -15,6 +15,11 @@ from tests.lab import readme
 INSTALL = re.compile(r"^apt-get install \./(\S+\.deb)$", re.MULTILINE)
 SOCKETS = ("libvirt-vepad.socket", "libvirt-vepa-connect.socket")
 QUICK_START = "Quick start"
+FOLDER = "/home/alice/.config/libvirt"
+HERS = f"""\
+{FOLDER}/libvirt.conf is new
+{FOLDER}/libvirt.conf now has the default URI qemu+ext:///system?command={FOLDER}/libvirt-vepa-connect
+{FOLDER}/libvirt-vepa-connect runs /usr/bin/libvirt-vepa-connect, or plain libvirt where that is gone"""
 
 
 def test_the_machine_is_a_stock_debian_with_apparmor_enforcing(machine: Host) -> None:
@@ -59,8 +64,7 @@ def test_the_quick_start_is_what_a_user_of_group_libvirt_sees(machine: Host) -> 
         user = machine if "iface-define" in command else alice
         expected = output
         if command == "libvirt-vepa enable":
-            # She has no file yet that could be kept.
-            expected = "/etc/libvirt/libvirt.conf is new\n" + output.partition("\n")[2]
-            expected = expected.replace("/etc/libvirt/", "/home/alice/.config/libvirt/")
+            # She has no file yet that could be kept, and hers goes on as plain libvirt where libvirt-vepa is gone.
+            expected = HERS
         check_shown(command, expected, user.says(command))
     alice.run("virsh undefine web")

@@ -16,6 +16,7 @@ from tests.lab.guest import Guest
 from tests.lab.hook import HOOK
 from tests.lab.network import nic
 from tests.lab.shell import run
+from tests.support.socket_unit import enabled_socket
 
 
 @pytest.fixture
@@ -24,7 +25,8 @@ def folder(libvirtd: Daemon, tmp_path: Path) -> Iterator[Path]:
     for name, text in readme.files():
         (tmp_path / name).write_text(text, encoding="utf-8")
     run("libvirt-vepa", "iface-undefine", "lan", check=False)
-    with nic("eth0"):
+    # As the package's installation leaves it.
+    with nic("eth0"), enabled_socket():
         yield tmp_path
         virsh("destroy", "web", check=False)
         virsh("undefine", "web", check=False)
