@@ -25,8 +25,8 @@ from libvirt_vepa.proxy.handshake import open_daemon, refuse
 from libvirt_vepa.proxy.translation import loading
 
 DONE, FAILED = 0, 1
-# Connections of one user and of all, and the memory of each: a document of 4 MiB takes a good part of that.
-EACH, TOTAL, MEMORY = 128, 512, 384 << 20
+# Connections of one user and of all, and the memory of each: a document of 4 MiB, all elements, took 480 MiB of that.
+EACH, TOTAL, MEMORY = 128, 512, 640 << 20
 # How root has devices made: libvirt-vepad's work in a process of its own, for the one connection on its standard input.
 # Isolated like every program of ours; the package's folder comes last, as it holds other packages too.
 PROGRAM = "import sys; sys.path.append(sys.argv[1]); from libvirt_vepa.helper import serve_here; sys.exit(serve_here())"

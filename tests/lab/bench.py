@@ -21,6 +21,7 @@ from tests.lab.daemon import daemon, virsh
 from tests.lab.guest import Guest, define, stored
 from tests.lab.network import nic
 from tests.lab.shell import run
+from tests.support.socket_unit import SOCKET, enabled_socket
 
 RUNS = 30
 CALLS = 10_000
@@ -123,6 +124,8 @@ def _connection() -> None:
     ours, plain = libvirt.open(CONNECTION), libvirt.open(PLAIN)
     _compare(f"{CALLS // RUNS} small calls : the plain socket", _calls(ours), _calls(plain))
     _compare("open and close a connection : plain", _opens(CONNECTION), _opens(PLAIN))
+    with enabled_socket():
+        _compare("the same through the socket : plain", _opens(f"{PLAIN}?socket={SOCKET}"), _opens(PLAIN))
     for kind, guest in (("no request", _large(3, False)), ("a request", _large(4, True))):
         _compare(f"dumpxml of 1 MiB, {kind} : plain", _dumpxml(ours, guest), _dumpxml(plain, guest))
     _volumes(ours)
