@@ -15,7 +15,7 @@ from libvirt_vepa.xml import translate
 from tests.conftest import CHECKOUT
 from tests.support import remote_protocol as remote
 from tests.support.foreign_frames import STORED_PAYLOAD, STRANGERS, UNTOUCHED
-from tests.support.relay_documents import DOMAIN, OTHER, SNAPSHOT, STORED, WRONG
+from tests.support.relay_documents import DEVICE, DOMAIN, OTHER, SNAPSHOT, STORED, WRONG
 from tests.support.relay_talk import call, from_client, from_daemon
 
 DOCUMENTS = dict.fromkeys(remote.ARGUMENTS, DOMAIN) | {185: SNAPSHOT}
