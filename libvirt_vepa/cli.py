@@ -165,7 +165,9 @@ def _define(options: argparse.Namespace) -> int:
 
         sys.stdout.write(systemd_dropin.text(options.file, _input))
         return DONE
-    defined = definitions.define(*_input(options.file))
+    from libvirt_vepa.lifecycle import define
+
+    defined = define.define(*_input(options.file), Store())
     print(f"Interface {defined.name} defined from {printable(options.file)}\n")
     return DONE
 
@@ -248,27 +250,25 @@ def _draft(data: bytes, origin: str) -> Guest:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from libvirt_vepa.lifecycle import status as status_module
-    from libvirt_vepa.lifecycle.guest import open_host
+    from libvirt_vepa.lifecycle import guest, status
 
-    with open_host(Store()) as host:
-        rows = status_module.interfaces(host)
+    with guest.open_host(Store()) as host:
+        rows = status.interfaces(host)
     if options.json:
         print(json.dumps([row.record() for row in rows], indent=2))
         return DONE
-    print(table(status_module.HEADS, [row.row() for row in rows]))
+    print(table(status.HEADS, [row.row() for row in rows]))
     return DONE
 
 
 def _reconcile(options: argparse.Namespace) -> int:
     from libvirt_vepa.libvirtd import client as libvirt_client
-    from libvirt_vepa.lifecycle import guest as guests
-    from libvirt_vepa.lifecycle import reconcile
+    from libvirt_vepa.lifecycle import guest, reconcile
 
     if os.geteuid() and not options.dry_run:
         raise HostError("what guests left behind is root's to put back", "run the command as root")
     failed = False
-    with guests.open_host(Store()) as host:
+    with guest.open_host(Store()) as host:
         for leftover in reconcile.find(host, libvirt_client.running_guests):
             for line in leftover.describe():
                 print(line)
@@ -276,7 +276,7 @@ def _reconcile(options: argparse.Namespace) -> int:
                 failed = True
                 _fail(str(error))
         if not options.dry_run:
-            guests.refresh_filters(host)
+            guest.refresh_filters(host)
             host.store.sweep_locks()
     return FAILED if failed else DONE
 

@@ -7,7 +7,8 @@ The cost does not grow with the number of guests that run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from libvirt_vepa.errors import HostError
@@ -27,13 +28,15 @@ NO_CARD = NicHardware("")
 class Nic:
     """A NIC that a definition names: the device, what it is a port of, what stands on it, and what card it is.
 
-    `passthru` names the macvtap that has the NIC for itself, "" where there is none.
+    `passthru` names the macvtap that has the NIC for itself, "" where there is none. `holder` is the guest whose device
+    it is, None for a NIC that is one.
     """
 
     link: Link
     master: Link | None
     passthru: str
     card: NicHardware = NO_CARD
+    holder: Lease | None = None
 
     @property
     def key(self) -> NicKey:
@@ -42,12 +45,24 @@ class Nic:
 
 
 @dataclass(frozen=True)
+class Definitions:
+    """What the definitions of this host mean to a guest.
+
+    `named` are those that it asks for, by name, each with the name that its NIC has now. `claims` has the names of the
+    guest's devices that a definition, any of them, gives to its NIC or its bridge, and says to which.
+    """
+
+    named: dict[str, NicDefinition]
+    claims: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of the host when a plan is made; what is not there is not in the mappings.
 
     `definitions` by name, each with its NIC's name as it is now, `nics` and `bridges` by device, `devices` and `leases`
-    by the name of the guest's device, `macs` by the address. What a guest that starts holds itself, from an earlier
-    start, is left out.
+    by the name of the guest's device, `macs` by the address, `claims` as in Definitions. What a guest that starts holds
+    itself, from an earlier start, is left out.
     """
 
     definitions: dict[str, NicDefinition]
@@ -56,10 +71,11 @@ class Facts:
     devices: dict[str, Link]
     leases: dict[str, Lease]
     macs: dict[str, Lease]
+    claims: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_definitions(guest: Guest, directory: Path, netlink: Netlink) -> dict[str, NicDefinition]:
-    """Return the definitions of the names that a guest asks for, each with the name that its NIC has now.
+def load_definitions(guest: Guest, directory: Path, netlink: Netlink) -> Definitions:
+    """Return the definitions of the names that a guest asks for, and what others claim of the names of its devices.
 
     Raises HostError where one does not exist, or its NIC is given by what no NIC has, and XmlError where its file is
     damaged.
@@ -69,6 +85,19 @@ def load_definitions(guest: Guest, directory: Path, netlink: Netlink) -> dict[st
         if request.name not in found:
             definition = definitions_module.load(request.name, directory)
             found[request.name] = replace(definition, device=_device(definition, netlink))
+    return Definitions(found, _claims(guest, directory))
+
+
+def _claims(guest: Guest, directory: Path) -> dict[str, str]:
+    """Return as what the definitions know the names of a guest's devices; a damaged definition knows none.
+
+    The NIC may be absent: a guest's device of its name would pass for it, and keep it from having its name.
+    """
+    devices, found = {request.device for request in guest.requests}, {}
+    for name, definition in definitions_module.load_all(directory):
+        if isinstance(definition, NicDefinition):
+            own = (definition.device, f"the NIC of '{name}'"), (definition.bridge, f"the bridge of '{name}'")
+            found.update({text: what for text, what in own if text in devices})
     return found
 
 
@@ -83,14 +112,13 @@ def _device(definition: NicDefinition, netlink: Netlink) -> str:
     return found[0]
 
 
-def gather(
-    guest: Guest, named: dict[str, NicDefinition], netlink: Netlink, store: Store, *, running: bool = False
-) -> Facts:
+def gather(guest: Guest, known: Definitions, netlink: Netlink, store: Store, *, running: bool = False) -> Facts:
     """Look at the NICs and devices that a guest's requests mention; changes nothing.
 
     What a `running` guest holds already is in use, as any other's is.
     """
     own_uuid = "" if running else guest.uuid
+    named = known.named
     hosts = tuple(named.values())
     kinds = {
         each.device: {definition.type for definition in hosts if definition.device == each.device} for each in hosts
@@ -107,6 +135,7 @@ def gather(
         devices={name: link for name, link in devices.items() if link},
         leases=_held(own_uuid, "device", {request.device for request in guest.requests}, store),
         macs=_held(own_uuid, "mac", {str(request.mac) for request in guest.requests}, store),
+        claims=known.claims,
     )
 
 
@@ -115,7 +144,7 @@ def _nic(device: str, kinds: set[HostType], ignoring_guest: str, netlink: Netlin
     if link is None:
         return None
     card = sriov_inventory.inspect(link, kinds, ignoring_guest, netlink, store)
-    return Nic(link, netlink.at(link.master), _passthru(device, netlink), card)
+    return Nic(link, netlink.at(link.master), _passthru(device, netlink), card, store.holder("device", link.name))
 
 
 def _passthru(device: str, netlink: Netlink) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from shlex import quote
 
 from libvirt_vepa.errors import KernelError
 from libvirt_vepa.kernel.link import IFINFOMSG, RTEXT_FILTER_VF, RTM_GETLINK, Link, header, mask, netlink_errors
@@ -58,7 +59,9 @@ def set_mode(link: Link, wanted: str) -> None:
     kept = mode(link)
     if kept != wanted:
         what = f"the embedded switch of {link.name} was put into {wanted}, but the driver says {kept or 'nothing'}"
-        raise KernelError(what, f"see the kernel's log, and try 'bridge link set dev {link.name} hwmode {wanted}'")
+        raise KernelError(
+            what, f"see the kernel's log, and try 'bridge link set dev {quote(link.name)} hwmode {wanted}'"
+        )
 
 
 def unicast(link: Link) -> frozenset[MacAddress]:

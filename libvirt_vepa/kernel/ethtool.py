@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import struct
 from dataclasses import dataclass
+from shlex import quote
 
 from libvirt_vepa.errors import KernelError
 from libvirt_vepa.kernel.link import Link, netlink_errors
@@ -54,7 +55,7 @@ def write(link: Link, name: str, on: bool) -> None:
     kept = read(link, name)
     if kept != Feature(on, kept.fixed if kept else False):
         why = "it is fixed there" if kept and kept.fixed else "the driver keeps it as it was"
-        raise KernelError(f"cannot {action}: {why}", f"see 'ethtool -k {link.name}' and the kernel's log")
+        raise KernelError(f"cannot {action}: {why}", f"see 'ethtool -k {quote(link.name)}' and the kernel's log")
 
 
 def _device(link: Link) -> bytes:

@@ -31,6 +31,9 @@ RTM_GETADDR, RT_SCOPE_LINK = 22, 253
 IFADDRMSG = struct.Struct("=BBBBi")
 IFLA_ADDRESS, IFLA_EXT_MASK, IFLA_PERM_ADDRESS = 1, 29, 54
 
+# What guests have on the host, by rtnetlink's kind; a tun is a tap where it is Ethernet.
+GUEST_KINDS = {"macvtap": "macvtap", "macvlan": "macvlan", "tun": "tap"}
+
 
 @dataclass(frozen=True)
 class Link:
@@ -55,6 +58,11 @@ class Link:
     mode: str = ""
     all_multicast: bool = False
     multi_queue: bool = False
+
+    @property
+    def guest_kind(self) -> str:
+        """What the device is called if it is of a kind that guests have, "" where it is none."""
+        return GUEST_KINDS.get(self.kind, "") if self.ethernet else ""
 
 
 @contextmanager

@@ -9,6 +9,7 @@ cannot hit another device. Everything the kernel refuses becomes a KernelError.
 from __future__ import annotations
 
 import errno
+from shlex import quote
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -81,7 +82,7 @@ class Netlink:
                 if below is None:
                     raise
                 what = f"cannot put {link.name} up: {below.name} below it is down"
-                raise KernelError(what, f"put {below.name} up: ip link set {below.name} up") from error
+                raise KernelError(what, f"put {below.name} up: ip link set {quote(below.name)} up") from error
 
     def set_all_multicast(self, link: Link) -> None:
         """Let a device receive all multicast."""

@@ -62,6 +62,13 @@ def is_running(device: str) -> bool:
     return read(NET / device / "operstate") == "up"
 
 
+def guest_kind(device: str) -> str:
+    """Return what a device is called that guests have, "" for any other; a macvlan cannot be told from others here."""
+    if (NET / device / "macvtap").is_dir():
+        return "macvtap"
+    return "tap" if (NET / device / "tun_flags").exists() else ""
+
+
 def ipv6_enabled(device: str) -> bool:
     """Tell whether the host itself speaks IPv6 on a device; False where the kernel has no IPv6."""
     return read(IPV6 / device / "disable_ipv6") == "0"

@@ -48,6 +48,5 @@ def _tap_ioctl(device: str, handle: int, request: int, argument: bytes | int) ->
         fcntl.ioctl(handle, request, argument)
     except OSError as error:
         if error.errno == errno.EBUSY:
-            remedy = f"remove it ('ip link delete {device}'), or choose another name in <target dev=…/>"
-            raise InUseError(f"device {device} exists", remedy) from error
+            raise InUseError(f"device {device} exists", "choose another name in <target dev=…/>") from error
         raise KernelError(f"cannot create tap {device}: {error.strerror}", "run as root with CAP_NET_ADMIN") from error

@@ -19,7 +19,7 @@ from libvirt_vepa.kernel import pci
 from libvirt_vepa.kernel.rtnetlink import Netlink
 from libvirt_vepa.lifecycle import boot, executor
 from libvirt_vepa.model.address import NicKey, PciAddress
-from libvirt_vepa.model.interface import Guest, NicDefinition
+from libvirt_vepa.model.interface import Guest
 from libvirt_vepa.operations.source_filter import UpdateVfMacSet
 from libvirt_vepa.planning import planner
 from libvirt_vepa.store import definitions
@@ -51,27 +51,27 @@ def start_guest(guest: Guest, host: Host, directory: Path = definitions.DIRECTOR
     with error_context(guest.where):
         # Nothing is locked meanwhile, and nothing observed yet.
         boot.await_nics(guest, directory, host.netlink)
-        named = facts.load_definitions(guest, directory, host.netlink)
-        nics = [pci.key_of(definition.device) for definition in named.values()]
+        known = facts.load_definitions(guest, directory, host.netlink)
+        nics = [pci.key_of(definition.device) for definition in known.named.values()]
         with host.store.lock_guest(guest.uuid, holder):
             # What cannot be cleaned away is known only to the old journal, which a new one would replace.
             for failure in _release_locked(guest.uuid, host, holder):
                 raise failure
             with host.store.lock_nics(nics, holder):
-                return _execute(guest, named, host)
+                return _execute(guest, known, host)
 
 
-def _plan(guest: Guest, named: dict[str, NicDefinition], host: Host, *, running: bool = False) -> planner.Plan:
-    return planner.make(guest, facts.gather(guest, named, host.netlink, host.store, running=running))
+def _plan(guest: Guest, known: facts.Definitions, host: Host, *, running: bool = False) -> planner.Plan:
+    return planner.make(guest, facts.gather(guest, known, host.netlink, host.store, running=running))
 
 
-def _execute(guest: Guest, named: dict[str, NicDefinition], host: Host, *, running: bool = False) -> tuple[str, ...]:
+def _execute(guest: Guest, known: facts.Definitions, host: Host, *, running: bool = False) -> tuple[str, ...]:
     """Plan and execute, once VFs are there that a definition wants made; return the plan's remarks."""
     before = host.store.load(guest.uuid) if running else None
-    made = _plan(guest, named, host, running=running)
+    made = _plan(guest, known, host, running=running)
     if made.made_first:
         executor.prepare(guest, made, host, before)
-        made = _plan(guest, named, host, running=running)
+        made = _plan(guest, known, host, running=running)
     executor.execute(guest, made, host, before)
     return made.remarks
 
@@ -83,10 +83,10 @@ def attach(more: Guest, host: Host, directory: Path = definitions.DIRECTORY) -> 
     """
     holder = f"the attaching to {more.where}"
     with error_context(more.where):
-        named = facts.load_definitions(more, directory, host.netlink)
-        nics = [pci.key_of(definition.device) for definition in named.values()]
+        known = facts.load_definitions(more, directory, host.netlink)
+        nics = [pci.key_of(definition.device) for definition in known.named.values()]
         with host.store.lock_guest(more.uuid, holder), host.store.lock_nics(nics, holder):
-            return _execute(more, named, host, running=True)
+            return _execute(more, known, host, running=True)
 
 
 def detach(uuid: str, alias: str, host: Host) -> tuple[VepaError, ...]:

@@ -20,6 +20,8 @@ from libvirt_vepa.model.vf_settings import UNSET, VfSettings, one_of
 DEVICE_NAME_BYTES = 15
 # ALTIFNAMSIZ in linux/if.h is 128, the closing NUL included.
 ALTERNATIVE_NAME_BYTES = 127
+# What neither a shell, udev's rules nor a program's options take for anything else.
+GUEST_DEVICE_NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
 DEFINITION_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 # What requests are written in; the number is the version of their form.
 NAMESPACE = "urn:libvirt-vepa:physical:1"
@@ -163,11 +165,24 @@ def derived_alias(mac: MacAddress) -> str:
     return ALIAS_PREFIX + mac.digits
 
 
-def check_device_name(text: str, most: int = DEVICE_NAME_BYTES) -> str:
+def check_device_name(text: str) -> str:
+    """Return `text` if a guest's device may be called that; XmlError where it may not.
+
+    A guest names its device itself, and the name is printed in commands to paste.
+    """
+    if text in (".", "..") or len(text) > DEVICE_NAME_BYTES or not GUEST_DEVICE_NAME.fullmatch(text):
+        raise XmlError(
+            f"'{text}' cannot be the name of a guest's device",
+            f"use up to {DEVICE_NAME_BYTES} letters, digits, '_', '.' or '-', not beginning with '-'",
+        )
+    return text
+
+
+def check_host_device_name(text: str, most: int = DEVICE_NAME_BYTES) -> str:
     """Return `text` if the kernel would take it as a network device's name (dev_valid_name in net/core/dev.c).
 
-    Stricter than the kernel in two points: `%` would be a pattern for libvirt and the kernel,
-    and only printable ASCII is accepted.
+    It is for devices of the host, which have their names already. Stricter than the kernel in two points: `%` would be
+    a pattern for libvirt and the kernel, and only printable ASCII is accepted.
     """
     bad = not text or text in (".", "..") or len(text.encode()) > most
     if bad or re.search(r"[^!-~]|[/:%]", text):
@@ -180,7 +195,7 @@ def check_device_name(text: str, most: int = DEVICE_NAME_BYTES) -> str:
 
 def check_nic_name(text: str) -> str:
     """Return `text` if it can name a NIC that is there already, to which an alternative name may have been given."""
-    return check_device_name(text, ALTERNATIVE_NAME_BYTES)
+    return check_host_device_name(text, ALTERNATIVE_NAME_BYTES)
 
 
 def check_definition_name(text: str) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from shlex import quote
 
 from libvirt_vepa.errors import InUseError
 from libvirt_vepa.host.context import Host
@@ -241,7 +242,7 @@ class JoinBridge(Operation):
             yield f"{self.device} is not a port of bridge {self.bridge}"
         nic = host.find_nic(self.nic, self.card) if self.nic else None
         if nic is not None and (bridge is None or nic.master != bridge.index):
-            back = f"'ip link set {nic.name} master {self.bridge}' puts it back"
+            back = f"'ip link set {quote(nic.name)} master {quote(self.bridge)}' puts it back"
             yield f"{nic.name} is no longer a port of bridge {self.bridge} ({back})"
 
 

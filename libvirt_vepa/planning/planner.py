@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from shlex import quote
 
 from libvirt_vepa.errors import HostError, InUseError, XmlError
 from libvirt_vepa.host.facts import Facts, Nic
@@ -28,16 +29,14 @@ from libvirt_vepa.operations.device import (
     ReceiveAllMulticast,
     SetLinkUp,
     WaitForTapNode,
-    taken,
 )
-from libvirt_vepa.planning import sriov
+from libvirt_vepa.planning import names, sriov
 from libvirt_vepa.planning.builder import PlanBuilder
 from libvirt_vepa.store.journal import INTERFACES, Allocation, Record
 
 # MAX_TAP_QUEUES of linux/if_tun.h and linux/if_macvlan.h; ETH_MIN_MTU of linux/if_ether.h.
 MAX_QUEUES = 256
 MIN_MTU = 68
-OTHER_NAME = "choose another name in <target dev=…/>"
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def make(guest: Guest, facts: Facts) -> Plan:
     for request in guest.requests:
         try:
             if any(other.device == request.device for other in draft.uses):
-                raise InUseError(f"device {request.device} is another interface's of this guest", OTHER_NAME)
+                raise InUseError(f"device {request.device} is another interface's of this guest", names.OTHER_NAME)
             use = _use(request, facts)
             for operation in _operations(request, use, draft):
                 draft.add(operation, request.alias)
@@ -111,7 +110,7 @@ def _operations(request: Request, use: Allocation, draft: PlanBuilder) -> Iterat
     guest, facts = draft.guest, draft.facts
     definition = facts.definitions[request.name]
     nic = _nic(definition, facts)
-    _check_free(request, facts)
+    names.check_free(request, facts)
     _check_values(request, nic.link)
     yield AcquireLease("mac", str(request.mac), guest.uuid, guest.name)
     yield AcquireLease("device", request.device, guest.uuid, guest.name)
@@ -176,23 +175,8 @@ def _nic(definition: NicDefinition, facts: Facts) -> Nic:
             f"'{definition.name}' is {definition.device}, which is not an Ethernet device",
             f"define '{definition.name}' with the name of a NIC",
         )
+    names.reject_guest_device(definition, nic)
     return nic
-
-
-def _check_free(request: Request, facts: Facts) -> None:
-    """Refuse a MAC or a device that is another's.
-
-    The MAC comes first, from which the device's name may follow; a guest is named before its
-    device, which must not be removed.
-    """
-    for holder in (facts.macs.get(str(request.mac)), facts.leases.get(request.device)):
-        if holder is not None:
-            raise taken(holder)
-    if request.device in facts.devices:
-        raise InUseError(
-            f"device {request.device} exists and is not this guest's",
-            f"{OTHER_NAME}, or remove it if nothing uses it ('ip link delete {request.device}')",
-        )
 
 
 def _check_values(request: Request, nic: Link) -> None:
@@ -202,7 +186,7 @@ def _check_values(request: Request, nic: Link) -> None:
     if request.mtu is not None and request.mtu > nic.mtu:
         raise HostError(
             f"MTU {request.mtu} is more than the {nic.mtu} of NIC {nic.name}",
-            f"ask for {nic.mtu} at most, or raise it with 'ip link set {nic.name} mtu {request.mtu}'",
+            f"ask for {nic.mtu} at most, or raise it with {_ip_link_set(nic.name, 'mtu', str(request.mtu))}",
         )
     if request.mtu is not None and request.mtu < MIN_MTU:
         raise HostError(f"MTU {request.mtu} is less than Ethernet's {MIN_MTU}", f"ask for {MIN_MTU} to {nic.mtu}")
@@ -225,7 +209,7 @@ def _check_unshared(nic: Nic) -> None:
     if nic.master is not None and nic.link.port_of == "bridge":
         raise HostError(
             f"NIC {name} is a port of bridge {nic.master.name}, and a macvtap cannot share it",
-            f"ask for <type>tap</type>, or take it out with 'ip link set {name} nomaster'",
+            f"ask for <type>tap</type>, or take it out with {_ip_link_set(name, 'nomaster')}",
         )
     if nic.master is not None:
         raise _port_of_another_kind(nic.link, nic.master)
@@ -238,11 +222,16 @@ def _check_unshared(nic: Nic) -> None:
 def _port_of_another_kind(nic: Link, master: Link) -> HostError:
     """Return the refusal for a port of what is no Linux bridge: neither a macvtap nor a tap can be had."""
     if nic.port_of == "openvswitch":
-        what, remedy = "of Open vSwitch", f"take it out with 'ovs-vsctl del-port {nic.name}'"
+        what, remedy = "of Open vSwitch", f"take it out with 'ovs-vsctl del-port {quote(nic.name)}'"
     else:
-        take_out = f"take it out with 'ip link set {nic.name} nomaster'"
+        take_out = f"take it out with {_ip_link_set(nic.name, 'nomaster')}"
         what, remedy = f"of {nic.port_of} {master.name}", f"define {master.name} instead, or {take_out}"
     return HostError(f"NIC {nic.name} is a port {what}, which has all its frames", remedy)
+
+
+def _ip_link_set(device: str, *words: str) -> str:
+    """Return a command to paste. A device of the host may be called what a shell takes for something else."""
+    return f"'ip link set {' '.join(map(quote, (device, *words)))}'"
 
 
 def _tap(request: Request, nic: Nic, bridge: Link) -> Iterator[Operation]:
@@ -264,18 +253,18 @@ def _bridge(definition: NicDefinition, nic: Nic, facts: Facts) -> Link:
     if wanted and wanted not in facts.bridges:
         raise HostError(
             f"'{definition.name}' names bridge {wanted}, which does not exist",
-            f"make it with 'ip link add {wanted} type bridge' and 'ip link set {name} master {wanted}'",
+            f"make it with 'ip link add {quote(wanted)} type bridge' and {_ip_link_set(name, 'master', wanted)}",
         )
     if nic.master is not None and nic.link.port_of != "bridge":
         raise _port_of_another_kind(nic.link, nic.master)
     if nic.master is None:
         raise HostError(
             f"a tap needs a Linux bridge that NIC {name} is a port of",
-            f"make one with 'ip link set {name} master {wanted or 'BRIDGE'}', or ask for <type>macvtap</type>",
+            f"make one with {_ip_link_set(name, 'master', wanted or 'BRIDGE')}, or ask for <type>macvtap</type>",
         )
     if wanted and nic.master.name != wanted:
         raise HostError(
             f"NIC {name} is a port of bridge {nic.master.name}, but '{definition.name}' names bridge {wanted}",
-            f"move it with 'ip link set {name} master {wanted}', or change the definition",
+            f"move it with {_ip_link_set(name, 'master', wanted)}, or change the definition",
         )
     return nic.master

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from shlex import quote
 
 from libvirt_vepa.errors import HostError, InUseError
 from libvirt_vepa.host.facts import Nic
@@ -54,7 +55,7 @@ def plan_eswitch_mode(guest: Guest, nic: Nic, value: str) -> Iterator[HoldShared
         raise HostError(
             f"driver {card.driver} resets NIC {name} to set its embedded switch to {value.upper()}, "
             f"and others use it: {_listed(card.users)}",
-            f"stop those guests first, or set it beforehand with 'bridge link set dev {name} hwmode {value}'",
+            f"stop those guests first, or set it beforehand with 'bridge link set dev {quote(name)} hwmode {value}'",
         )
     yield HoldSharedSetting(SWITCH, name, nic.key, value, guest.uuid, guest.name)
 

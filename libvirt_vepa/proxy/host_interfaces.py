@@ -226,7 +226,9 @@ def _define(call: Call) -> Task:
         return (yield from _pass(call))
     if flags & ~VALIDATE:
         return call.refused(UNSUPPORTED, f"flags {flags:#x} mean nothing for a physical interface; leave them out")
-    return call.message.reply(interface_view.shown(definitions.define(document, ORIGIN)).encoded)
+    from libvirt_vepa.lifecycle import define
+
+    return call.message.reply(interface_view.shown(define.define(document, ORIGIN, Store())).encoded)
 
 
 OWN: Mapping[Interface, Callable[[Call, Nic], Message]] = {

@@ -20,18 +20,12 @@ from libvirt_vepa.xml import document as documents
 DIRECTORY = Path("/etc/libvirt/vepa")
 
 
-def define(data: bytes, origin: str, directory: Path | None = None) -> NicDefinition:
-    """Read a definition and keep it, in the place of an earlier one of that name.
-
-    Raises XmlError where it cannot be read and HostError where it cannot be kept; the earlier
-    one stays then.
-    """
-    found = definition.read(data, origin)
+def keep(found: NicDefinition, directory: Path | None = None) -> None:
+    """Write a definition, in the place of an earlier one of that name, which stays where that raises HostError."""
     path = _path(found.name, directory)
     with atomic_file.host_errors(f"write {path}"):
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         atomic_file.replace(path, definition.write(found))
-    return found
 
 
 def load(name: str, directory: Path | None = None) -> NicDefinition:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from lxml import etree
 
 from libvirt_vepa.errors import XmlError
-from libvirt_vepa.model.interface import HostType, Mode, NicDefinition, check_definition_name, check_device_name
+from libvirt_vepa.model.interface import HostType, Mode, NicDefinition, check_definition_name, check_host_device_name
 from libvirt_vepa.xml import definition_source
 from libvirt_vepa.xml import document as documents
 from libvirt_vepa.xml.document import error_at, optional_child, required_attribute, required_child, text_of
@@ -94,7 +94,7 @@ def _split_modes(root: etree._Element, origin: str) -> None:
 
 def _bridge(root: etree._Element, origin: str) -> str | None:
     element = optional_child(root, "bridge", origin)
-    return None if element is None else required_attribute(element, "name", origin, check_device_name)
+    return None if element is None else required_attribute(element, "name", origin, check_host_device_name)
 
 
 def _host_type(text: str) -> HostType:

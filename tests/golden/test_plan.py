@@ -46,6 +46,7 @@ def read_facts(path: Path) -> Facts:
         devices={name: link(name, kind) for name, kind in given.get("devices", {}).items()},
         leases=leases("device", given.get("leases", {})),
         macs=leases("mac", given.get("macs", {})),
+        claims=given.get("claims", {}),
     )
 
 
@@ -56,11 +57,17 @@ def definition(
 
 
 def nic(
-    name: str, master: dict[str, Any] | None = None, passthru: str = "", card: dict[str, Any] | None = None, **more: Any
+    name: str,
+    master: dict[str, Any] | None = None,
+    passthru: str = "",
+    card: dict[str, Any] | None = None,
+    holder: str = "",
+    **more: Any,
 ) -> Nic:
     port_of = master["kind"] if master else ""
     above = link(**master) if master else None
-    return Nic(link(name, port_of=port_of, **more), above, passthru, a_card(**card or {}))
+    guest = Lease("device", name, "11111111-2222-3333-4444-555555555555", holder) if holder else None
+    return Nic(link(name, port_of=port_of, **more), above, passthru, a_card(**card or {}), guest)
 
 
 def a_card(

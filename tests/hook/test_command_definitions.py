@@ -13,6 +13,7 @@ import pytest
 from tests.hook.conftest import DEFINITIONS, refused
 from tests.lab.guest import Guest
 from tests.lab.hook import call, command, define_nic, stored
+from tests.lab.network import Nic
 from tests.lab.shell import link, run
 from tests.support.leak_check import Untouched
 
@@ -203,3 +204,28 @@ def test_a_full_etc() -> None:
         assert why.endswith("lan.xml: No space left on device; make room on the file system")
     finally:
         run("umount", str(DEFINITIONS))
+
+
+@pytest.mark.parametrize("bridge_too", [False, True], ids=["NIC", "bridge"])
+def test_a_guests_device_is_no_nic_of_a_definition(guest: Guest, bridge_too: bool) -> None:
+    guest.interfaces = guest.interfaces.replace("</interface>", "<target dev='eth9'/></interface>")
+    assert call("prepare", stored(guest)).returncode == 0
+    named = b"<source dev='eth2'/><bridge name='eth9'/>" if bridge_too else b"<source dev='eth9'/>"
+    dmz = LAN.replace(b"<source dev='eth1'/>", named).replace(b"'lan'", b"'dmz'")
+    assert refused("iface-define", "-", stdin=dmz) == (
+        f"'dmz' names eth9, which is the device of guest 'lab1' ({guest.uuid}); "
+        "name a NIC or a bridge of the host, or stop that guest"
+    )
+    call("release", stored(guest))
+    assert command("iface-define", "-", stdin=dmz).returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["macvtap", "tap"])
+def test_nor_is_another_guests(wire: Nic, kind: str) -> None:
+    making = {"tap": "tuntap add eth9 mode tap", "macvtap": "link add link eth1 name eth9 type macvtap"}
+    run("ip", *making[kind].split())
+    try:
+        said = refused("iface-define", "-", stdin=LAN.replace(b"eth1", b"eth9"))
+    finally:
+        run("ip", "link", "delete", "eth9")
+    assert said == f"'lan' names eth9, which is a {kind}, as guests have it; name a NIC or a bridge of the host"

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 import pytest
 
 from libvirt_vepa.model.interface import Request
@@ -11,6 +14,7 @@ from tests.lab.network import Nic
 from tests.lab.shell import run
 from tests.support.host_fixture import World, ask, device, guest, mac, uuid
 
+OTHER_NAME = "choose another name in <target dev=…/>"
 WHERE = f"interface {mac(1)}: "
 TAP = ask(1, kind="tap")
 
@@ -147,14 +151,88 @@ def test_another_guests_device_is_not_called_removable(world: World) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["eth1", "lo", device(1)])
 @pytest.mark.parametrize("kind", ["macvtap", "tap"])
-def test_a_device_that_exists_and_is_no_guests(world: World, kind: str, name: str) -> None:
-    run("ip", "tuntap", "add", device(1), "mode", "tap")
+def test_a_tap_that_exists_and_is_no_guests(world: World, kind: str) -> None:
+    name = device(1)
+    run("ip", "tuntap", "add", name, "mode", "tap")
     assert refused(world, ask(1, kind=kind, mode="bridge", device=name)) == (
-        f"device {name} exists and is not this guest's; "
-        f"choose another name in <target dev=…/>, or remove it if nothing uses it ('ip link delete {name}')"
+        f"device {name} exists and is not this guest's; {OTHER_NAME}, "
+        f"or remove it if nothing uses it ('ip link delete {name}')"
     )
+
+
+@pytest.mark.parametrize("name", ["lo", "eth2", "spare", "tun9", "br7"])
+@pytest.mark.parametrize("kind", ["macvtap", "tap"])
+def test_no_removal_is_suggested_of_what_is_no_guests(world: World, dmz: Nic, kind: str, name: str) -> None:
+    run("ip", "link", "property", "add", "dev", "eth2", "altname", "spare")
+    run("ip", "tuntap", "add", "tun9", "mode", "tun")
+    run("ip", "link", "add", "br7", "type", "bridge")
+    assert refused(world, ask(1, kind=kind, mode="bridge", device=name)) == (
+        f"device {name} exists and is not this guest's; {OTHER_NAME}"
+    )
+
+
+# -- a guest's device in the place of a NIC
+
+
+@pytest.mark.parametrize("kind", ["macvtap", "tap"])
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("eth9", "the NIC of 'dmz'"),
+        ("uplink", "the NIC of 'spare'"),
+        ("br-dmz", "the bridge of 'dmz'"),
+        ("eth1", "the NIC of 'lan'"),
+    ],
+)
+def test_a_device_called_as_a_definitions_nic(world: World, bridge: str, kind: str, name: str, what: str) -> None:
+    """Of any definition; only that of `lan` is there. One that is damaged keeps nobody from starting."""
+    world.define("dmz", "eth9", "<bridge name='br-dmz'/>")
+    world.define("spare", "uplink")
+    (world.directory / "damaged.xml").write_text("<interface")
+    if kind == "macvtap":
+        run("ip", "link", "set", "eth1", "nomaster")
+    assert (
+        refused(world, ask(1, kind=kind, device=name)) == f"device {name} would have the name of {what}; {OTHER_NAME}"
+    )
+    world.begin(guest(1, ask(1, kind=kind, device="free")))
+    assert not world.end(guest(1))
+
+
+def test_a_nic_that_is_a_guests_device(world: World, bridge: str) -> None:
+    """A definition may come later than the guest that has its NIC's name."""
+    world.begin(guest(2, ask(2, kind="tap", device="eth9")))
+    world.define("dmz", "eth9")
+    for kind in ("macvtap", "tap"):
+        assert refused(world, ask(1, name="dmz", kind=kind)) == (
+            f"'dmz' is eth9, which is the device of guest 'web2' ({uuid(2)}); "
+            "define 'dmz' with the name of a NIC, or stop that guest"
+        )
+    world.end(guest(2))
+
+
+@pytest.mark.parametrize("made", ["macvtap", "macvlan", "tap"])
+def test_a_nic_that_is_of_a_kind_that_guests_have(world: World, bridge: str, made: str) -> None:
+    """As what a guest of libvirt's own has on the bridge of another network."""
+    if made == "tap":
+        run("ip", "tuntap", "add", "eth9", "mode", "tap")
+        run("ip", "link", "set", "eth9", "master", bridge)
+    else:
+        run("ip", "link", "add", "link", bridge, "name", "eth9", "type", made)
+    world.define("dmz", "eth9")
+    for kind in ("macvtap", "tap"):
+        assert refused(world, ask(1, name="dmz", kind=kind)) == (
+            f"'dmz' is eth9, which is a {made}, as guests have it, and no NIC; define 'dmz' with the name of a NIC"
+        )
+
+
+@pytest.mark.parametrize("name", ["$(reboot)", "a;halt", "`id`"])
+def test_a_nics_name_is_quoted_in_a_command(world: World, name: str) -> None:
+    run("ip", "link", "add", name, "type", "veth", "peer", "name", "far9")
+    world.define("lan", name)
+    said = refused(world, ask(1, kind="tap"))
+    (command,) = re.findall(r"make one with '(.*)', or ask", said)
+    assert shlex.split(command) == ["ip", "link", "set", name, "master", "BRIDGE"]
 
 
 def test_one_device_for_two_interfaces(world: World) -> None:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel import pci
+from libvirt_vepa.lifecycle import define as define_module
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.lifecycle import reconcile
 from libvirt_vepa.lifecycle import undefine as undefine_module
@@ -70,7 +71,7 @@ class Place:
         """Define the card, by its name unless another `source` is given."""
         source = source or f"<source dev='{self.card.device}'/>"
         text = f"<interface type='physical' name='{name}'>{source}<type>{kind}</type>{content}</interface>"
-        definitions.define(text.encode(), "a test", self.root / "definitions")
+        define_module.define(text.encode(), "a test", self.host.store, self.root / "definitions")
 
     def undefine(self, name: str = "lan") -> None:
         undefine_module.undefine(name, self.host.store, self.root / "definitions")

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from libvirt_vepa.errors import HostError, XmlError
+from libvirt_vepa.lifecycle import define as define_module
 from libvirt_vepa.model.interface import HostType, Mode, NicDefinition
 from libvirt_vepa.store import definitions
+from libvirt_vepa.store.store import Store
 from libvirt_vepa.xml import definition
 from tests.support.refusals import refusal
 
@@ -32,8 +34,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "vepa"
 
 
+def define_text(text: bytes, folder: Path) -> NicDefinition:
+    return define_module.define(text, "f.xml", Store(folder / "../state"), folder)
+
+
 def define(host: NicDefinition, folder: Path) -> NicDefinition:
-    return definitions.define(definition.write(host), "f.xml", folder)
+    return define_text(definition.write(host), folder)
 
 
 def files(folder: Path) -> list[str]:
@@ -51,7 +57,7 @@ def test_what_is_defined_is_found_again(folder: Path) -> None:
 
 def test_the_proposals_spelling_is_kept_in_the_canonical_one(folder: Path) -> None:
     text = b"<interface type='physical' name='lan'/>\n<source dev='eth0'/>\n<type='ethernet'/> // yes\n</interface>"
-    definitions.define(text, "f.xml", folder)
+    define_text(text, folder)
     assert (folder / "lan.xml").read_bytes() == definition.write(LAN)
 
 
@@ -65,7 +71,7 @@ def test_a_definition_takes_the_place_of_the_earlier_one(folder: Path) -> None:
 def test_one_that_cannot_be_read_leaves_the_earlier_one(folder: Path) -> None:
     define(LAN, folder)
     text = definition.write(LAN).replace(b"ethernet", b"odd")
-    assert "unknown type 'odd'" in refusal(definitions.define, text, "f.xml", folder, kind=XmlError)
+    assert "unknown type 'odd'" in refusal(define_text, text, folder, kind=XmlError)
     assert definitions.load("lan", folder) == LAN
     assert files(folder) == ["lan.xml"]
 
@@ -78,7 +84,7 @@ def test_a_failed_write_leaves_the_earlier_definition(folder: Path, monkeypatch:
 
     monkeypatch.setattr(os, "fsync", full)
     text = definition.write(NicDefinition("lan", "eth7", HostType.ETHERNET))
-    assert refusal(definitions.define, text, "f.xml", folder, kind=HostError) == (
+    assert refusal(define_text, text, folder, kind=HostError) == (
         f"cannot write {folder}/lan.xml: No space left on device; make room on the file system"
     )
     assert definitions.load("lan", folder) == LAN

@@ -12,6 +12,7 @@ import pytest
 
 from libvirt_vepa.kernel import sysfs
 from libvirt_vepa.model.address import NicKey
+from libvirt_vepa.lifecycle import define
 from libvirt_vepa.proxy import host_interfaces
 from libvirt_vepa.proxy.relay import Relay
 from libvirt_vepa.store import definitions
@@ -107,7 +108,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "net" / device / "address").write_text(f"{mac}\n")
         (tmp_path / "net" / device / "operstate").write_text(f"{state}\n")
     for name, nic in ("lan", b"eth1"), ("san", b"eth2"), ("wan", b"eth3"):
-        definitions.define(PHYSICAL.replace(b"eth1", nic) % name.encode(), name)
+        define.define(PHYSICAL.replace(b"eth1", nic) % name.encode(), name, Store(tmp_path / "state"))
     return tmp_path
 
 
@@ -221,7 +222,7 @@ def test_a_mac_is_the_nics_own_first(client: Client) -> None:
 @pytest.mark.parametrize("none", [NO_DRIVER, NO_DAEMON, NOT_FOUND], ids=["no driver", "no daemon", "not found"])
 def test_otherwise_it_leads_to_ours(client: Client, none: remote.Frame) -> None:
     assert client.gets(BY_MAC, strings(LAN.upper().replace("00", "0")), none) == strings("lan", LAN)
-    definitions.define(PHYSICAL % b"lan2", "lan2")
+    define.define(PHYSICAL % b"lan2", "lan2", host_interfaces.Store())
     assert client.is_told(BY_MAC, strings(LAN), none) == (
         59,
         f"multiple matching interfaces found: 'lan' and 'lan2' have the MAC {LAN}; give a name",

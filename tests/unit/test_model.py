@@ -19,6 +19,7 @@ from libvirt_vepa.model.interface import (
     Request,
     check_definition_name,
     check_device_name,
+    check_host_device_name,
     derived_alias,
     derived_device,
 )
@@ -159,9 +160,22 @@ def test_a_definition_without_modes_allows_all() -> None:
     assert lan(Mode.BRIDGE).allowed == (Mode.BRIDGE,)
 
 
-@pytest.mark.parametrize("name", ["eth0", "a", "x" * 15, "vp525400aabbcc", "eth0.100", "br-lan", "-x", "$(x)", "a;b"])
-def test_a_device_name_that_the_kernel_takes(name: str) -> None:
+@pytest.mark.parametrize("name", ["eth0", "a", "x" * 15, "vp525400aabbcc", "eth0.100", "br-lan", "_x", ".x", "0"])
+def test_a_name_that_a_guests_device_may_have(name):
     assert check_device_name(name) == name
+    assert check_host_device_name(name) == name
+
+
+# Each was a device of a guest once, and stood in a command to paste.
+@pytest.mark.parametrize("name", ["$(reboot)", ";halt", "`id`", "-f", "*", "a+b", "a'b", "~", "#", "a\\b", "a&b"])
+def test_a_name_that_only_a_device_of_the_host_may_have(name):
+    assert check_host_device_name(name) == name
+    with pytest.raises(XmlError) as caught:
+        check_device_name(name)
+    assert str(caught.value) == (
+        f"'{name}' cannot be the name of a guest's device; "
+        "use up to 15 letters, digits, '_', '.' or '-', not beginning with '-'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,6 +184,8 @@ def test_a_device_name_that_the_kernel_takes(name: str) -> None:
 )
 def test_a_device_name_that_the_kernel_or_libvirt_would_not_take(name: str) -> None:
     with pytest.raises(XmlError, match="cannot be the name of a network device; use 1 to 15 characters") as caught:
+        check_host_device_name(name)
+    with pytest.raises(XmlError, match="cannot be the name of a guest's device; use up to 15 letters"):
         check_device_name(name)
     assert len(str(caught.value).splitlines()) == 1
 

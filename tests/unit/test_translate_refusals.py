@@ -17,7 +17,7 @@ from libvirt_vepa.xml import translate, validate
 from tests.support.refusals import refusal
 
 NAMES = "use up to 64 letters, digits, '_', '.', '+' or '-', not beginning with '.', '+' or '-'"
-DEVICES = "use 1 to 15 characters without blanks, '/', ':' or '%'"
+DEVICES = "use up to 15 letters, digits, '_', '.' or '-', not beginning with '-'"
 STATION = "give a unicast MAC, as in 52:54:00:aa:bb:cc"
 UNEXPECTED = f"see the schema {documents.data_file('guest.rng')}"
 DROPPED = "libvirt would drop this alias; "
@@ -106,11 +106,13 @@ REFUSED = {
     "<mac address='52:54:00:00:00:01' type='x'/>": (
         "<mac type> 'x': libvirt knows no such type of address; write generated or static, or leave it out"
     ),
-    "<target dev='sixteen-letters.'/>": f"'sixteen-letters.' cannot be the name of a network device; {DEVICES}",
-    "<target dev=''/>": f"'' cannot be the name of a network device; {DEVICES}",
-    "<target dev='../x'/>": f"'../x' cannot be the name of a network device; {DEVICES}",
-    "<target dev='a&#10;b'/>": rf"'a\nb' cannot be the name of a network device; {DEVICES}",
-    "<target dev='$( x)'/>": f"'$( x)' cannot be the name of a network device; {DEVICES}",
+    "<target dev='sixteen-letters.'/>": f"'sixteen-letters.' cannot be the name of a guest's device; {DEVICES}",
+    "<target dev=''/>": f"'' cannot be the name of a guest's device; {DEVICES}",
+    "<target dev='../x'/>": f"'../x' cannot be the name of a guest's device; {DEVICES}",
+    "<target dev='a&#10;b'/>": rf"'a\nb' cannot be the name of a guest's device; {DEVICES}",
+    "<target dev='-f'/>": f"'-f' cannot be the name of a guest's device; {DEVICES}",
+    "<target dev='$(reboot)'/>": f"'$(reboot)' cannot be the name of a guest's device; {DEVICES}",
+    "<target dev='$( x)'/>": f"'$( x)' cannot be the name of a guest's device; {DEVICES}",
     "<alias name='net0'/>": f"<alias>: {DROPPED}begin it with ua-, or leave it out",
     "<alias/>": f"<alias>: {DROPPED}begin it with ua-, or leave it out",
     "<alias name='ua-a b'/>": f"<alias name> 'ua-a b': {DROPPED}{BEHIND}",
