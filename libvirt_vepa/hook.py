@@ -14,7 +14,7 @@ import syslog
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from libvirt_vepa.errors import HostError, VepaError, error_context, not_installed, printable
+from libvirt_vepa.errors import HostError, InUseError, VepaError, error_context, not_installed, printable
 from libvirt_vepa.store.store import Store
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Action = Callable[[bytes], int]
 # Exit status of a hook that wants the operation to go on, and of one that does not.
 DONE, FAILED = 0, 1
+# What the hook obeys also for a guest that is not ours: whatever else may fail here is none of its business.
+REFUSED = 3
 # The program's name, the work, and what libvirt says to a hook.
 ARGUMENTS = 6
 
@@ -31,12 +33,15 @@ ARGUMENTS = 6
 def run() -> int:
     """Do the work that `hooks/qemu` names, with the document on standard input; return the hook's exit status.
 
-    The work is `guest` (what the operation needs), `filters` (see `renew`), or both with a comma between.
+    The work is `devices` (see `_judge_devices`), `guest` (what the operation needs), `filters` (see `renew`), or
+    several with a comma between.
     """
     if len(sys.argv) != ARGUMENTS:
         return _explain()
     work, document = sys.argv[1].split(","), sys.stdin.buffer.read()
-    status = main(sys.argv[2:], document) if "guest" in work else DONE
+    status = _judge_devices(sys.argv[2], document) if "devices" in work else DONE
+    if "guest" in work and status == DONE:
+        status = main(sys.argv[2:], document)
     if "filters" in work:
         renew()
     return status
@@ -79,6 +84,20 @@ def _tell(text: str) -> None:
     line = printable(text)
     sys.stderr.write(f"libvirt-vepa: {line}\n")
     syslog.syslog(syslog.LOG_WARNING, f"libvirt-vepa: {line}")
+
+
+def _judge_devices(name: str, document: bytes) -> int:
+    """Refuse a guest, whosever it is, that would take a device of one of ours. Errors do not stop it."""
+    try:
+        from libvirt_vepa.lifecycle import foreign
+
+        foreign.reject_taken(document, Store())
+    except InUseError as error:
+        _tell(str(error.within(f"guest '{name}'")))
+        return REFUSED
+    except Exception as error:
+        _tell(f"{error if isinstance(error, VepaError) else repr(error)}")
+    return DONE
 
 
 def renew() -> None:

@@ -12,10 +12,7 @@ from libvirt_vepa.kernel.rtnetlink import Feature, Link, Netlink, Vf
 from libvirt_vepa.model.address import NicKey, PciAddress
 from libvirt_vepa.model.interface import HostType
 from libvirt_vepa.store.shared_settings import OFFLOAD, SWITCH, SharedSetting
-from libvirt_vepa.store.store import Lease, Store
-
-# A lease's kind.
-VF = "vf"
+from libvirt_vepa.store.store import VF, Lease, Store
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from pathlib import Path
 from libvirt_vepa.errors import StateError, VepaError, error_context
 from libvirt_vepa.host import facts
 from libvirt_vepa.host.context import Host
-from libvirt_vepa.host.sriov_inventory import VF
 from libvirt_vepa.kernel import pci
 from libvirt_vepa.kernel.rtnetlink import Netlink
 from libvirt_vepa.lifecycle import boot, executor
@@ -24,7 +23,7 @@ from libvirt_vepa.operations.source_filter import UpdateVfMacSet
 from libvirt_vepa.planning import planner
 from libvirt_vepa.store import definitions
 from libvirt_vepa.store.journal import Journal
-from libvirt_vepa.store.store import Store
+from libvirt_vepa.store.store import VF, Store
 
 
 @contextmanager

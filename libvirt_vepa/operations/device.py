@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from shlex import quote
 
-from libvirt_vepa.errors import InUseError
 from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel import sysfs, tuntap
 from libvirt_vepa.kernel.rtnetlink import Link
 from libvirt_vepa.model.address import MacAddress, NicKey
 from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.store.journal import INTERFACES, Journal, Record, identity_key
-from libvirt_vepa.store.store import Lease
+from libvirt_vepa.store.store import Lease, taken
 
 NODE_SECONDS = 10.0
 NO_NIC = NicKey("")
@@ -75,14 +74,6 @@ def lease_records(leases: Iterable[Lease]) -> tuple[Record, ...]:
     ]
     records = (*(own for own, *_ in told), *(each for _, *rest in told for each in rest))
     return tuple({identity_key(record): record for record in records}.values())
-
-
-def taken(holder: Lease) -> InUseError:
-    """Return the error that names which guest holds a MAC or a device's name."""
-    return InUseError(
-        f"{holder.kind} {holder.key} is in use by guest '{holder.guest}' ({holder.uuid})",
-        f"choose another {holder.kind}, or stop that guest",
-    )
 
 
 @dataclass(frozen=True)

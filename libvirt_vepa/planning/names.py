@@ -7,7 +7,7 @@ from __future__ import annotations
 from libvirt_vepa.errors import HostError, InUseError
 from libvirt_vepa.host.facts import Facts, Nic
 from libvirt_vepa.model.interface import NicDefinition, Request
-from libvirt_vepa.operations.device import taken
+from libvirt_vepa.store.store import taken
 
 OTHER_NAME = "choose another name in <target dev=…/>"
 

@@ -9,7 +9,7 @@ from shlex import quote
 
 from libvirt_vepa.errors import HostError, InUseError
 from libvirt_vepa.host.facts import Nic
-from libvirt_vepa.host.sriov_inventory import VF, VfInfo
+from libvirt_vepa.host.sriov_inventory import VfInfo
 from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.model.interface import Guest, Mode, NicDefinition, Request
 from libvirt_vepa.model.vf_settings import ATTRIBUTES, UNSET, VfSettings, VlanProtocol
@@ -19,6 +19,7 @@ from libvirt_vepa.operations.nic import ON, RESETTING, CreateVfs, HoldSharedSett
 from libvirt_vepa.operations.source_filter import DropReflectedFrames, UpdateVfMacSet
 from libvirt_vepa.operations.vf import RATES, SetVf, SetVfMac, SetVfMtu, SetVfVlan, plain
 from libvirt_vepa.store.shared_settings import OFFLOAD, SWITCH
+from libvirt_vepa.store.store import VF
 
 VEB, VEPA = "veb", "vepa"
 # As many holders as a message names.

@@ -31,6 +31,8 @@ from libvirt_vepa.store.shared_settings import SharedSettingStore
 ROOT = Path("/run/libvirt/vepa")
 VERSION = 1
 LOCK_SECONDS = 30.0
+# The kind of the lease of a VF.
+VF = "vf"
 ATTEMPTS = 100
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -52,6 +54,14 @@ class Lease:
     def file(self) -> str:
         """The name of its file; the key comes from a MAC or a device name, neither of which has a '/'."""
         return f"{self.kind}-{self.key}"
+
+
+def taken(holder: Lease) -> InUseError:
+    """Return the error that names which guest holds a MAC, a device's name or a VF."""
+    return InUseError(
+        f"{holder.kind} {holder.key} is in use by guest '{holder.guest}' ({holder.uuid})",
+        f"choose another {holder.kind}, or stop that guest",
+    )
 
 
 class Store:

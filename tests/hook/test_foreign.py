@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.guest import Guest
-from tests.lab.hook import ENVIRONMENT, HOOK, PACKAGE, PROGRAM, PYTHON, STATE, STATIONS, call, opened, stored
+from tests.lab.hook import ENVIRONMENT, HOOK, PACKAGE, PROGRAM, PYTHON, STATE, STATIONS, call, one_line, opened, stored
 from tests.lab.shell import link
 
 UUID = "11111111-2222-4333-8444-555555555555"
@@ -83,9 +83,7 @@ def test_a_vf_that_libvirt_assigned_refreshes_the_filters(leased: Path, operatio
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-@pytest.mark.parametrize(
-    ("operation", "document"), [("start", FAST), ("start", FOREIGN), ("prepare", HOSTDEV), ("stopped", HOSTDEV)]
-)
+@pytest.mark.parametrize(("operation", "document"), [("start", FAST), ("start", FOREIGN), ("stopped", HOSTDEV)])
 def test_and_no_other(leased: Path, operation: str, document: bytes) -> None:
     bare = loaded(PYTHON, "-I", "-S", "-c", "pass", document=FOREIGN)
     assert loaded(HOOK, "web", operation, *STATIONS[operation], document=document) == bare
@@ -107,6 +105,132 @@ def test_it_starts_whatever_is_wrong_with_us(leased: Path, broken: str) -> None:
     finally:
         module.write_text(whole, encoding="utf-8")
     assert (done.returncode, done.stdout) == (0, b"") and done.stderr.count(b"\n") == 1
+
+
+# -- what is another guest's
+
+MAC = "52:54:00:00:00:09"
+MINE = "66666666-2222-4333-8444-555555555555"
+UNMANAGED = f"<interface type='ethernet'><mac address='{MAC}'/><target dev='%s' managed='no'/></interface>"
+TAKING = (
+    UNMANAGED,
+    f"<interface type='bridge'><mac address='{MAC}'/><source bridge='br0'/><target dev='%s'/></interface>",
+    f"<interface type='direct'><mac address='{MAC}'/><source dev='%s' mode='passthrough'/></interface>",
+)
+PLACE = "domain='0x0000' bus='0xff' slot='0x10' function='0x0'"
+VF = f"<address type='pci' {PLACE}/>"
+ASSIGNING = (
+    f"<hostdev mode='subsystem' type='pci' managed='yes'><source><address {PLACE}/></source></hostdev>",
+    f"<interface type='hostdev'><mac address='{MAC}'/><source>{VF}</source></interface>",
+)
+
+
+def with_devices(devices: str, uuid: str = MINE) -> bytes:
+    """Return a guest as libvirt writes it, with another one's devices in what it may hold of others."""
+    held = f"<metadata><b:copy xmlns:b='urn:example:backup'><devices>{UNMANAGED % 'x'}</devices></b:copy></metadata>"
+    devices = f"{held}<devices><disk type='file'><source file='/a'/><target dev='held9'/></disk>{devices}</devices>"
+    return FOREIGN.replace(b"<devices/>", devices.encode()).replace(UUID.encode(), uuid.encode())
+
+
+@pytest.fixture
+def held(installed: None) -> Iterator[Path]:
+    """The device held9 is another guest's."""
+    lease = STATE / "leases/device-held9"
+    lease.parent.mkdir(parents=True, exist_ok=True)
+    values = {"kind": "device", "key": "held9", "uuid": UUID, "guest": 'a "guest": é'}
+    lease.write_text(json.dumps(values), encoding="ascii")
+    yield lease
+    lease.unlink()
+
+
+@pytest.mark.parametrize("operation", ["prepare", "start"])
+@pytest.mark.parametrize("devices", TAKING)
+def test_a_device_of_another_guest_is_refused(held: Path, operation: str, devices: str) -> None:
+    document = with_devices(devices % "held9").replace(b"<b:copy", b"<z:b/><b:copy")
+    done = call(operation, document, name="web")
+    assert done.returncode == 1
+    assert one_line(done) == (
+        f"guest 'web': interface {MAC}: device held9 is in use by guest 'a \"guest\": é' ({UUID}); "
+        "choose another device, or stop that guest"
+    )
+
+
+@pytest.mark.parametrize("operation", ["prepare", "start"])
+@pytest.mark.parametrize("devices", ASSIGNING)
+def test_a_vf_of_another_guest_is_refused(leased: Path, operation: str, devices: str) -> None:
+    done = call(operation, with_devices(devices), name="web")
+    assert done.returncode == 1 and f"hostdev: vf 0000:ff:10.0 is in use by guest 'other' ({UUID}); " in one_line(done)
+
+
+# Devices that nobody holds, the guest's own, and names that are no device's: of a disk, in a guest, an address in one.
+INNOCENT = (
+    ("", MINE),
+    (UNMANAGED % "held8", MINE),
+    (UNMANAGED % "../leases/device-held9", MINE),
+    (UNMANAGED % "held9", UUID),
+    ("<interface type='ethernet'><guest dev='held9'/></interface>", MINE),
+    (f"<hostdev><source><address bus='1'/></source>{VF}</hostdev>", MINE),
+    (f"<interface type='direct'><source dev='eth7' mode='vepa'/>{VF}</interface>", MINE),
+)
+
+
+@pytest.mark.parametrize("operation", ["prepare", "start", "release", "reconnect"])
+@pytest.mark.parametrize(("devices", "uuid"), INNOCENT)
+def test_what_is_no_other_guests_is_not(held: Path, leased: Path, operation: str, devices: str, uuid: str) -> None:
+    done = call(operation, with_devices(devices, uuid), name="web")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("operation", ["prepare", "start"])
+@pytest.mark.parametrize("devices", TAKING)
+def test_what_nobody_holds_loads_no_module(held: Path, operation: str, devices: str) -> None:
+    bare = loaded(PYTHON, "-I", "-S", "-c", "pass", document=FOREIGN)
+    document = with_devices(devices % "held8").replace(b"<target dev='held9'/></disk>", b"</disk>")
+    assert loaded(HOOK, "web", operation, *STATIONS[operation], document=document) == bare
+
+
+def test_a_closer_look_loads_no_pyroute2(held: Path) -> None:
+    names = loaded(HOOK, "web", "prepare", "begin", "-", document=with_devices(""))
+    assert any(name.startswith("foreign.") for name in names)
+    assert not any(name.startswith(("rtnetlink.", "etree.")) for name in names)
+
+
+@pytest.mark.parametrize("operation", ["release", "reconnect", "stopped"])
+def test_who_runs_already_is_not_stopped(held: Path, operation: str) -> None:
+    done = call(operation, with_devices(UNMANAGED % "held9"), name="web")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("operation", ["prepare", "start"])
+def test_an_error_of_ours_stops_nobody(held: Path, operation: str) -> None:
+    with without_the_program():
+        done = call(operation, with_devices(UNMANAGED % "held9"), name="web")
+    assert (done.returncode, done.stdout) == (0, b"") and b"there is no program" in done.stderr
+
+
+def test_a_copy_is_told_of_the_mac_first(guest: Guest) -> None:
+    call("prepare", stored(guest))
+    target = f"<target dev='{guest.device}' managed='no'/>"
+    copy = f"<interface type='ethernet'><mac address='{guest.mac}'/>{target}</interface>"
+    done = call("prepare", with_devices(copy), name="copy")
+    assert one_line(done) == (
+        f"guest 'copy': interface {guest.mac}: mac {guest.mac} is in use by guest 'lab1' ({guest.uuid}); "
+        "choose another mac, or stop that guest"
+    )
+
+
+def test_a_mac_alone_is_free_on_another_network(guest: Guest) -> None:
+    call("prepare", stored(guest))
+    other = f"<interface type='ethernet'><mac address='{guest.mac}'/><target dev='tap7' managed='no'/></interface>"
+    done = call("prepare", with_devices(other), name="other")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"uuid": 7}', "\0"])
+def test_a_damaged_lease_stops_nobody(held: Path, text: str) -> None:
+    held.write_text(text, encoding="ascii")
+    done = call("prepare", with_devices(UNMANAGED % "held9"), name="web")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 # As libvirt writes what people say about a guest, and what other programs keep with it.
