@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from libvirt_vepa.kernel import sysfs
-from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.lifecycle import define
+from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.proxy import host_interfaces
 from libvirt_vepa.proxy.relay import Relay
 from libvirt_vepa.store import definitions
@@ -222,7 +222,7 @@ def test_a_mac_is_the_nics_own_first(client: Client) -> None:
 @pytest.mark.parametrize("none", [NO_DRIVER, NO_DAEMON, NOT_FOUND], ids=["no driver", "no daemon", "not found"])
 def test_otherwise_it_leads_to_ours(client: Client, none: remote.Frame) -> None:
     assert client.gets(BY_MAC, strings(LAN.upper().replace("00", "0")), none) == strings("lan", LAN)
-    define.define(PHYSICAL % b"lan2", "lan2", host_interfaces.Store())
+    define.define(PHYSICAL % b"lan2", "lan2", Store())
     assert client.is_told(BY_MAC, strings(LAN), none) == (
         59,
         f"multiple matching interfaces found: 'lan' and 'lan2' have the MAC {LAN}; give a name",

@@ -161,14 +161,14 @@ def test_a_definition_without_modes_allows_all() -> None:
 
 
 @pytest.mark.parametrize("name", ["eth0", "a", "x" * 15, "vp525400aabbcc", "eth0.100", "br-lan", "_x", ".x", "0"])
-def test_a_name_that_a_guests_device_may_have(name):
+def test_a_name_that_a_guests_device_may_have(name: str) -> None:
     assert check_device_name(name) == name
     assert check_host_device_name(name) == name
 
 
 # Each was a device of a guest once, and stood in a command to paste.
 @pytest.mark.parametrize("name", ["$(reboot)", ";halt", "`id`", "-f", "*", "a+b", "a'b", "~", "#", "a\\b", "a&b"])
-def test_a_name_that_only_a_device_of_the_host_may_have(name):
+def test_a_name_that_only_a_device_of_the_host_may_have(name: str) -> None:
     assert check_host_device_name(name) == name
     with pytest.raises(XmlError) as caught:
         check_device_name(name)
