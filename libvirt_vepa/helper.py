@@ -19,9 +19,11 @@ from contextlib import ExitStack
 
 from libvirt_vepa.command_line import socket_path
 from libvirt_vepa.errors import HostError, VepaError, printable
+from libvirt_vepa.ipc import hook_call
 from libvirt_vepa.ipc.admission import Bounds
 from libvirt_vepa.ipc.peer_credentials import Peer, peer_of
-from libvirt_vepa.ipc.server import listen
+from libvirt_vepa.ipc.server import is_outdated, listen
+from libvirt_vepa.lifecycle import hook_errands
 from libvirt_vepa.lifecycle.hotplug import Hotplug
 
 # A request is some hundred bytes long, and each of them may be an escape of JSON's.
@@ -40,6 +42,7 @@ def run() -> int:
     """Serve those who connect to the end; return the exit status. What goes wrong is one line on stderr."""
     try:
         path = socket_path("libvirt-vepad", ABOUT, sys.argv[1:], required=True)
+        hook_errands.load()
         return listen(path, _serve_peer, "libvirt-vepad", BOUNDS, _refuse)
     except HostError as error:
         sys.stderr.write(f"libvirt-vepad: {error}\n")
@@ -57,7 +60,35 @@ def serve_here() -> int:
 
 
 def _serve_peer(channel: socket.socket, peer: Peer) -> int:
-    """Serve one connection to its end and put right what it leaves; return the exit status."""
+    """Serve one connection to its end; return the exit status."""
+    channel.settimeout(CONVERSATION_SECONDS)
+    try:
+        return _serve_hook(channel, peer) if hook_call.is_one(channel) else _serve_client(channel, peer)
+    except OSError as error:
+        _log(f"the connection has ended before it was answered: {error}")
+        return FAILED
+
+
+def _serve_hook(channel: socket.socket, peer: Peer) -> int:
+    """Do the work of libvirt's hook. A hook that gets no answer does it by itself."""
+    call = hook_call.receive(channel)
+    if call is None or peer.uid or is_outdated():
+        return DONE
+    document = hook_call.receive_document(channel, call)
+    if document is None:
+        return DONE
+    said: list[str] = []
+    outcome = hook_errands.perform(call.work, call.arguments, document, said.append)
+    lines = [f"libvirt-vepa: {printable(text)}" for text in said]
+    for line in lines:
+        syslog.syslog(syslog.LOG_WARNING, line)
+    text = "".join(f"{line}\n" for line in lines).encode(errors="replace")
+    hook_call.answer(channel, outcome.status, outcome.output, text)
+    return DONE
+
+
+def _serve_client(channel: socket.socket, peer: Peer) -> int:
+    """Serve one conversation to its end and put right what it leaves; return the exit status."""
     try:
         with ExitStack() as stack:
             hotplug = Hotplug(peer, stack, _log)

@@ -55,6 +55,23 @@ def listen(path: Path | None, serve: Serve, program: str, bounds: Bounds, refuse
     return 0
 
 
+def _installed() -> tuple[int, int, int] | None:
+    """Return what tells this file from one that was installed in its place, None where there is none."""
+    try:
+        found = Path(__file__).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+LOADED = _installed()
+
+
+def is_outdated() -> bool:
+    """Tell whether another version was installed, or this one removed, since this process loaded it."""
+    return _installed() != LOADED
+
+
 class Server:
     """The socket that is listened on, and the connections that have come by it."""
 
@@ -86,6 +103,9 @@ class Server:
                 return
             self._reap()
             if self._listener in ready:
+                # systemd starts the one that is installed now for those who wait.
+                if idle_seconds is not None and is_outdated():
+                    return
                 self._accept()
 
     def _reap(self) -> None:

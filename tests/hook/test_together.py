@@ -28,7 +28,8 @@ sys.path.insert(0, sys.argv.pop(1))
 from libvirt_vepa import hook
 from libvirt_vepa.store import store
 store.LOCK_SECONDS = 0.5
-sys.exit(hook.main(sys.argv[1:], sys.stdin.buffer.read()))
+sys.argv.insert(1, "guest")
+sys.exit(hook.run())
 """
 
 

@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: the libvirt-vepa authors
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""How `hooks/qemu` has its work done by `libvirt-vepad`: one call over a Unix socket, by root alone.
+
+    hook 1 LENGTH LENGTH         the protocol's version, and how many bytes the next two have
+    WORK NAME OPERATION …        what is to be done, and what libvirt says to a hook, with NUL between
+    <- ready                     libvirt-vepad is alive, and is the one that is installed
+    the document
+    <- STATUS LENGTH LENGTH      the hook's exit status, and how many bytes the next two have
+    <- what the hook prints, and what it says on standard error
+
+A hook that has given up before `ready` has sent no document, and nothing is done. So no work is done twice.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass
+
+GREETING = b"hook "
+HEADER = re.compile(rb"hook 1 ([0-9]{1,5}) ([0-9]{1,9})\n")
+HEADER_MAX = 32
+READY = b"ready\n"
+# libvirt's own bound of a document is lower.
+DOCUMENT_MAX = 64 << 20
+CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class HookCall:
+    """A call of the hook: what is to be done, and what libvirt has said to the hook."""
+
+    work: tuple[str, ...]
+    arguments: tuple[str, ...]
+    size: int
+
+
+def is_one(channel: socket.socket) -> bool:
+    """Tell whether it is the hook that has connected. Raises OSError where nobody says anything."""
+    return channel.recv(len(GREETING), socket.MSG_PEEK) == GREETING
+
+
+def receive(channel: socket.socket) -> HookCall | None:
+    """Return what the hook asks for; None for what is not understood. Raises OSError where it falls silent."""
+    header = HEADER.match(channel.recv(HEADER_MAX, socket.MSG_PEEK))
+    if header is None or int(header[2]) > DOCUMENT_MAX:
+        return None
+    _exactly(channel, header.end())
+    work, *arguments = _exactly(channel, int(header[1])).decode(errors="surrogateescape").split("\0")
+    return HookCall(tuple(work.split(",")), tuple(arguments), int(header[2])) if len(arguments) == 4 else None
+
+
+def receive_document(channel: socket.socket, call: HookCall) -> bytes | None:
+    """Say that it will be done, and return the document; None where the hook has gone. Raises OSError."""
+    channel.sendall(READY)
+    document = _exactly(channel, call.size)
+    return document if len(document) == call.size else None
+
+
+def answer(channel: socket.socket, status: int, output: bytes, said: bytes) -> None:
+    """Tell the hook what it comes to. Raises OSError where it has gone."""
+    channel.sendall(b"%d %d %d\n" % (status, len(output), len(said)) + output + said)
+
+
+def _exactly(channel: socket.socket, size: int) -> bytes:
+    """Return as many bytes, or less where the other side ends."""
+    data = bytearray()
+    while len(data) < size and (more := channel.recv(min(CHUNK, size - len(data)))):
+        data += more
+    return bytes(data)
