@@ -81,7 +81,7 @@ class NicDefinition:
     `device` is its name, which may be an alternative one; it is empty where the definition gives
     its MAC or its PCI address instead. `modes` is what the definition lists, in its order; empty means
     all. `bridge` is the Linux bridge that a tap joins; None means the one that the NIC is a port of.
-    `vf` is what the VFs of an sr-iov NIC are set to unless a guest asks otherwise, `vf_range` the numbers of
+    `vf` is what the VFs of an sr-iov NIC are set to, and no guest may ask for more, `vf_range` the numbers of
     those that guests may have (first and last; None is all), `vf_count` how many are made where there are none.
     """
 

@@ -138,6 +138,39 @@ class VfSettings:
         both = ((name, mine, getattr(other, name)) for name, mine in vars(self).items())
         return VfSettings(**{name: theirs if mine is None else mine for name, mine, theirs in both})
 
+    @property
+    def binding(self) -> VfSettings:
+        """These as they bind a guest: a VLAN is one of its protocol, where the same number is another network."""
+        return self if self.vlan is None else self.merged_over(VfSettings(proto=VlanProtocol.DOT1Q))
+
+    @property
+    def restrictions(self) -> VfSettings:
+        """Of these what keeps a guest from something that nothing else keeps it from."""
+        return VfSettings(
+            vlan=self.vlan,
+            spoofchk=self.spoofchk or None,
+            trust=self.trust and None,
+            max_tx_rate=self.max_tx_rate or None,
+        )
+
+    def excess(self, bound: VfSettings) -> str | None:
+        """Return the first setting here that is not as `bound` has it, or is a higher rate; None where all fit."""
+        both = ((name, mine, getattr(bound, name)) for name, mine in vars(self).items())
+        asked = ((name, mine, most) for name, mine, most in both if None not in (mine, most) and mine != most)
+        return next((name for name, mine, most in asked if not _is_lower_rate(name, mine, most)), None)
+
+    def words_of(self, name: str) -> str:
+        """Return a setting as messages say it."""
+        return f"{'VLAN' if name == VLAN else name} {_word(getattr(self, name))}"
+
+
+def _is_lower_rate(name: str, rate: Any, most: Any) -> bool:
+    """Tell whether a rate is one that is below `most`; as the highest rate 0 is no limit."""
+    if ATTRIBUTES[name].group != RATE:
+        return False
+    unlimited = RATE_MOST + 1 if name == "max_tx_rate" else 0
+    return bool((rate or unlimited) < (most or unlimited))
+
 
 def _word(value: Enum | bool | int) -> str:
     if isinstance(value, bool):

@@ -116,7 +116,7 @@ def _operations(request: Request, use: Allocation, draft: PlanBuilder) -> Iterat
     yield AcquireLease("device", request.device, guest.uuid, guest.name)
     yield SetLinkUp(nic.link.name, nic.key)
     if request.type is GuestType.TAP:
-        sriov.reject_vlan_for_tap(definition)
+        sriov.reject_tap(definition)
         yield from _tap(request, nic, _bridge(definition, nic, facts))
     elif definition.type is HostType.SRIOV:
         yield from _on_vf(request, definition, nic, Mode(use.mode), draft)

@@ -12,7 +12,7 @@ from libvirt_vepa.host.facts import Nic
 from libvirt_vepa.host.sriov_inventory import VfInfo
 from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.model.interface import Guest, Mode, NicDefinition, Request
-from libvirt_vepa.model.vf_settings import ATTRIBUTES, UNSET, VfSettings, VlanProtocol
+from libvirt_vepa.model.vf_settings import ATTRIBUTES, RATE, UNSET, VfSettings, VlanProtocol
 from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.device import AcquireLease, SetLinkUp
 from libvirt_vepa.operations.nic import ON, RESETTING, CreateVfs, HoldSharedSetting, VerifyOffload, disagree
@@ -158,13 +158,15 @@ def allocate_vf(definition: NicDefinition, nic: Nic, taken: Collection[str]) -> 
     )
 
 
-def reject_vlan_for_tap(definition: NicDefinition) -> None:
-    """Raise HostError where a definition's VLAN would not hold for a tap, whose frames go by way of a bridge."""
-    if definition.vf.vlan is not None:
-        raise HostError(
-            f"'{definition.name}' is in VLAN {definition.vf.vlan} by its VFs, and a tap is on none",
-            "ask for <type>macvtap</type>, or define the NIC under another name without <vlan>",
-        )
+def reject_tap(definition: NicDefinition) -> None:
+    """Raise HostError where what a definition says would not hold for a tap, whose frames go by way of a bridge."""
+    restrictions = definition.vf.restrictions
+    for name, value in vars(restrictions).items():
+        if value is not None:
+            raise HostError(
+                f"'{definition.name}' has {restrictions.words_of(name)} by its VFs, and a tap is on none",
+                "ask for <type>macvtap</type>, or define the NIC under another name without that",
+            )
 
 
 def _within(number: int, span: tuple[int, int]) -> bool:
@@ -208,16 +210,30 @@ def _check(request: Request, nic: Nic, function: VfInfo) -> None:
 def effective_vf_settings(request: Request, definition: NicDefinition) -> VfSettings:
     """Return what a VF is to be set to: what the request says, then its <bandwidth>, then the definition.
 
-    Raises XmlError or HostError where these do not go together.
+    What the definition says binds: a request may repeat it, and ask for a lower rate. Raises XmlError or HostError
+    where these do not go together.
     """
     bandwidth = VfSettings()
     if request.outbound is not None:
         # From kilobytes to whole megabits, and no less than the one that is no "no limit".
         bandwidth = VfSettings(max_tx_rate=max(1, request.outbound * 8 // 1000))
-    found = request.vf.merged_over(bandwidth).merged_over(definition.vf).validated()
+    asked = request.vf.merged_over(bandwidth)
+    _check_allowed(asked, definition)
+    found = asked.merged_over(definition.vf).validated()
     if found.vlan is None and (found.qos is not None or found.proto is not None):
         raise HostError("qos and proto are a VLAN's, and none is asked for", "write <vlan><tag id='…'/></vlan> too")
     return found
+
+
+def _check_allowed(asked: VfSettings, definition: NicDefinition) -> None:
+    bound = definition.vf.binding
+    name = asked.excess(bound)
+    if name:
+        at_most = " at most" if ATTRIBUTES[name].group == RATE else ""
+        raise HostError(
+            f"{asked.words_of(name)} is not allowed on '{definition.name}'",
+            f"ask for {bound.words_of(name)}{at_most}, or leave it out",
+        )
 
 
 def plan_vf_settings(which: tuple[str, int, NicKey], asked: VfSettings, now: VfSettings) -> Iterator[Operation]:

@@ -53,22 +53,24 @@ def test_what_a_guest_changes_of_a_card(lan: Place) -> None:
     assert lan.seen() == before
 
 
-def test_what_a_definition_sets_and_what_a_guest_has_otherwise(lan: Place) -> None:
+def test_what_a_definition_sets_and_what_a_guest_adds(lan: Place) -> None:
     """The highest rate is that of <bandwidth>, in whole Mbit/s, unless the guest names one for the VF."""
-    lan.define("<vf spoofchk='off' trust='on' max_tx_rate='90'/><vlan><tag id='7'/></vlan>", "set")
+    lan.define("<vf trust='on' max_tx_rate='90'/><vlan><tag id='7'/></vlan>", "set")
     asked: tuple[dict[str, Any], ...] = (
         {},
         {"outbound": 6300},
-        {"outbound": 6300, "vf": VfSettings(vlan=42, spoofchk=True, max_tx_rate=60)},
+        {"outbound": 6300, "vf": VfSettings(vlan=7, qos=3, spoofchk=False, max_tx_rate=60)},
     )
+    for more in ({"outbound": 12_500}, {"vf": VfSettings(vlan=42)}, {"vf": VfSettings(trust=False)}):
+        assert " is not allowed on 'set'; ask for " in lan.refused(guest(1, name="set", **more))
     before, some = lan.seen(), [guest(number, name="set", **more) for number, more in enumerate(asked, 1)]
     for each in some:
         lan.begin(each)
         guests.check(each, lan.host)
     said = [lan.vf(number) for number in range(3)]
-    assert [vf["vlan_list"] for vf in said] == [[{"vlan": 7}], [{"vlan": 7}], [{"vlan": 42}]]
+    assert [vf["vlan_list"] for vf in said] == [[{"vlan": 7}], [{"vlan": 7}], [{"vlan": 7, "qos": 3}]]
     assert [vf["rate"]["max_tx"] for vf in said] == [90, 50, 60]
-    assert [(vf["spoofchk"], vf["trust"]) for vf in said] == [(False, True), (False, True), (True, True)]
+    assert [(vf["spoofchk"], vf["trust"]) for vf in said] == [(True, True), (True, True), (False, True)]
     assert not lan.end(*some)
     assert lan.seen() == before
     lan.undefine("set")

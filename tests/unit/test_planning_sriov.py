@@ -215,14 +215,28 @@ def test_the_definitions_count_where_there_are_vfs_already() -> None:
     assert make(card(*map(function, range(5))), host=FOUR).remarks == ()
 
 
-def test_a_definitions_vlan_is_nothing_for_a_tap() -> None:
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (VfSettings(vlan=42), "VLAN 42"),
+        (VfSettings(spoofchk=True), "spoofchk on"),
+        (VfSettings(trust=False), "trust off"),
+        (VfSettings(max_tx_rate=100), "max_tx_rate 100"),
+        (VfSettings(spoofchk=False, trust=True, max_tx_rate=0, min_tx_rate=5, state=LinkState.AUTO), ""),
+    ],
+)
+def test_what_a_definition_forbids_is_nothing_for_a_tap(settings: VfSettings, said: str) -> None:
     bridged = Nic(replace(link("eth0"), port_of="bridge"), link("br0"), "", card(function(0)))
-    host, tap = replace(LAN, vf=VfSettings(vlan=42)), replace(request(), type=GuestType.TAP)
+    host, tap = replace(LAN, vf=settings), replace(request(), type=GuestType.TAP)
+    guest, facts = Guest("web", UUID, (tap,)), Facts({"lan": host}, {"eth0": bridged}, {}, {}, {}, {})
+    if not said:
+        assert planner.make(guest, facts)
+        return
     with pytest.raises(HostError) as error:
-        planner.make(Guest("web", UUID, (tap,)), Facts({"lan": host}, {"eth0": bridged}, {}, {}, {}, {}))
+        planner.make(guest, facts)
     assert str(error.value).partition(": ")[2] == (
-        "'lan' is in VLAN 42 by its VFs, and a tap is on none; "
-        "ask for <type>macvtap</type>, or define the NIC under another name without <vlan>"
+        f"'lan' has {said} by its VFs, and a tap is on none; "
+        "ask for <type>macvtap</type>, or define the NIC under another name without that"
     )
 
 
@@ -276,7 +290,15 @@ def test_what_is_as_it_should_be_is_left_alone() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "outbound", "defined", "rate"),
-    [(5, 100_000, 7, 5), (None, 100_000, 7, 800), (None, 1, 7, 1), (None, None, 7, 7), (None, None, None, None)],
+    [
+        (5, 100_000, 7, 5),
+        (None, 100_000, 800, 800),
+        (None, 100_000, 0, 800),
+        (None, 100_000, None, 800),
+        (None, 1, 7, 1),
+        (None, None, 7, 7),
+        (None, None, None, None),
+    ],
 )
 def test_where_the_rate_comes_from(
     asked: int | None, outbound: int | None, defined: int | None, rate: int | None
@@ -284,6 +306,48 @@ def test_where_the_rate_comes_from(
     host = replace(LAN, vf=VfSettings(max_tx_rate=defined))
     made = make(card(function(0)), request(vf=VfSettings(max_tx_rate=asked), outbound=outbound), host=host)
     assert [step.value for step in made.operations if isinstance(step, SetVf)] == ([rate] if rate else [])
+
+
+BOUND = VfSettings(42, 3, None, True, False, LinkState.AUTO, 10, 100)
+
+
+# What the definition of C4 in the attacks could not forbid, and everything else that one can say.
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"vlan": 7, "spoofchk": False, "trust": True}, "VLAN 7 is not allowed on 'lan'; ask for VLAN 42"),
+        ({"qos": 4}, "qos 4 is not allowed on 'lan'; ask for qos 3"),
+        ({"proto": VlanProtocol.DOT1AD}, "proto 802.1ad is not allowed on 'lan'; ask for proto 802.1Q"),
+        ({"spoofchk": False}, "spoofchk off is not allowed on 'lan'; ask for spoofchk on"),
+        ({"trust": True}, "trust on is not allowed on 'lan'; ask for trust off"),
+        ({"state": LinkState.ENABLE}, "state enable is not allowed on 'lan'; ask for state auto"),
+        ({"min_tx_rate": 11}, "min_tx_rate 11 is not allowed on 'lan'; ask for min_tx_rate 10 at most"),
+        ({"max_tx_rate": 101}, "max_tx_rate 101 is not allowed on 'lan'; ask for max_tx_rate 100 at most"),
+        ({"max_tx_rate": 0}, "max_tx_rate 0 is not allowed on 'lan'; ask for max_tx_rate 100 at most"),
+    ],
+)
+@pytest.mark.parametrize("seen", [card(function(0)), card(mode=None)], ids=["VFs", "no VFs yet"])
+def test_what_a_definition_says_binds(seen: NicHardware, asked: dict[str, Any], said: str) -> None:
+    host = replace(FOUR, vf=BOUND)
+    assert refused(seen, request(vf=VfSettings(**asked)), host=host) == f"{said}, or leave it out"
+    # What it does not say is the guest's to say, but for the protocol of its VLAN.
+    if "proto" not in asked:
+        open_host = replace(FOUR, vf=replace(BOUND, **dict.fromkeys(asked)))
+        assert make(seen, request(vf=VfSettings(**{"vlan": 42, **asked})), host=open_host)
+
+
+def test_a_bandwidth_above_the_definitions_rate() -> None:
+    said = refused(card(function(0)), request(outbound=100_000), host=replace(LAN, vf=VfSettings(max_tx_rate=7)))
+    assert said == "max_tx_rate 800 is not allowed on 'lan'; ask for max_tx_rate 7 at most, or leave it out"
+
+
+@pytest.mark.parametrize("rates", [(10, 100), (0, 1), (5, 50), (None, 99), (1, None), (0, None)])
+def test_what_a_definition_allows(rates: tuple[int | None, int | None]) -> None:
+    asked = replace(BOUND, proto=VlanProtocol.DOT1Q, min_tx_rate=rates[0], max_tx_rate=rates[1])
+    made = make(card(function(0)), request(vf=asked), host=replace(LAN, vf=BOUND, modes=(Mode.BRIDGE,)))
+    set_to = {step.setting: step.value for step in made.operations if isinstance(step, SetVf)}
+    wanted = asked.merged_over(BOUND)
+    assert set_to.get("max_tx_rate", 0) == wanted.max_tx_rate and set_to.get("min_tx_rate", 0) == wanted.min_tx_rate
 
 
 def test_what_a_vf_cannot_be_set_to() -> None:
