@@ -10,7 +10,6 @@ import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from libvirt_vepa.errors import HostError
 
@@ -45,7 +44,8 @@ class Peer:
             raise HostError(f"it cannot act as user {self.uid}, who has connected", "run it as root") from error
         runtime = f"/run/user/{self.uid}"
         os.environ.update(HOME=_home(self.uid), XDG_RUNTIME_DIR=runtime)
-        if not Path(runtime).is_dir():
+        # A unit may keep /run/user from itself (ProtectHome= in systemd.exec(5)).
+        if not os.access(runtime, os.X_OK):
             del os.environ["XDG_RUNTIME_DIR"]
 
 
