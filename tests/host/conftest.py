@@ -8,6 +8,7 @@
     machine.until("test -e /run/file")        wait until it succeeds
     machine.user("alice").run(…)              the same as alice, who is in group libvirt; bob is not
     machine.look.service("libvirtd")          testinfra's view of the machine
+    machine.states(), machine.devices()       how the interfaces of guests are, and which macvtaps there are
     machine.reboot(), machine.journal()       …
     switch.reflect(True)                      what is behind eth0 sends frames back by the port they came in
 
@@ -25,7 +26,6 @@ import pytest
 
 from tests.host import packages
 from tests.host.hosts import Host
-from tests.lab import readme
 from tests.lab.booted import Switch
 from tests.lab.booted import machine as booted
 
@@ -42,8 +42,7 @@ def machine(request: pytest.FixtureRequest, switch: Switch) -> Iterator[Host]:
     with booted(request.param, switch) as found:
         host = Host(found)
         for person in (host, host.user("alice")):
-            for name, text in readme.files():
-                person.write(name, text)
+            person.write_shown()
         yield host
 
 

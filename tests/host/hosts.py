@@ -12,6 +12,7 @@ from typing import Any
 
 import testinfra
 
+from tests.lab import readme
 from tests.lab.booted import Machine
 
 SECONDS = 900
@@ -48,6 +49,15 @@ class User:
         """Write a file, from the home folder."""
         self.run(f"cat >{shlex.quote(name)} <<'END OF FILE'\n{text}END OF FILE")
 
+    def write_shown(self) -> None:
+        """Write the files that README shows."""
+        for name, text in readme.files():
+            self.write(name, text)
+
+    def guests(self, options: str = "") -> list[str]:
+        """Return the names of the guests that run, as virsh lists them."""
+        return str(self.run(f"virsh {options} list --name").stdout).split()
+
 
 class Host(User):
     """A machine as root is there."""
@@ -72,12 +82,42 @@ class Host(User):
 
     def faults(self) -> list[str]:
         """Return the lines of the journal that must not be there, and the units that have failed."""
-        failed = self.says("systemctl --failed --plain --no-legend").splitlines()
-        return [line for line in self.journal().splitlines() if FAULTS.search(line)] + failed
+        return [line for line in self.journal().splitlines() if FAULTS.search(line)] + self.failed()
+
+    def failed(self) -> list[str]:
+        """Return what systemctl says of the units that have failed."""
+        return self.says("systemctl --failed --plain --no-legend").splitlines()
+
+    def states(self) -> list[str]:
+        """Return the last column of what `status` says: `ok`, or what has drifted."""
+        rows = str(self.run("libvirt-vepa status").stdout).splitlines()[2:]
+        return [row.split(maxsplit=7)[7] for row in rows if row]
+
+    def devices(self) -> list[str]:
+        """Return the names of all macvtaps."""
+        return [line.partition("@")[0] for line in self.says("ip -br link show type macvtap").splitlines()]
+
+    def define(self, name: str, device: str) -> None:
+        """Define a NIC."""
+        self.run(f"libvirt-vepa iface-define - <<<{shlex.quote(definition(name, device))}")
+
+    def apt(self, words: str) -> None:
+        """Have apt-get do something, which asks nobody."""
+        self.run(f"DEBIAN_FRONTEND=noninteractive apt-get -q -y {words}")
+
+    def install(self, package: Path, options: str = "") -> None:
+        """Copy a package into the machine, and install it with what it depends on."""
+        self.copy(package, package.name)
+        self.apt(f"install {options} ./{package.name}")
 
     def copy(self, source: Path, there: str) -> None:
         """Copy a file into the machine."""
         self.machine.copy(source, there)
+
+
+def definition(name: str, device: str) -> str:
+    """Return the definition of a NIC as a document."""
+    return f"<interface type='physical' name='{name}'><source dev='{device}'/><type>ethernet</type></interface>\n"
 
 
 def _testinfra(machine: Machine, user: str) -> Any:

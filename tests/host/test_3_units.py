@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.host.hosts import Host, User
+from tests.host.hosts import Host, User, definition
 
 SOCKET_URI = "'qemu:///system?socket=/run/libvirt/libvirt-vepa-sock'"
 SERVICES = ("libvirt-vepad.service", "libvirt-vepa-connect.service")
@@ -34,15 +34,15 @@ GUEST = """\
   </devices>
 </domain>
 """
-DEFINITION = "<interface type='physical' name='lan'><source dev='eth0'/><type>ethernet</type></interface>"
 
 
 @pytest.fixture(scope="module")
 def host(machine: Host) -> Iterator[Host]:
     machine.run("systemctl start libvirt-vepa-connect.socket")
-    machine.run(f"libvirt-vepa iface-dumpxml lan >/dev/null 2>&1 || libvirt-vepa iface-define - <<<{DEFINITION!r}")
+    if machine.run("libvirt-vepa iface-dumpxml lan", check=False).rc:
+        machine.define("lan", "eth0")
     yield machine
-    assert machine.says("systemctl --failed --plain --no-legend") == ""
+    assert machine.failed() == []
 
 
 def log_of(host: Host, action: str, user: User, expected: str = "") -> list[str]:
@@ -78,7 +78,7 @@ def test_the_helper_comes_with_the_socket_of_the_connection(host: Host) -> None:
 
 @pytest.mark.parametrize("name", ["root", "alice"])
 def test_a_guest_is_started_and_given_more_through_them(host: Host, name: str) -> None:
-    user = host if name == "root" else host.user(name)
+    user = host.user(name)
     user.write("units.xml", GUEST)
     user.write("more.xml", MORE)
     virsh = f"virsh -q -c {SOCKET_URI}"
@@ -95,7 +95,7 @@ def test_a_guest_is_started_and_given_more_through_them(host: Host, name: str) -
 
 
 def test_root_defines_and_undefines_through_them(host: Host) -> None:
-    host.write("units-lan.xml", DEFINITION.replace("'lan'", "'units'") + "\n")
+    host.write("units-lan.xml", definition("units", "eth0"))
     host.run(f"virsh -c {SOCKET_URI} iface-define units-lan.xml")
     assert "units" in host.run("libvirt-vepa iface-list").stdout
     host.run(f"virsh -c {SOCKET_URI} iface-undefine units")

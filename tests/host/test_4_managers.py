@@ -11,7 +11,7 @@ import pytest
 
 from tests.host.hosts import Host
 
-NIC, NIC_MAC, BRIDGE = "eth1", "52:54:00:e0:01:01", "br-own"
+NIC, BRIDGE = "eth1", "br-own"
 # One name of the user's own, one that is derived from the MAC.
 MACVTAP, TAP = "own", "vp525400e07702"
 DEVICES = (MACVTAP, TAP)
@@ -38,16 +38,20 @@ NETWORKD = {
 }
 
 
+# What the managers say of a device.
+BY_NETWORKD = "networkctl list {} --no-legend"
+BY_NETWORK_MANAGER = "nmcli -g GENERAL.STATE device show {}"
+
+
 @pytest.fixture(scope="module")
 def host(machine: Host) -> Iterator[Host]:
     """A machine with a bridge of a second NIC, and a guest on both that has not started."""
-    machine.machine.plug(NIC_MAC)
+    machine.machine.plug()
     machine.until(f"test -e /sys/class/net/{NIC}")
     machine.run(f"ip link add {BRIDGE} type bridge forward_delay 0")
     enslave(machine)
     for name, device in DEFINITIONS.items():
-        text = f"<interface type='physical' name='{name}'><source dev='{device}'/><type>ethernet</type></interface>"
-        machine.run(f"libvirt-vepa iface-define - <<<{text!r}")
+        machine.define(name, device)
     machine.write("managed.xml", GUEST)
     machine.run("libvirt-vepa translate managed.xml | virsh -c qemu:///system define /dev/stdin")
     yield machine
@@ -80,7 +84,7 @@ def networkd(host: Host) -> Iterator[Host]:
 def network_manager(host: Host) -> Iterator[Host]:
     host.run("mkdir -p /etc/NetworkManager/conf.d")
     host.write("/etc/NetworkManager/conf.d/admin.conf", "[keyfile]\nunmanaged-devices=interface-name:admin0\n")
-    host.run("DEBIAN_FRONTEND=noninteractive apt-get -q install -y network-manager")
+    host.apt("install network-manager")
     try:
         manages(host)
         yield host
@@ -94,7 +98,7 @@ def manages(host: Host) -> None:
 
     Debian 12's does the one, Debian 13's the other.
     """
-    host.until(f"nmcli -g GENERAL.STATE device show {NIC} | grep -qE 'IP configuration|externally'")
+    host.until(f"{BY_NETWORK_MANAGER.format(NIC)} | grep -qE 'IP configuration|externally'")
 
 
 @pytest.fixture
@@ -109,17 +113,18 @@ def start(host: Host) -> None:
     host.run("virsh -c qemu:///system start managed")
 
 
-def states(host: Host) -> list[str]:
-    """Return what is said of the guest's devices: `ok`, or what has drifted."""
-    rows = re.findall(r"^ managed .*$", host.run("libvirt-vepa status").stdout, re.MULTILINE)
-    assert len(rows) == len(DEVICES)
-    return [row.split(maxsplit=7)[7] for row in rows]
+def left_alone(host: Host, manager: str) -> None:
+    """Return when a manager says of both devices that they are none of its own."""
+    for device in DEVICES:
+        host.until(f"{manager.format(device)} | grep -q unmanaged")
 
 
 def untouched(host: Host) -> None:
     """See that the devices are as they were made: nobody's, without an address, and as the journal has it."""
     host.run("udevadm settle")
-    assert not [state for state in states(host) if any(device in state for device in DEVICES)]
+    states = host.states()
+    assert len(states) == len(DEVICES)
+    assert not [state for state in states if any(device in state for device in DEVICES)]
     for device in DEVICES:
         assert host.run(f"ip -o address show dev {device}").stdout == ""
         properties = host.run(f"udevadm info --query=property /sys/class/net/{device}").stdout.split("\n")
@@ -129,22 +134,21 @@ def untouched(host: Host) -> None:
 
 def test_networkd_leaves_them_alone(networkd: Host, running: None) -> None:
     networkd.run("networkctl reload && networkctl reconfigure eth0")
+    left_alone(networkd, BY_NETWORKD)
     for device in DEVICES:
-        networkd.until(f"networkctl list {device} --no-legend | grep -q unmanaged")
         networkd.run(f"ip link set {device} down && ip link set {device} up")
     untouched(networkd)
     networkd.run("systemctl restart systemd-networkd")
-    for device in DEVICES:
-        networkd.until(f"networkctl list {device} --no-legend | grep -q unmanaged")
+    left_alone(networkd, BY_NETWORKD)
     untouched(networkd)
-    assert states(networkd) == ["ok", "ok"]
+    assert networkd.states() == ["ok", "ok"]
 
 
 def test_networkd_takes_another_device_of_that_kind(networkd: Host) -> None:
     """Or the test above would tell nothing."""
     networkd.run("ip link add link eth0 name other type macvtap && ip link set other up")
     try:
-        networkd.until("networkctl list other --no-legend | grep -q configuring")
+        networkd.until(f"{BY_NETWORKD.format('other')} | grep -q configuring")
     finally:
         networkd.run("ip link delete other")
 
@@ -152,14 +156,12 @@ def test_networkd_takes_another_device_of_that_kind(networkd: Host) -> None:
 def test_network_manager_leaves_them_alone_and_a_nic_that_it_takes_is_told_of(
     network_manager: Host, running: None
 ) -> None:
-    for device in DEVICES:
-        network_manager.until(f"nmcli -g GENERAL.STATE device show {device} | grep -q unmanaged")
+    left_alone(network_manager, BY_NETWORK_MANAGER)
     untouched(network_manager)
-    network_manager.until(f"nmcli -g GENERAL.STATE device show {BRIDGE} | grep -q externally")
+    network_manager.until(f"{BY_NETWORK_MANAGER.format(BRIDGE)} | grep -q externally")
     network_manager.run("nmcli networking off && nmcli networking on")
     manages(network_manager)
-    for device in DEVICES:
-        network_manager.until(f"nmcli -g GENERAL.STATE device show {device} | grep -q unmanaged")
+    left_alone(network_manager, BY_NETWORK_MANAGER)
     # Debian 12's takes every port out of a bridge that it puts down, also those that it does not manage.
     told = {
         TAP: f"{TAP} is not a port of bridge {BRIDGE}",
@@ -167,20 +169,19 @@ def test_network_manager_leaves_them_alone_and_a_nic_that_it_takes_is_told_of(
     }
     ports = network_manager.run(f"ls /sys/class/net/{BRIDGE}/brif").stdout.split()
     out = [text for device, text in told.items() if device not in ports]
-    assert states(network_manager) == ["ok", ", ".join(out) or "ok"]
+    assert network_manager.states() == ["ok", ", ".join(out) or "ok"]
     # A daemon that starts again has its guests looked after.
     enslave(network_manager)
     network_manager.run("systemctl restart libvirtd")
     # It answers before its guests have been looked after.
     network_manager.until("virsh -c qemu:///system list >/dev/null && ! libvirt-vepa status | grep -q 'not a port'")
-    assert states(network_manager) == ["ok", "ok"]
+    assert network_manager.states() == ["ok", "ok"]
     untouched(network_manager)
 
 
 def test_a_vlan_device_whose_nic_below_is_down_says_so(host: Host) -> None:
     host.run("ip link add name below0 type veth peer name below1 && ip link add link below0 name v42 type vlan id 42")
-    text = "<interface type='physical' name='v42'><source dev='v42'/><type>ethernet</type></interface>"
-    host.run(f"libvirt-vepa iface-define - <<<{text!r}")
+    host.define("v42", "v42")
     macvtap = re.sub(r"(?s)    <interface type='physical'>\s*<name>bridged.*?</interface>\n", "", GUEST)
     host.write("v42.xml", macvtap.replace("<name>managed</name>", "<name>v42</name>").replace(MACVTAP, "own42"))
     try:

@@ -10,41 +10,30 @@ from tests.host.hosts import Host
 from tests.lab import readme
 from tests.lab.guest import Guest
 
-APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y --allow-downgrades"
 OURS = Guest(5)
 # It has nothing to do with us but a word.
 OTHER = Guest(7)
 TITLE = "<title>copy of a physical server</title>"
 
 
-def running(machine: Host) -> list[str]:
-    return machine.run("virsh list --name").stdout.split()
-
-
-def devices(machine: Host) -> str:
-    return machine.says("ip -br link show type macvtap").partition("@")[0]
-
-
 def test_a_guest_and_its_undo_survive_an_upgrade(machine: Host, package: Path, older_package: Path) -> None:
-    for file in (older_package, package):
-        machine.copy(file, file.name)
-    machine.run(f"{APT} install ./{older_package.name}")
+    machine.install(older_package, "--allow-downgrades")
     machine.run(f"virsh start {OURS.name}")
-    machine.run(f"{APT} install ./{package.name}")
-    assert running(machine) == [OURS.name]
-    assert machine.run("libvirt-vepa status | grep -c ok").stdout == "1\n"
+    machine.install(package)
+    assert machine.guests() == [OURS.name]
+    assert machine.states() == ["ok"]
     machine.run(f"virsh destroy {OURS.name}")
-    assert devices(machine) == ""
+    assert machine.devices() == []
 
 
 def test_a_removal_leaves_virsh_and_guests_as_they_are(machine: Host) -> None:
     machine.write("other.xml", OTHER.xml.replace("<uuid>", f"{TITLE}<uuid>"))
     machine.run(f"virsh define other.xml && virsh start {OURS.name}")
-    machine.run(f"{APT} remove libvirt-vepa")
+    machine.apt("remove libvirt-vepa")
     machine.run(f"virsh start {OTHER.name}")
     for name in ("root", "alice"):
-        assert machine.user(name).run("virsh -c qemu:///system list --name").stdout.split() == [OURS.name, OTHER.name]
-        assert machine.user(name).run("virsh list --name").stdout.split() == [OURS.name, OTHER.name]
+        user = machine.user(name)
+        assert user.guests("-c qemu:///system") == user.guests() == [OURS.name, OTHER.name]
     machine.run(f"virsh destroy {OTHER.name}")
 
 
@@ -55,14 +44,14 @@ def test_a_guest_of_ours_is_refused_in_one_line_while_the_package_is_away(machin
 
 
 def test_what_a_guest_left_meanwhile_is_put_back_with_the_package(machine: Host, package: Path) -> None:
-    assert devices(machine) == OURS.device
-    machine.run(f"{APT} install ./{package.name}")
+    assert machine.devices() == [OURS.device]
+    machine.install(package)
     machine.run("libvirt-vepa reconcile")
-    assert devices(machine) == ""
+    assert machine.devices() == []
 
 
 def test_a_purge_leaves_what_a_person_wrote(machine: Host) -> None:
-    machine.run(f"{APT} purge libvirt-vepa")
+    machine.apt("purge libvirt-vepa")
     left = machine.run("find /etc /usr /var/lib /run -path /var/lib/apt -prune -o -name '*libvirt-vepa*' -print").stdout
     assert left == ""
     assert machine.run("ls /etc/libvirt/vepa").stdout == "lan.xml\n"

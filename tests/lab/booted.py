@@ -250,8 +250,9 @@ class Machine:
         with source.open("rb") as file:
             subprocess.run((*self.ssh(), f"cat >{there}"), stdin=file, check=True)
 
-    def plug(self, mac: str) -> None:
-        """Give the machine another NIC on the switch, while it runs."""
+    def plug(self) -> None:
+        """Give the machine another NIC on the switch, its eth1, while it runs."""
+        mac = f"52:54:00:e0:01:0{self.number}"
         self._ask("device_add", driver="virtio-net-pci", id="late", bus="port1", netdev="wire1", mac=mac)
 
     def unplug(self) -> None:
