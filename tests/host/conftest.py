@@ -24,10 +24,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.host import packages
 from tests.host.hosts import Host
 from tests.lab.booted import Switch
 from tests.lab.booted import machine as booted
+from tests.support import packages
 
 RELEASES = os.environ.get("LIBVIRT_VEPA_RELEASE", "12 13").split()
 
@@ -48,9 +48,9 @@ def machine(request: pytest.FixtureRequest, switch: Switch) -> Iterator[Host]:
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return packages.build(packages.TOP, tmp_path_factory.mktemp("deb") / "new")
+    return packages.deb(tmp_path_factory.mktemp("deb"))
 
 
 @pytest.fixture(scope="session")
 def older_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return packages.build_older(tmp_path_factory.mktemp("older"))
+    return packages.older_deb(tmp_path_factory.mktemp("older"))

@@ -17,6 +17,7 @@ import pytest
 from libvirt_vepa.version import VERSION
 from tests.lab.root import RELEASES, Root, entered, unpack
 from tests.lab.shell import run
+from tests.support import packages
 
 TOP = Path(__file__).resolve().parents[2]
 PACKED = "usr/lib/libvirt-vepa"
@@ -41,9 +42,7 @@ SAID_YES = "libvirt-vepa libvirt-vepa/remove-definitions boolean true"
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the package."""
-    folder = tmp_path_factory.mktemp("deb")
-    return Path(run(str(TOP / "packaging/make-deb"), str(folder / "new"), timeout=600).stdout.strip())
+    return packages.deb(tmp_path_factory.mktemp("deb"))
 
 
 @pytest.fixture(scope="module")

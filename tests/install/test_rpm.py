@@ -11,6 +11,7 @@ import pytest
 
 from libvirt_vepa.version import VERSION
 from tests.lab.shell import run
+from tests.support import packages
 
 TOP = Path(__file__).resolve().parents[2]
 PACKAGE = "/usr/lib/python3.13/site-packages/libvirt_vepa"
@@ -29,8 +30,7 @@ PROGRAMS = sorted(name for name in FILES if name.startswith("/usr/bin/"))
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rpm")
-    return Path(run(str(TOP / "packaging/make-rpm"), str(folder / "new"), timeout=600).stdout.strip())
+    return packages.rpm(tmp_path_factory.mktemp("rpm"))
 
 
 @pytest.fixture(scope="module")
