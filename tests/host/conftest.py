@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A booted Debian with AppArmor, polkit and libvirt, on which everything is done as its users would do it.
 
-    machine.run("virsh list")                 as root; it must succeed; testinfra's result (rc, stdout, stderr)
+    machine.run("virsh list")                 as root; it must succeed; what came of it (rc, stdout, stderr)
     machine.run("virsh list", check=False)    it may fail
     machine.says("virsh list")                what it prints, on both its outputs
     machine.until("test -e /run/file")        wait until it succeeds

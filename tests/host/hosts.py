@@ -8,7 +8,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import testinfra
 
@@ -20,15 +20,51 @@ SECONDS = 900
 FAULTS = re.compile(r'apparmor="DENIED"|Traceback \(most recent call last\)|kernel: .*(BUG|WARNING): ')
 
 
+class Ended(Protocol):
+    """A command that has ended."""
+
+    rc: int
+    stdout: str
+    stderr: str
+
+
+class Service(Protocol):
+    """A unit of systemd's."""
+
+    is_enabled: bool
+    is_running: bool
+
+
+class Package(Protocol):
+    """A package of Debian's."""
+
+    is_installed: bool
+
+
+class File(Protocol):
+    """What may be there by a path."""
+
+    exists: bool
+
+
+class Look(Protocol):
+    """What is used of testinfra's view of a machine, which has no types of its own."""
+
+    def run(self, command: str) -> Ended: ...
+    def service(self, name: str) -> Service: ...
+    def package(self, name: str) -> Package: ...
+    def file(self, path: str) -> File: ...
+
+
 @dataclass(frozen=True)
 class User:
     """Somebody on a machine, who is there by ssh."""
 
     name: str
-    look: Any
+    look: Look
 
-    def run(self, command: str, *, check: bool = True, seconds: int = SECONDS) -> Any:
-        """Run a shell's command in the home folder; return testinfra's result (rc, stdout, stderr).
+    def run(self, command: str, *, check: bool = True, seconds: int = SECONDS) -> Ended:
+        """Run a shell's command in the home folder; return what came of it.
 
         AssertionError where it fails, unless `check` is off, or is not done in time.
         """
@@ -39,7 +75,7 @@ class User:
 
     def says(self, command: str) -> str:
         """Return what a command prints, all of it, whatever its exit status."""
-        return str(self.run(f"({command}) 2>&1", check=False).stdout)
+        return self.run(f"({command}) 2>&1", check=False).stdout
 
     def until(self, command: str, seconds: int = SECONDS) -> None:
         """Return when a command succeeds; AssertionError where it does not in time."""
@@ -56,7 +92,7 @@ class User:
 
     def guests(self, options: str = "") -> list[str]:
         """Return the names of the guests that run, as virsh lists them."""
-        return str(self.run(f"virsh {options} list --name").stdout).split()
+        return self.run(f"virsh {options} list --name").stdout.split()
 
 
 class Host(User):
@@ -78,7 +114,7 @@ class Host(User):
 
     def journal(self, *options: str) -> str:
         """Return the journal of all boots, or what the options ask for."""
-        return str(self.run(f"journalctl --no-pager -o short-monotonic {' '.join(options)}").stdout)
+        return self.run(f"journalctl --no-pager -o short-monotonic {' '.join(options)}").stdout
 
     def faults(self) -> list[str]:
         """Return the lines of the journal that must not be there, and the units that have failed."""
@@ -90,7 +126,7 @@ class Host(User):
 
     def states(self) -> list[str]:
         """Return the last column of what `status` says: `ok`, or what has drifted."""
-        rows = str(self.run("libvirt-vepa status").stdout).splitlines()[2:]
+        rows = self.run("libvirt-vepa status").stdout.splitlines()[2:]
         return [row.split(maxsplit=7)[7] for row in rows if row]
 
     def devices(self) -> list[str]:
@@ -120,8 +156,9 @@ def definition(name: str, device: str) -> str:
     return f"<interface type='physical' name='{name}'><source dev='{device}'/><type>ethernet</type></interface>\n"
 
 
-def _testinfra(machine: Machine, user: str) -> Any:
+def _testinfra(machine: Machine, user: str) -> Look:
     # How long a connection stays is in the file.
-    return testinfra.get_host(
+    look: Look = testinfra.get_host(
         f"ssh://{user}@{machine.name}", ssh_config=str(machine.ssh_config), timeout=60, controlpersist=0
     )
+    return look

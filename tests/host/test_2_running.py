@@ -17,7 +17,7 @@ MORE = "vp525400aabbdd"
 
 
 def reaches(machine: Host, where: str) -> bool:
-    return bool(machine.run(f"{PAIR} reaches {where}").stdout == "True\n")
+    return machine.run(f"{PAIR} reaches {where}").stdout == "True\n"
 
 
 @pytest.fixture(scope="module", autouse=True)

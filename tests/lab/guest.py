@@ -60,7 +60,8 @@ class Guest:
     """A guest by its number (1 to 99), from which its name, UUID, MAC and address follow.
 
     `interfaces` are put into its devices as they are. Without a kernel it stays in its firmware's menu, with
-    nothing to do, and cannot be waited for. With `counted` its clock goes by what it executes.
+    nothing to do, and cannot be waited for. With `counted` its clock goes by what it executes. What does not come
+    from it within `bound` seconds hangs.
     """
 
     number: int
@@ -68,6 +69,7 @@ class Guest:
     vcpus: int = 1
     kernel: bool = False
     counted: bool = False
+    bound: float = BOUND_SECONDS
     _socket: socket.socket | None = field(default=None, repr=False)
 
     @property
@@ -174,11 +176,11 @@ class Guest:
 
     def _until(self, pattern: str) -> str:
         """Read the serial port until a pattern is there; the rest of its line is dropped."""
-        serial, text, deadline = self._connect(), "", time.monotonic() + BOUND_SECONDS
+        serial, text, deadline = self._connect(), "", time.monotonic() + self.bound
         while not re.search(pattern + r".*\n", text):
             ready, _, _ = select.select([serial], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise TimeoutError(f"{self.name}: no '{pattern}' in {BOUND_SECONDS:g} seconds, but: {text[-2000:]!r}")
+                raise TimeoutError(f"{self.name}: no '{pattern}' in {self.bound:g} seconds, but: {text[-2000:]!r}")
             chunk = serial.recv(65536)
             if not chunk:
                 raise EOFError(f"{self.name}: the guest has ended after: {text[-2000:]!r}")
