@@ -44,6 +44,35 @@ def refused(*arguments: str | bytes, stdin: bytes = b"") -> str:
     return one_line(done, "error: ")
 
 
+def damaged(good: bytes, word: bytes) -> dict[str, tuple[bytes, str]]:
+    """Return what is no document that one may take, whatever it is of, with how it is refused.
+
+    All are made of a good one, in which `word` stands once or more.
+    """
+    text, cut = "standard input, line {}: {}".format, good[:-12]
+    broken, declared = "not well-formed XML: ", "an entity is declared, which is not accepted; "
+    return {
+        "no XML": (b"just words", text(1, broken)),
+        "cut short": (cut, text(cut.count(b"\n") + 1, broken)),
+        "nothing": (b"", text(1, broken)),
+        "50 MiB": (good + b" " * (50 << 20), "standard input: the document is larger than 4 MiB; "),
+        "UTF-16": (
+            good.decode().encode("utf-16"),
+            "standard input: the document is in UTF-16 or UTF-32; write it in UTF-8",
+        ),
+        "Latin-1": (b"<interface>\xfc</interface>", text(1, "byte 0xfc is not UTF-8; ")),
+        "NUL": (good.replace(b"=", b"\0=", 1), text(1, "a NUL byte stands in the text; ")),
+        "a bomb": (
+            b"<!DOCTYPE x [<!ENTITY a 'aaaa'><!ENTITY b '&a;&a;'>]>\n" + good.replace(word, b"&b;"),
+            text(1, declared),
+        ),
+        "a file": (
+            b"<!DOCTYPE x [\n<!ENTITY a SYSTEM 'file:///etc/hostname'>]>\n" + good.replace(word, b"&a;"),
+            text(2, declared),
+        ),
+    }
+
+
 def module_file(name: str) -> Path:
     """Return the file that the Python under test loads a module from."""
     code = f"import sys; sys.path.insert(0, {str(PACKAGES)!r}); import {name} as m; print(m.__file__)"

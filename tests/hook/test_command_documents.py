@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hook.conftest import refused
+from tests.hook.conftest import damaged, refused
 from tests.lab.guest import Guest
 from tests.lab.hook import call, command, define_nic, stored
 from tests.lab.network import Nic
@@ -27,21 +27,7 @@ def domain(*interfaces: str) -> bytes:
 
 GOOD = domain(f"<name>lan</name><mac address='{MAC}'/>")
 BAD = {
-    "no XML": (b"just words", "standard input, line 1: not well-formed XML: "),
-    "cut short": (GOOD[:-12], "standard input, line 5: not well-formed XML: "),
-    "50 MiB": (GOOD + b" " * (50 << 20), "standard input: the document is larger than 4 MiB; "),
-    "UTF-16": (
-        GOOD.decode().encode("utf-16"),
-        "standard input: the document is in UTF-16 or UTF-32; write it in UTF-8",
-    ),
-    "a bomb": (
-        b"<!DOCTYPE x [<!ENTITY a 'aa'><!ENTITY b '&a;&a;'>]>" + GOOD.replace(b"web", b"&b;"),
-        "standard input, line 1: an entity is declared, which is not accepted; ",
-    ),
-    "a file": (
-        b"<!DOCTYPE x [<!ENTITY a SYSTEM '/etc/hostname'>]>" + GOOD.replace(b"web", b"&a;"),
-        "standard input, line 1: an entity is declared, which is not accepted; ",
-    ),
+    **damaged(GOOD, b"web"),
     "an unknown type": (
         domain("<name>lan</name><type>veth</type>"),
         "standard input, line 4: guest 'web': unknown type 'veth'; use macvtap or tap",

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.hook.conftest import module_file, without
+from tests.lab.documents import definition
 from tests.lab.hook import COMMAND, ENVIRONMENT, PACKAGE, PACKAGES, PYTHON, command, one_line
 from tests.lab.network import Nic
 from tests.lab.shell import BOUND_SECONDS
@@ -23,6 +24,7 @@ GUEST = (
     b"<domain><name>web</name><devices><interface type='physical'><name>lan</name>"
     b"<mac address='52:54:00:00:00:01'/></interface></devices></domain>"
 )
+SAN = definition("san", "eth2").encode()
 WAYS = pytest.mark.parametrize("way", [(COMMAND,), (PYTHON, "-m", "libvirt_vepa")], ids=["command", "module"])
 Way = tuple[str, ...]
 PATHS = {**ENVIRONMENT, "PYTHONPATH": str(PACKAGES)}
@@ -86,7 +88,7 @@ def test_closed_input_is_one_line(wire: Nic, way: Way) -> None:
 @WAYS
 def test_all_three_closed_do_no_harm_to_what_is_opened_next(wire: Nic, way: Way, tmp_path: Path) -> None:
     file = tmp_path / "san.xml"
-    file.write_bytes(b"<interface type='physical' name='san'><source dev='eth2'/><type>ethernet</type></interface>")
+    file.write_bytes(SAN)
     # The work is done; only that could not be said.
     assert shell(way, f"iface-define {file} <&- >&- 2>&-").returncode == 1
     assert command("iface-dumpxml", "san").stdout.startswith(b"<interface type='physical' name='san'>\n")
@@ -151,13 +153,12 @@ def test_wrong_usage_is_exit_status_two(wire: Nic, way: Way, what: str) -> None:
 @WAYS
 def test_without_root(wire: Nic, way: Way) -> None:
     nobody = ("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", *way)
-    lan = b"<interface type='physical' name='san'><source dev='eth2'/><type>ethernet</type></interface>"
     with Untouched():
         for what in ("iface-list", "iface-dumpxml lan", "translate -", "plan -", "status", "reconcile --dry-run", "-h"):
             done = shell(nobody, what)
             assert (done.returncode, done.stderr) == (0, b""), what
         for what in ("iface-define -", "iface-undefine lan"):
-            done = shell(nobody, what, lan)
+            done = shell(nobody, what, SAN)
             assert done.returncode == 1
             assert one_line(done, "error: ").endswith(": Permission denied; run the command as root")
 

@@ -19,6 +19,7 @@ import pytest
 
 from libvirt_vepa.kernel.link_events import RTMGRP_LINK
 from tests.hook.conftest import put_up, refused
+from tests.lab.documents import definition
 from tests.lab.guest import Guest
 from tests.lab.hook import call, command, define_nic, one_line, opened, stored
 from tests.lab.network import Nic
@@ -160,7 +161,7 @@ def test_a_drop_in_names_the_nic_and_the_bridge(wire: Nic) -> None:
 
 
 def test_a_file_is_not_defined_by_that(wire: Nic, tmp_path: Path) -> None:
-    text = f"<interface type='physical' name='wan'><source dev='{LATE}'/><type>ethernet</type></interface>"
+    text = definition("wan", LATE)
     unit = f"sys-subsystem-net-devices-{LATE}.device"
     assert dropped("-", stdin=text.encode()) == ["[Unit]", f"Wants={unit}", f"After={unit}"]
     assert not Path("/etc/libvirt/vepa/wan.xml").exists()

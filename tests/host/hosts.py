@@ -14,6 +14,7 @@ import testinfra
 
 from tests.lab import readme
 from tests.lab.booted import Machine
+from tests.lab.documents import definition
 
 SECONDS = 900
 # What AppArmor denies, what Python says when it fails, and the kernel.
@@ -149,11 +150,6 @@ class Host(User):
     def copy(self, source: Path, there: str) -> None:
         """Copy a file into the machine."""
         self.machine.copy(source, there)
-
-
-def definition(name: str, device: str) -> str:
-    """Return the definition of a NIC as a document."""
-    return f"<interface type='physical' name='{name}'><source dev='{device}'/><type>ethernet</type></interface>\n"
 
 
 def _testinfra(machine: Machine, user: str) -> Look:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.host.hosts import Host, User, definition
+from tests.host.hosts import Host, User
+from tests.lab.documents import definition
 
 SOCKET_URI = "'qemu:///system?socket=/run/libvirt/libvirt-vepa-sock'"
 SERVICES = ("libvirt-vepad.service", "libvirt-vepa-connect.service")

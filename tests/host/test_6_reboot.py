@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from tests.host.hosts import Host, definition
+from tests.host.hosts import Host
+from tests.lab.documents import definition
 from tests.lab.guest import Guest
 
 DOWN, LATE = Guest(5), Guest(6)

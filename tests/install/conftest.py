@@ -12,6 +12,10 @@ import testinfra
 
 from tests.lab.shell import run
 
+# Those that are for people to run, and a guest for which libvirt-vepa must find all that it has.
+PROGRAMS = ("libvirt-vepa", "libvirt-vepa-connect", "libvirt-vepad")
+OURS = "<domain><devices><interface type='physical'><name>lan</name></interface></devices></domain>"
+
 
 @pytest.fixture(scope="session")
 def host() -> Iterator[Any]:

@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 
 from libvirt_vepa.version import VERSION
+from tests.install.conftest import OURS, PROGRAMS
 from tests.lab.shell import run
 
 TOP = Path(__file__).resolve().parents[2]
 HOOK = Path("/etc/libvirt/hooks/qemu.d/libvirt-vepa")
 # Below a folder that is the lab's own, and where Debian's Python does not look.
 PLACE = Path("/usr/lib/vepa-elsewhere")
-NAMES = ("libvirt-vepa", "libvirt-vepa-connect", "libvirt-vepad")
-OURS = "<domain><devices><interface type='physical'><name>lan</name></interface></devices></domain>"
 PATH = re.compile(r"(/[\w./-]+/libvirt\\?-vepa[\w-]*)\b")
 
 
@@ -46,7 +45,7 @@ def venv(folder: Path, *options: str) -> str:
 
 
 def assert_runs(folder: Path, *, sbin: Path) -> None:
-    for name in NAMES:
+    for name in PROGRAMS:
         program = (sbin if name == "libvirt-vepad" else folder) / name
         assert run(str(program), "--version").stdout == f"{name} {VERSION}\n"
     assert "urn:libvirt-vepa:physical:1" in run(str(HOOK), "lan", "migrate", "begin", "-", stdin=OURS).stdout

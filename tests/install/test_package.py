@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from libvirt_vepa.version import VERSION
+from tests.install.conftest import OURS
+from tests.lab.documents import definition
 from tests.lab.root import RELEASES, Root, entered, unpack
 from tests.lab.shell import run
 from tests.support import packages
@@ -25,9 +27,8 @@ HOOK = "/etc/libvirt/hooks/qemu.d/libvirt-vepa"
 CLIENTS = "/etc/libvirt/libvirt.conf"
 DEFINITION = "/etc/libvirt/vepa/lan.xml"
 JOURNAL = "/run/libvirt/vepa/guests/00000000-0000-0000-0000-000000000001.json"
-LAN = "<interface type='physical' name='lan'><source dev='eth0'/><type>ethernet</type></interface>"
+LAN = definition("lan", "eth0")
 FOREIGN = "<domain><name>web</name><title>copy of a physical server</title></domain>"
-OURS = "<domain><devices><interface type='physical'><name>lan</name></interface></devices></domain>"
 DPKG = (
     "Selecting ",
     "(Reading ",

@@ -11,16 +11,15 @@ from pathlib import Path
 import pytest
 
 from libvirt_vepa.version import VERSION
+from tests.install.conftest import OURS, PROGRAMS
 from tests.lab.manual import PAGES
 from tests.lab.shell import run
 
 TOP = Path(__file__).resolve().parents[2]
 SOURCES = ("libvirt_vepa", "packaging", "xslt", "LICENSE", "README.md", "pyproject.toml", "setup.cfg")
-PROGRAMS = ("libvirt-vepa", "libvirt-vepa-connect", "libvirt-vepad")
 ASKED = (
     "import importlib.metadata as m, json; print(json.dumps([m.version('libvirt-vepa'), m.requires('libvirt-vepa')]))"
 )
-OURS = "<domain><devices><interface type='physical'><name>lan</name></interface></devices></domain>"
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from pathlib import Path
 import libvirt
 
 from tests.lab.daemon import daemon, virsh
+from tests.lab.documents import definition
 from tests.lab.guest import Guest, define, stored
 from tests.lab.network import nic
 from tests.lab.shell import run
@@ -58,7 +59,7 @@ def main() -> int:
     """Measure and print; the exit status says only that it ran."""
     run("make", "install")
     with nic("eth1"):
-        run("libvirt-vepa", "iface-define", "-", stdin=_definition())
+        run("libvirt-vepa", "iface-define", "-", stdin=definition("lan", "eth1"))
         guest = Guest(1)
         guest.ask("vepa")
         document = stored(guest).encode()
@@ -70,10 +71,6 @@ def main() -> int:
             _whole_start(guest)
             _connection()
     return 0
-
-
-def _definition() -> str:
-    return "<interface type='physical' name='lan'><source dev='eth1'/><type>ethernet</type></interface>"
 
 
 def _foreign(document: bytes) -> None:

@@ -17,19 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab.daemon import daemon, virsh
+from tests.lab.documents import proposed
 from tests.lab.guest import Guest
-from tests.lab.network import Nic, nic
+from tests.lab.network import HOST_ADDRESS, Nic, nic
 from tests.lab.reach import DIRECTIONS, EXPECTED, SPOKEN, Row, measure
 from tests.lab.shell import CommandError, run
 
-HOST_ADDRESS = "10.77.0.100"
-PROPOSAL = """\
-<interface type ='physical' name='lan'/>
-<source dev='eth1'/>
-<type='ethernet'/> // it can be of one type
-<mode='vepa|pepa|bridge'/>
-</interface>
-"""
 MORE = "/run/more.xml"
 REQUEST = """\
 <interface type='physical'>
@@ -81,7 +74,7 @@ def _enable() -> None:
 
 def _define_nic() -> None:
     say("The host names its NIC, in the proposal's own words")
-    Path("/run/lan.xml").write_text(PROPOSAL, encoding="utf-8")
+    Path("/run/lan.xml").write_text(proposed("lan", "eth1", "ethernet"), encoding="utf-8")
     show("cat", "/run/lan.xml")
     show("virsh", "iface-define", "/run/lan.xml")
     show("virsh", "iface-list")

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from libvirt_vepa.xml import translate
+from tests.lab.documents import definition
 from tests.lab.guest import Guest
 from tests.lab.shell import BOUND_SECONDS, run
 
@@ -133,8 +134,5 @@ def state_files() -> list[str]:
 
 def define_nic(name: str, device: str, *content: str) -> None:
     """Define a NIC as its administrator would."""
-    children = f"<source dev='{device}'/><type>ethernet</type>{''.join(content)}"
-    done = command(
-        "iface-define", "-", stdin=f"<interface type='physical' name='{name}'>{children}</interface>".encode()
-    )
+    done = command("iface-define", "-", stdin=definition(name, device, *content).encode())
     assert done.returncode == 0, done.stderr

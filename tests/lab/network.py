@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from tests.lab.shell import run
 
+# The address of the lab's host, beside those of guests (tests/lab/guest.py).
+HOST_ADDRESS = "10.77.0.100"
+
 
 @dataclass(frozen=True)
 class Nic:

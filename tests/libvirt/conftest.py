@@ -14,14 +14,17 @@ import pytest
 from tests.lab.daemon import Daemon, daemon, virsh
 from tests.lab.guest import Guest, define
 from tests.lab.hook import define_nic, state_files
-from tests.lab.network import Nic, nic
+from tests.lab.network import HOST_ADDRESS, Nic, nic
 from tests.lab.shell import link, run
 from tests.support.hotplug_steps import file
 from tests.support.user import USER
 from tests.support.via_proxy import through
 
-HOST_ADDRESS = "10.77.0.100"
 EVENT_SECONDS = 60
+# What a guest that asks for mode vepa is shown to have.
+REQUEST = "<name>lan</name><type>macvtap</type><target mode='vepa'/>"
+# Makes a guest by its number.
+Make = Callable[[int], Guest]
 GROUP = "vepatest"
 # Who may use the daemon is a matter of the socket's group, as where there is no polkit.
 LIBVIRTD_CONF = f"""\
@@ -54,7 +57,7 @@ def wire(libvirtd: Daemon) -> Iterator[Nic]:
 
 
 @pytest.fixture
-def guest_of(wire: Nic) -> Iterator[Callable[[int], Guest]]:
+def guest_of(wire: Nic) -> Iterator[Make]:
     """Make guests by number; whatever state they are in, they are gone after the test."""
     made: list[Guest] = []
 
@@ -71,13 +74,13 @@ def guest_of(wire: Nic) -> Iterator[Callable[[int], Guest]]:
 
 
 @pytest.fixture
-def guest(guest_of: Callable[[int], Guest]) -> Guest:
+def guest(guest_of: Make) -> Guest:
     """A guest that is defined and asks for `lan` in the host's default mode."""
     return _defined(guest_of(1))
 
 
 @pytest.fixture
-def booting(guest_of: Callable[[int], Guest]) -> Guest:
+def booting(guest_of: Make) -> Guest:
     """A guest as `guest` is, with a kernel; it can be waited for."""
     found = guest_of(1)
     found.kernel = True
@@ -91,7 +94,7 @@ def _defined(guest: Guest) -> Guest:
 
 
 @pytest.fixture
-def asked(guest_of: Callable[[int], Guest]) -> Guest:
+def asked(guest_of: Make) -> Guest:
     """A guest that is defined as its user would, and asks for `lan` in mode vepa."""
     found = guest_of(1)
     found.ask("vepa")

@@ -14,10 +14,9 @@ import pytest
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import TOP, Guest
 from tests.lab.shell import link, run
+from tests.libvirt.conftest import REQUEST, Make
 from tests.support.via_proxy import PLAIN, URI, gone, relays, squeezed
 
-Make = Callable[[int], Guest]
-REQUEST = "<name>lan</name><type>macvtap</type><target mode='vepa'/>"
 SPACE = "urn:example:mine"
 WAIT_MILLISECONDS = 60_000
 CLIENT = TOP / "tests/lab/events.pl"

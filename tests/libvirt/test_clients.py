@@ -5,19 +5,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 
 from tests.lab.daemon import virsh
 from tests.lab.guest import TOP, Guest
 from tests.lab.shell import link, run
-from tests.support.via_proxy import PLAIN, URI, squeezed, through
+from tests.libvirt.conftest import REQUEST, Make
+from tests.support.hotplug_steps import shown
+from tests.support.via_proxy import PLAIN, URI, through
 
-Make = Callable[[int], Guest]
 # How virt-install and virt-xml are told what they have no words for.
 NETWORK = "type=physical,model=virtio,xpath1.set=./name=lan,xpath2.set=./type=macvtap,xpath3.set=./target/@mode=vepa"
-REQUEST = "<interface type='physical'><name>lan</name><type>macvtap</type><target mode='vepa'/>"
+INTERFACE = f"<interface type='physical'>{REQUEST}"
 BOOT = f"kernel={TOP}/build/guest/vmlinuz,initrd={TOP}/build/guest/initrd,kernel_args=console=ttyS0"
 SMALL = ("--virt-type", "qemu", "--memory", "64", "--graphics", "none", "--controller", "usb,model=none")
 IMPORT = ("--osinfo", "require=no", "--disk", "none", "--import", "--noautoconsole", "--boot", BOOT)
@@ -30,19 +30,6 @@ def install(guest: Guest, network: str, *options: str, uri: str = URI) -> str:
 
 def change(guest: Guest, *options: str) -> str:
     return run("virt-xml", "--connect", URI, guest.name, *options).stdout
-
-
-def shown(guest: Guest, *options: str) -> str:
-    return squeezed(through("dumpxml", guest.name, *options).stdout)
-
-
-@pytest.fixture
-def defined(guest_of: Make) -> Guest:
-    """A guest with a physical interface that runs not yet."""
-    found = guest_of(1)
-    found.ask("vepa")
-    through("define", "/dev/stdin", stdin=found.xml)
-    return found
 
 
 def test_install_a_foreign_guest(guest_of: Make) -> None:
@@ -65,14 +52,14 @@ def test_install_a_guest_with_a_physical_interface(guest_of: Make) -> None:
     install(guest, f"{NETWORK},mac={guest.mac}")
     found = link(guest.device)
     assert found and found["linkinfo"]["info_data"]["mode"] == "vepa"
-    assert REQUEST in shown(guest) and REQUEST in shown(guest, "--inactive")
+    assert INTERFACE in shown(guest) and INTERFACE in shown(guest, "--inactive")
 
 
 def test_print_and_define(guest_of: Make) -> None:
     guest = guest_of(1)
     printed = install(guest, NETWORK, "--print-xml")
     through("define", "/dev/stdin", stdin=printed)
-    assert REQUEST in shown(guest)
+    assert INTERFACE in shown(guest)
 
 
 def test_what_install_asks_wrongly_is_refused_with_the_line(guest_of: Make) -> None:
@@ -84,25 +71,25 @@ def test_what_install_asks_wrongly_is_refused_with_the_line(guest_of: Make) -> N
     assert guest.name not in virsh("list", "--all", "--name").stdout
 
 
-def test_a_clone_has_a_device_of_its_own(guest_of: Make, defined: Guest) -> None:
+def test_a_clone_has_a_device_of_its_own(guest_of: Make, asked: Guest) -> None:
     clone = guest_of(2)
-    run("virt-clone", "--connect", URI, "--original", defined.name, "--name", clone.name, "--auto-clone")
-    assert REQUEST in shown(clone)
+    run("virt-clone", "--connect", URI, "--original", asked.name, "--name", clone.name, "--auto-clone")
+    assert INTERFACE in shown(clone)
     mac = re.findall("<mac address='(.*?)'", shown(clone))[0]
-    assert mac != defined.mac
+    assert mac != asked.mac
     # The serial port is a socket of the first guest's, and both shall run.
-    through("define", "/dev/stdin", stdin=shown(clone).replace(f"/{defined.name}.", f"/{clone.name}."))
-    for guest in (defined, clone):
+    through("define", "/dev/stdin", stdin=shown(clone).replace(f"/{asked.name}.", f"/{clone.name}."))
+    for guest in (asked, clone):
         virsh("start", guest.name)
-    assert link(defined.device) and link(f"vp{mac.replace(':', '')}")
+    assert link(asked.device) and link(f"vp{mac.replace(':', '')}")
 
 
-def test_a_clone_with_a_mac_of_ones_choice(guest_of: Make, defined: Guest) -> None:
+def test_a_clone_with_a_mac_of_ones_choice(guest_of: Make, asked: Guest) -> None:
     clone = guest_of(2)
-    command = ("virt-clone", "--connect", URI, "--original", defined.name, "--name", clone.name, "--auto-clone")
+    command = ("virt-clone", "--connect", URI, "--original", asked.name, "--name", clone.name, "--auto-clone")
     run(*command, "--mac", clone.mac)
     virsh("start", clone.name)
-    assert link(clone.device) and not link(defined.device)
+    assert link(clone.device) and not link(asked.device)
 
 
 @pytest.mark.parametrize(
@@ -117,10 +104,10 @@ def test_a_clone_with_a_mac_of_ones_choice(guest_of: Make, defined: Guest) -> No
     ],
     ids=" ".join,
 )
-def test_a_change_of_something_else_keeps_the_interface(defined: Guest, options: tuple[str, ...]) -> None:
-    before = shown(defined)
-    change(defined, *options)
-    after = shown(defined)
+def test_a_change_of_something_else_keeps_the_interface(asked: Guest, options: tuple[str, ...]) -> None:
+    before = shown(asked)
+    change(asked, *options)
+    after = shown(asked)
     assert after != before
     assert _interface(after) == _interface(before)
 
@@ -129,17 +116,17 @@ def _interface(xml: str) -> str:
     return xml[xml.index("<interface type='physical'") : xml.index("</interface>")]
 
 
-def test_a_change_of_the_interface(defined: Guest) -> None:
-    change(defined, "--edit", "--network", "mac=52:54:00:00:00:77,model=e1000")
-    assert f"{REQUEST}<mac address='52:54:00:00:00:77'/><model type='e1000'/>" in shown(defined)
-    virsh("start", defined.name)
-    assert link("vp525400000077") and not link(defined.device)
+def test_a_change_of_the_interface(asked: Guest) -> None:
+    change(asked, "--edit", "--network", "mac=52:54:00:00:00:77,model=e1000")
+    assert f"{INTERFACE}<mac address='52:54:00:00:00:77'/><model type='e1000'/>" in shown(asked)
+    virsh("start", asked.name)
+    assert link("vp525400000077") and not link(asked.device)
 
 
-def test_another_mode(defined: Guest) -> None:
-    change(defined, "--edit", "--network", "xpath1.set=./target/@mode=bridge")
-    virsh("start", defined.name)
-    found = link(defined.device)
+def test_another_mode(asked: Guest) -> None:
+    change(asked, "--edit", "--network", "xpath1.set=./target/@mode=bridge")
+    virsh("start", asked.name)
+    found = link(asked.device)
     assert found and found["linkinfo"]["info_data"]["mode"] == "bridge"
 
 
@@ -151,27 +138,27 @@ def test_a_foreign_interface_becomes_a_physical_one(guest_of: Make) -> None:
     assert link(guest.device)
 
 
-def test_another_interface_is_added_and_taken_away(defined: Guest) -> None:
-    change(defined, "--add-device", "--network", f"{NETWORK},mac=52:54:00:00:00:77")
-    virsh("start", defined.name)
-    assert link(defined.device) and link("vp525400000077")
-    change(defined, "--remove-device", "--network", "mac=52:54:00:00:00:77")
-    xml = shown(defined, "--inactive")
-    assert xml.count("<interface") == 1 and REQUEST in xml
-    assert shown(defined).count(REQUEST) == 2
+def test_another_interface_is_added_and_taken_away(asked: Guest) -> None:
+    change(asked, "--add-device", "--network", f"{NETWORK},mac=52:54:00:00:00:77")
+    virsh("start", asked.name)
+    assert link(asked.device) and link("vp525400000077")
+    change(asked, "--remove-device", "--network", "mac=52:54:00:00:00:77")
+    xml = shown(asked, "--inactive")
+    assert xml.count("<interface") == 1 and INTERFACE in xml
+    assert shown(asked).count(INTERFACE) == 2
 
 
-def test_what_is_changed_while_the_guest_runs(defined: Guest) -> None:
-    virsh("start", defined.name)
-    change(defined, "--update", "--edit", "--network", "link.state=down")
+def test_what_is_changed_while_the_guest_runs(asked: Guest) -> None:
+    virsh("start", asked.name)
+    change(asked, "--update", "--edit", "--network", "link.state=down")
     for options in ((), ("--inactive",)):
-        assert "<link state='down'/>" in _interface(shown(defined, *options))
-    change(defined, "--update", "--add-device", "--rng", "/dev/urandom")
-    assert "<rng" in shown(defined)
-    assert link(defined.device)
+        assert "<link state='down'/>" in _interface(shown(asked, *options))
+    change(asked, "--update", "--add-device", "--rng", "/dev/urandom")
+    assert "<rng" in shown(asked)
+    assert link(asked.device)
 
 
-def test_print_diff_says_only_what_changes(defined: Guest) -> None:
-    diff = change(defined, "--print-diff", "--edit", "--network", "model=e1000")
+def test_print_diff_says_only_what_changes(asked: Guest) -> None:
+    diff = change(asked, "--print-diff", "--edit", "--network", "model=e1000")
     lines = [line for line in diff.splitlines() if re.match(r"[+-][^+-]", line)]
     assert [line.split() for line in lines] == [["-", "<model", 'type="virtio"/>'], ["+", "<model", 'type="e1000"/>']]

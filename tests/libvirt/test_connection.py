@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import libvirt
@@ -16,12 +16,11 @@ from lxml import etree
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import Guest
 from tests.lab.shell import link, run
+from tests.libvirt.conftest import REQUEST, Make
 from tests.support.hotplug_steps import INTERFACE
 from tests.support.via_proxy import URI, gone, relays, squeezed, through
 
-Make = Callable[[int], Guest]
 XML = Path("/run/connection.xml")
-REQUEST = "<name>lan</name><type>macvtap</type><target mode='vepa'/>"
 
 
 def edited(*command: str, by: str) -> subprocess.CompletedProcess[str]:

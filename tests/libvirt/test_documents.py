@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from lxml import etree
@@ -13,8 +12,7 @@ from lxml import etree
 from tests.lab.daemon import virsh
 from tests.lab.guest import Guest, define, stored
 from tests.lab.shell import link, run
-
-Make = Callable[[int], Guest]
+from tests.libvirt.conftest import Make
 
 
 def proposed(xml: str) -> str:

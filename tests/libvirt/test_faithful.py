@@ -10,7 +10,7 @@ import select
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,11 +18,10 @@ import libvirt
 import pytest
 
 from tests.lab.daemon import Daemon, virsh
-from tests.lab.guest import Guest
+from tests.libvirt.conftest import Make
 from tests.support import remote_protocol as remote
 from tests.support.user import CONNECTION
 
-Make = Callable[[int], Guest]
 SECONDS = 60
 MEBIBYTE = 1024 * 1024
 SOCKET = Path("/run/libvirt/libvirt-sock")

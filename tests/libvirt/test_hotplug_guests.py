@@ -4,18 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import Guest
 from tests.lab.shell import link, run
-from tests.libvirt.conftest import gone, nothing_left
+from tests.libvirt.conftest import Make, gone, nothing_left
 from tests.support.hotplug_steps import DEVICE, INTERFACE, MAC, REQUEST, change, shown, unchanged
 from tests.support.via_proxy import through
-
-Make = Callable[[int], Guest]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import libvirt
 import pytest
 
 from tests.lab.daemon import Daemon, virsh
+from tests.lab.documents import proposed
 from tests.lab.guest import Guest
 from tests.lab.network import Nic
 from tests.lab.shell import link, run
@@ -23,14 +24,6 @@ from tests.support.via_proxy import URI
 
 FOLDER = Path("/etc/libvirt/vepa")
 LAN = "<interface type='physical' name='lan'>\n  <source dev='eth1'/>\n  <type>ethernet</type>\n</interface>\n"
-# As it is spelt in the proposal, a remark included.
-PROPOSAL = """\
-<interface type ='physical' name='lan'/>
-<source dev='eth1'/>
-<type='ethernet'/> // it can be of one type
-<mode='vepa|pepa|bridge'/>
-</interface>
-"""
 NAMED = "".join(f"  <mode>{mode}</mode>\n" for mode in ("vepa", "pepa", "bridge"))
 FILE = Path("/run/definition.xml")
 AS_USER = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "env", "HOME=/tmp")
@@ -138,7 +131,7 @@ def test_a_definition_comes_changes_and_goes(eth1: str) -> None:
 
 
 def test_the_proposals_own_text_is_taken() -> None:
-    defined(PROPOSAL)
+    defined(proposed("lan", "eth1", "ethernet"))
     assert said("iface-dumpxml", "lan") == LAN.replace("</type>\n", f"</type>\n{NAMED}").rstrip("\n")
 
 

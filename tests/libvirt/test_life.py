@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 from libvirt_vepa.store.store import Store
@@ -16,9 +15,7 @@ from tests.lab.guest import Guest, define, host_reaches
 from tests.lab.hook import define_nic, state_files
 from tests.lab.network import Nic, nic
 from tests.lab.shell import link, run
-from tests.libvirt.conftest import Eventually, gone, nothing_left
-
-Make = Callable[[int], Guest]
+from tests.libvirt.conftest import Eventually, Make, gone, nothing_left
 
 
 def qemu_pid(guest: Guest) -> int:

@@ -20,12 +20,11 @@ import libvirt
 import pytest
 
 from tests.lab.daemon import Daemon, session_daemon, virsh
-from tests.lab.guest import DISK, Guest
+from tests.lab.guest import DISK
 from tests.lab.shell import run
-from tests.libvirt.conftest import as_user
+from tests.libvirt.conftest import Make, as_user
 from tests.support.user import CONNECTION, USER
 
-Make = Callable[[int], Guest]
 SOCKET = Path("/run/libvirt-vepa-sock")
 # What each of them says, by its process.
 LOGS: dict[int, Path] = {}

@@ -16,9 +16,9 @@ from lxml import etree
 
 from tests.lab.daemon import virsh
 from tests.lab.guest import Guest
-from tests.lab.network import Nic
+from tests.lab.network import HOST_ADDRESS, Nic
 from tests.lab.shell import link
-from tests.libvirt.conftest import HOST_ADDRESS, nothing_left
+from tests.libvirt.conftest import nothing_left
 from tests.support import second_host as second
 from tests.support.second_host import Second
 from tests.support.via_proxy import URI, squeezed, through

@@ -4,18 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.lab.guest import Guest, define, host_reaches
 from tests.lab.hook import define_nic
-from tests.lab.network import Nic
+from tests.lab.network import HOST_ADDRESS, Nic
 from tests.lab.reach import EXPECTED, measure
 from tests.lab.shell import run
-from tests.libvirt.conftest import HOST_ADDRESS
-
-Make = Callable[[int], Guest]
+from tests.libvirt.conftest import Make
 
 
 def two(guest_of: Make, mode: str | None, kind: str = "macvtap", extra: str = "") -> tuple[Guest, Guest]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,7 +14,6 @@ from tests.lab.daemon import virsh
 from tests.lab.guest import Guest
 from tests.support.via_proxy import BOTH
 
-Make = Callable[[int], Guest]
 # {0} is a guest that has nothing of ours.
 HOST = """
 version | version --daemon | hostname | nodeinfo | sysinfo | capabilities | domcapabilities | maxvcpus qemu

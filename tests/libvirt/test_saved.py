@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import libvirt
@@ -15,7 +15,6 @@ from tests.lab.guest import Guest
 from tests.lab.shell import link
 from tests.support.via_proxy import URI, squeezed, through
 
-Make = Callable[[int], Guest]
 IMAGE = "/run/saved-with-parameters"
 FILE, XML = libvirt.VIR_DOMAIN_SAVE_PARAM_FILE, libvirt.VIR_DOMAIN_SAVE_PARAM_DXML
 

@@ -12,7 +12,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,9 +21,9 @@ import pytest
 from tests.lab.daemon import LIBVIRTD_CONF, Daemon, virsh
 from tests.lab.guest import Guest
 from tests.lab.shell import BOUND_SECONDS, run
+from tests.libvirt.conftest import Make
 from tests.support.via_proxy import BOTH, PLAIN, URI, gone, relays, through
 
-Make = Callable[[int], Guest]
 POOL = Path("/run/pool")
 MIB = 1024 * 1024
 KEEPALIVE = ("-k", "1", "-K", "5")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab import readme
 from tests.lab.daemon import Daemon, end, virsh
 from tests.lab.guest import Guest
 from tests.lab.hook import PACKAGE
@@ -20,7 +21,6 @@ from tests.lab.shell import run
 from tests.libvirt.conftest import as_user
 from tests.support.user import CONNECTION, USER
 
-README = Path(__file__).resolve().parents[2] / "README.md"
 HOME = Path("/run/somebody")
 RUNTIME = Path(f"/run/user/{USER}")
 FILE, LAUNCHER = (HOME / ".config/libvirt" / name for name in ("libvirt.conf", "libvirt-vepa-connect"))
@@ -187,7 +187,7 @@ def test_a_home_with_blanks_and_signs(home: Path, grouped: int) -> None:
 
 
 def test_the_readmes_way_out_leaves_a_guest_that_starts(asked: Guest, tmp_path: Path) -> None:
-    (way,) = re.findall(r"^ *(virsh dumpxml --inactive .*)\n *(virsh define .*)$", README.read_text(), re.MULTILINE)
+    (way,) = re.findall(r"^ *(virsh dumpxml --inactive .*)\n *(virsh define .*)$", readme.text(), re.MULTILINE)
     plain = ("env", "-u", "LIBVIRT_DEFAULT_URI", "-C", str(tmp_path))
     run("libvirt-vepa", "enable")
     for line in way:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab.daemon import FOLDERS, LIBVIRTD_CONF, QEMU_CONF, another_daemon
+from tests.lab.documents import definition
 from tests.lab.guest import Guest
 from tests.lab.network import Nic
 from tests.lab.shell import link, run
@@ -70,8 +71,7 @@ class Second:
         inside = ("ip", "-n", wire.namespace, "link")
         run(*inside, "add", "port2", "type", "veth", "peer", "name", NIC, "netns", str(self.pid))
         run(*inside, "set", "port2", "up", "master", "switch")
-        document = f"<interface type='physical' name='lan'><source dev='{NIC}'/><type>ethernet</type></interface>"
-        self.run("libvirt-vepa", "iface-define", "-", stdin=document)
+        self.run("libvirt-vepa", "iface-define", "-", stdin=definition("lan", NIC))
         try:
             yield
         finally:

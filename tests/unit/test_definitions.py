@@ -9,6 +9,7 @@ import pytest
 from libvirt_vepa.errors import XmlError
 from libvirt_vepa.model.interface import HostType, Mode, NicDefinition
 from libvirt_vepa.xml import definition
+from tests.lab.documents import proposed
 from tests.support.refusals import refusal
 
 VEPA, PEPA, BRIDGE = Mode.VEPA, Mode.PEPA, Mode.BRIDGE
@@ -16,13 +17,7 @@ LAN = NicDefinition("lan", "eth0", HostType.ETHERNET)
 NAMES = "use up to 64 letters, digits, '_', '.', '+' or '-', not beginning with '.', '+' or '-'"
 DEVICES = "use 1 to 15 characters without blanks, '/', ':' or '%'"
 NICS = DEVICES.replace("15", "127")
-PROPOSAL = """\
-<interface type ='physical' name='somename'/>
-<source dev='eth0'/>
-<type='sr-iov'/> // it can be of one type
-<mode='vepa|pepa|bridge'/>
-</interface>
-"""
+PROPOSAL = proposed("somename", "eth0", "sr-iov")
 
 
 def lan(content: str = "", name: str = "name='lan'", source: str = "dev='eth0'", kind: str = "ethernet") -> str:

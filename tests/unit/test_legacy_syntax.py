@@ -8,15 +8,10 @@ import pytest
 from lxml import etree
 
 from libvirt_vepa.xml.legacy_syntax import repair
+from tests.lab.documents import proposed
 
 # As the proposal's mail has them, but for the choices.
-HOST = """\
-<interface type ='physical' name='somename'/>
-<source dev='eth0'/>
-<type='sr-iov'/> // it can be of one type
-<mode='vepa|pepa|bridge'/>
-</interface>
-"""
+HOST = proposed("somename", "eth0", "sr-iov")
 HOST_MENDED = """\
 <interface type ='physical' name='somename'>
 <source dev='eth0'/>
