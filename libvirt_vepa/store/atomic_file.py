@@ -9,6 +9,7 @@ guests run (StateError).
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 from libvirt_vepa.errors import HostError, StateError, VepaError, remedy_for
 
 TEMPORARY = ".new"
+# Below /run: who can open a lock's file, if only to read it, can hold the lock (flock(2)).
+FOLDER_MODE, FILE_MODE = 0o700, 0o600
 
 
 # -- a person's files
@@ -58,11 +61,36 @@ def _dress(descriptor: int, like: os.stat_result) -> None:
 # -- files below /run; each of these raises StateError
 
 
+def make_folder(folder: Path) -> None:
+    """Have a folder of the state, and the one that it is in, be this user's alone. Raises OSError.
+
+    An earlier version made them for everybody to read.
+    """
+    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    for each in (folder.parent, folder):
+        try:
+            each.mkdir(FOLDER_MODE)
+        except FileExistsError:
+            if not each.is_dir():
+                raise
+            _close(each)
+
+
+def _close(folder: Path) -> None:
+    """Take from others what they were given of a folder. Raises OSError."""
+    if stat.S_IMODE(folder.stat().st_mode) == FOLDER_MODE:
+        return
+    folder.chmod(FOLDER_MODE)
+    for path in folder.iterdir():
+        if path.is_file():
+            path.chmod(FILE_MODE)
+
+
 def create(path: Path, text: str) -> None:
     """Write a file, and the folder that it is in."""
     with state_errors(f"write {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, text.encode())
+        make_folder(path.parent)
+        _write(path, text.encode(), mode=FILE_MODE)
 
 
 def save(path: Path, text: str) -> None:

@@ -7,7 +7,6 @@ A lock goes with the process that holds it, however that ends (flock(2)).
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import signal
@@ -16,7 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
-from libvirt_vepa.errors import InUseError, StateError, remedy_for
+from libvirt_vepa.errors import InUseError
+from libvirt_vepa.store import atomic_file, lock_holder
 
 
 @contextmanager
@@ -52,25 +52,12 @@ def sweep(folder: Path) -> None:
 def _one(path: Path, holder: str, seconds: float) -> Iterator[None]:
     handle = _acquire(path, seconds)
     try:
-        _sign(handle, path, holder)
+        lock_holder.sign(handle, holder)
         yield
     finally:
         # While it is still held: who waits for it sees that the file has gone and makes a new one.
         path.unlink(missing_ok=True)
         os.close(handle)
-
-
-def _sign(handle: int, path: Path, holder: str) -> None:
-    try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, holder.encode("utf-8", "replace"), 0)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> StateError:
-    remedy = remedy_for(error, "see that /run is writable and not full")
-    return StateError(f"cannot write {path}: {error.strerror}", remedy)
 
 
 def _acquire(path: Path, seconds: float) -> int:
@@ -88,11 +75,9 @@ def _acquire(path: Path, seconds: float) -> int:
 
 
 def _open(path: Path) -> int:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    with atomic_file.state_errors(f"write {path}"):
+        atomic_file.make_folder(path.parent)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, atomic_file.FILE_MODE)
 
 
 def _is_current(handle: int, path: Path) -> bool:
@@ -115,7 +100,7 @@ def _alarm(seconds: float, path: Path) -> Iterator[None]:
             turn = now
             return
         raise InUseError(
-            f"{path.name} has been locked for {seconds:g} seconds by {_holder(path)}",
+            f"{path.name} has been locked for {seconds:g} seconds by {lock_holder.name(path)}",
             "try again when that has ended",
         )
 
@@ -138,10 +123,3 @@ def _turn(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns
-
-
-def _holder(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace") or "an unknown process"
-    except OSError as error:
-        return errno.errorcode.get(error.errno or 0, "an unknown process")

@@ -7,7 +7,8 @@
     shared/KIND-CARD   what guests share of a NIC, or a definition has made of it: what it was before, and whose it is
     locks/NAME         held while something is decided and done
 
-All of it is gone at reboot, as the devices are. Files appear whole or not at all.
+All of it is gone at reboot, as the devices are. Files appear whole or not at all. Folders and files are root's alone to
+read, too: who can open a lock can hold it, and then no guest starts or ends.
 """
 
 from __future__ import annotations

@@ -153,6 +153,9 @@ def test_reconcile_tells_what_it_could_not_put_back(libvirtd: None, prepared: Gu
     assert link(prepared.device) is None and state_files() == []
 
 
+AS_NOBODY = ("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups")
+
+
 def without_rights(*setpriv: str) -> Done:
     """Run `reconcile` as one who lacks something."""
     program = ("setpriv", *setpriv, COMMAND, "reconcile")
@@ -161,9 +164,19 @@ def without_rights(*setpriv: str) -> Done:
 
 def test_reconcile_without_root_is_one_line(libvirtd: None, prepared: Guest) -> None:
     with Untouched():
-        done = without_rights("--reuid", "nobody", "--regid", "nogroup", "--clear-groups")
+        done = without_rights(*AS_NOBODY[1:])
     assert done.returncode == 1
     assert one_line(done, "error: ") == "what guests left behind is root's to put back; run the command as root"
+
+
+@pytest.mark.parametrize("words", ["status", "status --json", "reconcile --dry-run", "plan"])
+def test_what_only_root_may_see_is_one_line(prepared: Guest, words: str) -> None:
+    words = words.replace("plan", "plan -")
+    with Untouched():
+        done = command(*words.split(), stdin=stored(prepared), through=AS_NOBODY)
+    assert done.returncode == 1
+    line = one_line(done, "error: ")
+    assert f"cannot read {STATE}/" in line and line.endswith(": Permission denied; run the command as root")
 
 
 def test_reconcile_removes_the_beginnings_of_files(libvirtd: None, wire: Nic) -> None:

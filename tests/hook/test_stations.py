@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.lab.hook import STATE, call, command, define_nic, one_line, state_fil
 from tests.lab.network import Nic, nic
 from tests.lab.shell import link, run
 from tests.support.leak_check import Untouched
+from tests.support.user import USER
 
 QUIET = (0, b"", b"")
 
@@ -186,11 +188,34 @@ def test_other_operations_do_nothing_even_with_what_is_no_xml(guest: Guest, oper
         assert said(operation, b"<domain physical") == QUIET
 
 
-def test_the_journal_is_roots_alone_to_write(guest: Guest) -> None:
+def test_the_state_is_roots_alone(guest: Guest) -> None:
     said("prepare", stored(guest))
     modes = {stat.S_IMODE(path.stat().st_mode) for path in STATE.rglob("*") if path.is_file()}
-    assert modes == {0o644}
-    assert {stat.S_IMODE(path.stat().st_mode) for path in (STATE, *STATE.iterdir())} == {0o755}
+    assert modes == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (STATE, *STATE.iterdir())} == {0o700}
+
+
+@pytest.mark.parametrize("folder", [0o700, 0o755], ids=["as made here", "as made by an earlier version"])
+def test_no_other_user_can_hold_a_lock(guest: Guest, folder: int) -> None:
+    """The lock of a hook that was killed is still there; who opens it, if only to read it, can flock it."""
+    lock = STATE / "locks" / "nic-nic0"
+    said("prepare", stored(guest))
+    lock.touch()
+    if folder != 0o700:
+        for path in (STATE, lock.parent):
+            path.chmod(folder)
+        lock.chmod(0o644)
+    said("release", stored(guest))
+    try:
+        done = as_user("flock", "--nonblock", str(lock), "true")
+    finally:
+        lock.unlink()
+    assert done.returncode != 0 and "Permission denied" in done.stderr
+
+
+def as_user(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user without any rights."""
+    return subprocess.run(words, user=USER, group=USER, extra_groups=(), capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("operation", ["prepare", "start", "release", "reconnect"])

@@ -115,7 +115,7 @@ def locked(name: str, holder: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(holder)
+        file.write(f"{os.getpid()} {holder}")
         file.flush()
         yield
         path.unlink()
@@ -137,7 +137,7 @@ def test_a_wait_for_a_lock_ends_and_names_its_holder(guest: Guest, operation: st
         )
     assert done.returncode == (0 if operation == "reconnect" else 1)
     assert one_line(done) == (
-        f"guest 'lab1': {name} has been locked for 0.5 seconds by the start of guest 'db'\\n; "
+        f"guest 'lab1': {name} has been locked for 0.5 seconds by the start of guest 'db'\\n (process {os.getpid()}); "
         "try again when that has ended"
     )
 

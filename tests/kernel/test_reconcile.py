@@ -213,7 +213,7 @@ def test_reconcile_goes_on_past_a_locked_guest(world: World, monkeypatch: pytest
     mine.send("done")
     child.join(SECONDS)
     assert errors == [
-        f"{ONE}: guest-{uuid(1)} has been locked for 0.2 seconds by the start of guest 'web1'; "
+        f"{ONE}: guest-{uuid(1)} has been locked for 0.2 seconds by the start of guest 'web1' (process {child.pid}); "
         "try again when that has ended"
     ]
     assert device(1) in links() and device(2) not in links()

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import signal
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
@@ -50,7 +52,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_lock_is_a_file_while_it_is_held_and_gone_after(tmp_path: Path) -> None:
     with locks.held(tmp_path, ("nic-eth0",), "me", SHORT):
-        assert (tmp_path / "nic-eth0").read_text() == "me"
+        assert (tmp_path / "nic-eth0").read_text() == f"{os.getpid()} me"
     assert names(tmp_path) == []
 
 
@@ -69,14 +71,81 @@ def test_a_lock_is_given_back_when_the_work_fails(tmp_path: Path) -> None:
 
 
 def test_a_wait_is_bounded_and_the_error_names_the_holder(tmp_path: Path) -> None:
-    with another(tmp_path, "nic-eth0"):
+    with another(tmp_path, "nic-eth0") as process:
         begin = time.monotonic()
         with pytest.raises(InUseError) as caught, locks.held(tmp_path, ("nic-eth0",), "me", SHORT):
             pytest.fail("two processes hold the same lock")
         assert SHORT <= time.monotonic() - begin < LONG
     assert str(caught.value) == (
-        "nic-eth0 has been locked for 0.2 seconds by the start of guest 'web'; try again when that has ended"
+        f"nic-eth0 has been locked for 0.2 seconds by the start of guest 'web' (process {process.pid}); "
+        "try again when that has ended"
     )
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(InUseError) as caught, locks.held(folder, ("a",), "me", SHORT):
+        pytest.fail("two processes hold the same lock")
+    return str(caught.value)
+
+
+def take(path: Path, pipe: Connection) -> None:
+    """Hold a lock without a word."""
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        pipe.send("held")
+        pipe.poll(LONG)
+
+
+@contextmanager
+def silent(path: Path, target: Callable[[Path, Connection], None] = take) -> Iterator[ForkProcess]:
+    mine, its = PROCESS.Pipe()
+    process = PROCESS.Process(target=target, args=(path, its))
+    process.start()
+    assert mine.poll(LONG)
+    try:
+        yield process
+    finally:
+        mine.send("done")
+        process.join(LONG)
+
+
+def test_the_holder_is_named_and_not_a_dead_one_before_it(tmp_path: Path) -> None:
+    with another(tmp_path, "a") as process:
+        process.kill()
+        process.join(LONG)
+    assert (tmp_path / "a").read_text() == f"{process.pid} the start of guest 'web'"
+    with silent(tmp_path / "a") as holder:
+        name = Path(f"/proc/{holder.pid}/comm").read_text().strip()
+        assert f" by process {holder.pid}, {name}; " in refusal(tmp_path)
+
+
+def leave_to_child(path: Path, pipe: Connection) -> None:
+    """Take a lock, and end while a child has it still."""
+    file = open(path, "ab")  # noqa: SIM115 - it is left open
+    fcntl.flock(file, fcntl.LOCK_EX)
+    pipe.send("held")
+    if os.fork() == 0:
+        pipe.poll(LONG)
+        os._exit(0)
+
+
+def test_a_holder_that_left_the_lock_to_a_child_is_not_named(tmp_path: Path) -> None:
+    with silent(tmp_path / "a", leave_to_child) as holder:
+        # Not by `join`, which waits for the child as well.
+        assert holder.pid
+        os.waitpid(holder.pid, 0)
+        assert " by a process that /proc/locks does not name; " in refusal(tmp_path)
+
+
+def test_who_waits_is_not_named(tmp_path: Path) -> None:
+    with another(tmp_path, "a") as holder:
+        waiting = PROCESS.Process(target=take, args=(tmp_path / "a", PROCESS.Pipe()[1]))
+        waiting.start()
+        try:
+            assert f"(process {holder.pid})" in refusal(tmp_path)
+        finally:
+            waiting.kill()
+            waiting.join(LONG)
 
 
 def test_a_hostile_holder_is_told_of_in_one_line(tmp_path: Path) -> None:
@@ -109,7 +178,7 @@ def test_who_waits_goes_on_when_the_holder_is_killed(tmp_path: Path) -> None:
         assert process.pid
         os.kill(process.pid, signal.SIGKILL)
         with locks.held(tmp_path, ("a",), "me", LONG):
-            assert (tmp_path / "a").read_text() == "me"
+            assert (tmp_path / "a").read_text() == f"{os.getpid()} me"
     assert names(tmp_path) == []
 
 
@@ -152,13 +221,30 @@ def test_a_folder_that_cannot_be_made_is_a_state_error(tmp_path: Path) -> None:
         pass
 
 
-def test_a_holders_name_that_cannot_be_written_is_a_state_error(tmp_path: Path) -> None:
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_folders_and_locks_are_closed_to_others(tmp_path: Path) -> None:
+    with locks.held(tmp_path / "run" / "locks", ("a",), "me", SHORT):
+        assert [mode(tmp_path / path) for path in ("run", "run/locks", "run/locks/a")] == [0o700, 0o700, 0o600]
+
+
+def test_what_was_open_to_others_is_closed(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "locks"
+    folder.mkdir(parents=True)
+    (folder / "left").touch()
+    for path, before in ((folder.parent, 0o755), (folder, 0o755), (folder / "left", 0o644)):
+        path.chmod(before)
+    with locks.held(folder, ("a",), "me", SHORT):
+        assert [mode(path) for path in (folder.parent, folder, folder / "left")] == [0o700, 0o700, 0o600]
+
+
+def test_a_holders_name_that_cannot_be_written_keeps_nobody(tmp_path: Path) -> None:
     (tmp_path / "full").symlink_to("/dev/full")
-    with (
-        pytest.raises(StateError, match="see that /run is writable and not full"),
-        locks.held(tmp_path, ("full",), "me", SHORT),
-    ):
+    with locks.held(tmp_path, ("full",), "me", SHORT):
         pass
+    assert names(tmp_path) == []
 
 
 def test_a_sweep_removes_only_locks_that_nobody_holds(tmp_path: Path) -> None:
