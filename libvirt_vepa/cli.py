@@ -267,12 +267,12 @@ def _reconcile(options: argparse.Namespace) -> int:
 
     if os.geteuid() and not options.dry_run:
         raise HostError("what guests left behind is root's to put back", "run the command as root")
-    failed = False
+    failed, look = False, libvirt_client.running_xml
     with guest.open_host(Store()) as host:
-        for leftover in reconcile.find(host, libvirt_client.running_guests):
+        for leftover in reconcile.find(host, libvirt_client.running_guests, look):
             for line in leftover.describe():
                 print(line)
-            for error in () if options.dry_run else reconcile.put_back(leftover, host, libvirt_client.running_guests):
+            for error in leftover.unread if options.dry_run else reconcile.put_back(leftover, host, look):
                 failed = True
                 _fail(str(error))
         if not options.dry_run:

@@ -8,7 +8,7 @@ Never used inside the hook: libvirt holds the guest while the hook runs, and a c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import libvirt
@@ -23,24 +23,23 @@ RUNNING = "see that libvirtd runs, and try again as root"
 PROOF = "urn:libvirt-vepa:proof"
 
 
-def running_guests(uri: str = URI) -> dict[str, bytes]:
-    """Return the XML, by their UUID, of the guests that the daemon keeps running, those just starting included.
+def running_guests(uri: str = URI) -> frozenset[str]:
+    """Return the UUIDs of the guests that the daemon keeps running, those just starting included.
 
-    Raises HostError where the daemon cannot be asked.
+    Nothing that a guest's owner writes can keep this from being told. Raises HostError where nobody answers.
     """
     with _asking("which guests run"), _opened(libvirt.openReadOnly, uri) as connection:
         domains = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
-        return dict(_described(domains))
+        return frozenset(domain.UUIDString() for domain in domains)
 
 
-def _described(domains: Iterable[libvirt.virDomain]) -> Iterator[tuple[str, bytes]]:
-    for domain in domains:
-        try:
-            yield domain.UUIDString(), domain.XMLDesc().encode()
-        except libvirt.libvirtError as error:
-            # It has ended since it was listed.
-            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                raise
+def running_xml(uuid: str, uri: str = URI) -> bytes | None:
+    """Return a guest's XML, None where it does not run.
+
+    Raises HostError where the daemon cannot be asked, and where the XML is larger than it can send.
+    """
+    with _asking(f"about guest {uuid}"), _opened(libvirt.openReadOnly, uri) as connection:
+        return RunningGuest(connection, uuid).xml()
 
 
 def start_session() -> None:

@@ -10,8 +10,9 @@ for that hook. What has changed since then is left alone: its guest has started 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from libvirt_vepa.errors import NewerStateError, StateError, VepaError
 from libvirt_vepa.host.context import Host
@@ -21,6 +22,9 @@ from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.device import lease_records
 from libvirt_vepa.store.journal import Journal
 from libvirt_vepa.xml import metadata
+
+# What gives a guest's XML by its UUID, None where it does not run.
+Look: TypeAlias = "Callable[[str], bytes | None]"
 
 HOLDER = "'libvirt-vepa reconcile'"
 
@@ -40,6 +44,8 @@ class Leftover:
     error: StateError | None = None
     # Which interface of a guest that runs; None for all of one that does not.
     alias: str | None = None
+    # Why it is not known what a guest that runs has lost: nothing of it is undone.
+    unread: tuple[VepaError, ...] = ()
 
     @property
     def where(self) -> str:
@@ -48,6 +54,8 @@ class Leftover:
 
     def describe(self) -> Iterator[str]:
         """Yield what would be undone, one line a step, in the order in which it is undone."""
+        if self.unread:
+            return
         for operation in reversed(self.steps):
             yield f"{self.where}: undo: {operation.describe()}"
         if isinstance(self.error, NewerStateError):
@@ -56,26 +64,34 @@ class Leftover:
             yield f"{self.where}: remove {'a damaged' if self.error else 'what is left of a'} journal"
 
 
-def find(host: Host, running: Callable[[], Mapping[str, bytes]]) -> tuple[Leftover, ...]:
+def find(host: Host, running: Callable[[], Collection[str]], look: Look) -> tuple[Leftover, ...]:
     """Return what belongs to guests that do not run, or to interfaces that those that do have no more.
 
-    `running` asks the daemon, after the journals were read: the XML of each guest by its UUID.
+    `running` asks the daemon for the UUIDs of all guests, after the journals were read, and `look` for one guest's XML.
+    Where that fails, it is that guest's alone (`unread`).
     """
     uuids = {*host.store.guests(), *(lease.uuid for lease in host.store.leases())}
     found = {uuid: _read(uuid, host) for uuid in sorted(uuids)}
     alive = running() if found else {}
     gone = (leftover for uuid, leftover in found.items() if uuid not in alive)
-    detached = (part for uuid, leftover in found.items() if uuid in alive for part in _detached(leftover, alive[uuid]))
+    detached = (part for uuid, leftover in found.items() if uuid in alive for part in _detached(leftover, look))
     return (*gone, *detached)
 
 
-def _detached(found: Leftover, xml: bytes) -> Iterator[Leftover]:
+def _detached(found: Leftover, look: Look) -> Iterator[Leftover]:
     """Yield what is left of interfaces that a guest's XML does not have."""
-    aliases = metadata.aliases_of(xml)
-    for use in found.journal.uses if found.journal else ():
-        if found.journal and use.alias not in aliases:
-            part = found.journal.split(use.alias)[1]
-            yield Leftover(found.uuid, found.guest, part, executor.operations_of(part), alias=use.alias)
+    if not (found.journal and found.journal.uses):
+        return
+    try:
+        xml = look(found.uuid)
+        # What a guest that has ended meanwhile had is its hook's to put back.
+        lost = () if xml is None else found.journal.uses_without(metadata.aliases_of(xml))
+    except VepaError as error:
+        yield Leftover(found.uuid, found.guest, None, (), unread=(error.within(found.where),))
+        return
+    for use in lost:
+        part = found.journal.split(use.alias)[1]
+        yield Leftover(found.uuid, found.guest, part, executor.operations_of(part), alias=use.alias)
 
 
 def _read(uuid: str, host: Host) -> Leftover:
@@ -102,11 +118,13 @@ def _leased(uuid: str, host: Host, error: StateError | None) -> Leftover:
         return Leftover(uuid, guest, None, (), newer)
 
 
-def put_back(leftover: Leftover, host: Host, running: Callable[[], Mapping[str, bytes]]) -> tuple[VepaError, ...]:
+def put_back(leftover: Leftover, host: Host, look: Look) -> tuple[VepaError, ...]:
     """Undo what a guest left, unless that has changed since `find`; return what failed."""
+    if leftover.unread:
+        return leftover.unread
     try:
         if leftover.alias is not None:
-            failed = _put_interface_back(leftover.uuid, leftover.alias, host, running)
+            failed = _put_interface_back(leftover.uuid, leftover.alias, host, look)
         else:
             with host.store.lock_guest(leftover.uuid, HOLDER):
                 failed = _put_back(leftover, host)
@@ -115,12 +133,10 @@ def put_back(leftover: Leftover, host: Host, running: Callable[[], Mapping[str, 
     return tuple(error.within(leftover.where) for error in failed)
 
 
-def _put_interface_back(
-    uuid: str, alias: str, host: Host, running: Callable[[], Mapping[str, bytes]]
-) -> tuple[VepaError, ...]:
+def _put_interface_back(uuid: str, alias: str, host: Host, look: Look) -> tuple[VepaError, ...]:
     # Who attaches one holds this from before the device is made until the guest has it.
     with host.store.lock_hotplug(uuid, HOLDER):
-        xml = running().get(uuid)
+        xml = look(uuid)
         if xml is None or alias in metadata.aliases_of(xml):
             return ()
         return guests.detach(uuid, alias, host)

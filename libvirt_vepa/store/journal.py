@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,10 @@ class Journal:
     def nics(self) -> tuple[NicKey, ...]:
         """The NICs that the guest stands on, each once, in the order in which they are locked."""
         return tuple(sorted({use.card for use in self.uses}))
+
+    def uses_without(self, aliases: Collection[str]) -> tuple[Allocation, ...]:
+        """Return what is used by interfaces that have none of these aliases."""
+        return tuple(use for use in self.uses if use.alias not in aliases)
 
     def merge(self, other: Journal) -> Journal:
         """Return a journal that holds what either holds; what both hold, once, for the interfaces of both."""

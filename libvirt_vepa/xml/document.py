@@ -85,6 +85,25 @@ def read(data: bytes, origin: str) -> tuple[etree._ElementTree, bytes]:
     raise XmlError(f"not well-formed XML: {what}", remedy, line(origin, first.lineno or 1))
 
 
+def parse_libvirts(data: bytes, origin: str) -> Any:
+    """Return the root of a document that libvirt itself wrote; raises XmlError where it is not whole.
+
+    It may be of any size, and hold names that are none: libvirt writes the metadata that others gave it, `<z:b/>` for
+    one, as `<e:z:b/>` (virXMLInjectNamespace).
+    """
+    parser = _parser(huge_tree=True, recover=True)
+    try:
+        root = etree.fromstring(data, parser)
+    except etree.XMLSyntaxError:
+        root = None
+    # It goes on after any other error, too, and leaves out what it has not understood.
+    wrong = [entry for entry in parser.error_log if entry.domain != etree.ErrorDomains.NAMESPACE]
+    if wrong or root is None:
+        what, number = (wrong[0].message, wrong[0].line) if wrong else ("nothing is there", 1)
+        raise XmlError(f"not well-formed XML: {what}", "correct it there", line(origin, number))
+    return root
+
+
 def line(origin: str, number: int) -> str:
     """Return how messages name a line of a document."""
     return f"{origin}, line {number}"
@@ -127,18 +146,7 @@ def _line_of(data: bytes, position: int) -> int:
 
 
 def _parse(data: bytes, origin: str) -> etree._ElementTree:
-    # libvirt 9.0 reads every document as UTF-8, whatever encoding it declares, and so the
-    # encoding is given here: bytes that mean something else in UTF-7 or EBCDIC stay what they are.
-    parser = etree.XMLParser(
-        encoding="utf-8",
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        dtd_validation=False,
-        huge_tree=False,
-        strip_cdata=False,
-        remove_blank_text=False,
-    )
+    parser = _parser(huge_tree=False, recover=False)
     tree = etree.ElementTree(etree.fromstring(data, parser))
     # With an external document type, which is never read, an unknown entity is no error to the
     # parser: an attribute would silently lose it.
@@ -146,6 +154,22 @@ def _parse(data: bytes, origin: str) -> etree._ElementTree:
         if entry.type == etree.ErrorTypes.WAR_UNDECLARED_ENTITY:
             raise XmlError(entry.message, "write the text itself", line(origin, entry.line))
     return tree
+
+
+def _parser(*, huge_tree: bool, recover: bool) -> etree.XMLParser:
+    # libvirt 9.0 reads every document as UTF-8, whatever encoding it declares, and so the
+    # encoding is given here: bytes that mean something else in UTF-7 or EBCDIC stay what they are.
+    return etree.XMLParser(
+        encoding="utf-8",
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        dtd_validation=False,
+        huge_tree=huge_tree,
+        recover=recover,
+        strip_cdata=False,
+        remove_blank_text=False,
+    )
 
 
 def validate(tree: etree._ElementTree, schema: str, origin: str) -> None:

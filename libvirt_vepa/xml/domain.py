@@ -37,6 +37,8 @@ ASK_AGAIN = (
     "'virsh edit' the guest, ask again with <interface type='physical'>, and translate it; or remove the <alias>"
 )
 NO_VF = "'virsh edit' the guest: ask for <type>macvtap</type>, or for no <vlan> and no <vf>"
+# An ampersand last: what it begins is no escape then.
+ESCAPES = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&"))
 NEWER = "install the libvirt-vepa that wrote it"
 
 
@@ -48,7 +50,7 @@ def read_guest(data: bytes, *, draft: bool = False) -> Guest:
     XmlError, with guest and line, for an interface of ours that has lost its request or its
     target, and for values that nobody can mean.
     """
-    root = documents.parse(data, ORIGIN).getroot()
+    root = documents.parse(data, ORIGIN).getroot() if draft else documents.parse_libvirts(data, ORIGIN)
     if root.tag != "domain":
         raise XmlError("this is not the XML of a domain", "give what 'virsh dumpxml' prints", ORIGIN)
     uuid, name = _identity(root)
@@ -60,8 +62,22 @@ def read_guest(data: bytes, *, draft: bool = False) -> Guest:
 
 
 def read_identity(data: bytes) -> tuple[str, str]:
-    """Return the UUID and the name of the guest that a domain's XML describes. Raises XmlError where it is no XML."""
-    return _identity(documents.parse(data, ORIGIN).getroot())
+    """Return the UUID and the name of the guest that a domain's XML, as libvirt writes it, describes.
+
+    Nothing that its owner can write is read: libvirt has them before all else (virDomainDefFormatInternalSetRootName),
+    and escapes what stands in texts. Raises XmlError where there is no UUID.
+    """
+    uuid, name = (data.partition(b"<%s>" % tag)[2].partition(b"<")[0] for tag in (b"uuid", b"name"))
+    if not uuid:
+        raise XmlError("<uuid> is missing", "give the domain's XML as libvirt writes it", ORIGIN)
+    return uuid.decode(errors="replace"), _unescaped(name.decode(errors="replace"))
+
+
+def _unescaped(text: str) -> str:
+    """Return a text as it was before libvirt wrote it into a document (virBufferEscapeString)."""
+    for escape, character in ESCAPES:
+        text = text.replace(escape, character)
+    return text
 
 
 def _identity(root: Any) -> tuple[str, str]:
@@ -131,7 +147,7 @@ def read_attached(data: bytes, alias: str) -> Guest:
 
     Raises XmlError where there is none, and where it does not say what its device is to be.
     """
-    root = documents.parse(data, ORIGIN).getroot()
+    root = documents.parse_libvirts(data, ORIGIN)
     uuid, name = _identity(root)
     with documents.error_within((f"guest '{name}'", f"request '{alias}'")):
         request = _requests(root).get(alias)

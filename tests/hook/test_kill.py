@@ -45,15 +45,15 @@ def is_made(guest: Guest) -> bool:
     return link(guest.device) is not None
 
 
-def put_back(number: int, running: dict[str, bytes]) -> None:
+def put_back(number: int, running: frozenset[str]) -> None:
     """Do what `libvirt-vepa reconcile` does, by the command itself now and then."""
     if number % EVERY == 0:
         done = command("reconcile")
         assert (done.returncode, done.stderr) == (0, b"")
         return
     with guests.open_host(Store()) as host:
-        for leftover in reconcile.find(host, lambda: running):
-            assert reconcile.put_back(leftover, host, lambda: running) == ()
+        for leftover in reconcile.find(host, lambda: running, libvirt_client.running_xml):
+            assert reconcile.put_back(leftover, host, libvirt_client.running_xml) == ()
         host.store.sweep_locks()
 
 

@@ -195,6 +195,17 @@ def test_the_state_is_roots_alone(guest: Guest) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in (STATE, *STATE.iterdir())} == {0o700}
 
 
+def test_metadata_that_is_no_xml_keeps_no_guest_from_its_release(guest: Guest) -> None:
+    """libvirt writes what an owner gave it, `<z:b/>`, as `<e:z:b/>`."""
+    document = stored(guest)
+    foreign = b"<metadata><e:a xmlns:e='urn:evil'><e:z:b/>" + b"<m:x/>" * 700_000 + b"</e:a>"
+    spoilt = document.replace(b"<metadata>", foreign)
+    assert spoilt != document
+    with Untouched():
+        for operation in ("prepare", "start", "reconnect", "release"):
+            assert said(operation, spoilt) == QUIET
+
+
 @pytest.mark.parametrize("folder", [0o700, 0o755], ids=["as made here", "as made by an earlier version"])
 def test_no_other_user_can_hold_a_lock(guest: Guest, folder: int) -> None:
     """The lock of a hook that was killed is still there; who opens it, if only to read it, can flock it."""
@@ -218,7 +229,7 @@ def as_user(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, user=USER, group=USER, extra_groups=(), capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("operation", ["prepare", "start", "release", "reconnect"])
+@pytest.mark.parametrize("operation", ["prepare", "start", "reconnect"])
 def test_what_is_no_xml_is_one_line(wire: Nic, operation: str) -> None:
     with Untouched():
         done = call(operation, b"<domain><alias name='ua-physical-1'/>")

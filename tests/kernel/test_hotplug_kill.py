@@ -67,11 +67,9 @@ def prepare(world: World, action: str) -> None:
 def put_back(world: World) -> int:
     """Put back what the guest has no more, which is all but its first interface; return how much that was."""
 
-    def running() -> dict[str, bytes]:
-        return these(guest(1, FIRST))
-
-    leftovers = reconcile.find(world.host, running)
+    running = these(guest(1, FIRST))
+    leftovers = reconcile.find(world.host, lambda: running, running.get)
     for leftover in leftovers:
-        assert reconcile.put_back(leftover, world.host, running) == ()
+        assert reconcile.put_back(leftover, world.host, running.get) == ()
     world.host.store.sweep_locks()
     return len(leftovers)

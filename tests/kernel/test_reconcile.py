@@ -21,12 +21,16 @@ from tests.support.running_guests import these
 ONE = "guest 'web1' (6f6e6f6f-0000-4000-8000-000000000001)"
 
 
-def nobody() -> dict[str, bytes]:
-    return {}
+def nobody(_uuid: str) -> None:
+    """Know of no guest."""
+
+
+def looked_for(world: World, alive: dict[str, bytes]) -> tuple[Leftover, ...]:
+    return reconcile.find(world.host, lambda: alive, alive.get)
 
 
 def find(world: World, *running: int) -> tuple[Leftover, ...]:
-    return reconcile.find(world.host, lambda: these(*map(guest, running)))
+    return looked_for(world, these(*map(guest, running)))
 
 
 def put_back(world: World, *running: int) -> list[VepaError]:
@@ -43,7 +47,7 @@ def rewrite(world: World, change: Callable[[str], str], number: int = 1) -> None
 
 
 def test_nothing_is_left_and_nobody_is_asked(world: World) -> None:
-    assert reconcile.find(world.host, lambda: pytest.fail("the daemon was asked")) == ()
+    assert reconcile.find(world.host, lambda: pytest.fail("the daemon was asked"), nobody) == ()
 
 
 def test_only_guests_that_are_gone_are_put_back(world: World) -> None:
@@ -81,14 +85,14 @@ def test_the_daemon_is_asked_before_any_lock_is_taken(world: World) -> None:
     """A hook may hold the guest while libvirt waits for it."""
     world.begin(guest(1))
 
-    def asked() -> dict[str, bytes]:
+    def asked() -> tuple[str, ...]:
         child = PROCESS.Process(target=lock, args=(world,))
         child.start()
         child.join(SECONDS)
         assert child.exitcode == 0
-        return nobody()
+        return ()
 
-    assert len(reconcile.find(world.host, asked)) == 1
+    assert len(reconcile.find(world.host, asked, nobody)) == 1
 
 
 def lock(world: World) -> None:
@@ -229,14 +233,39 @@ def test_a_lost_interface_of_a_running_guest_is_put_back(world: World) -> None:
     one = guest(1, ask(1, 1), ask(1, 2))
     world.begin(one)
     now = these(guest(1, ask(1, 1)))
-    (leftover,) = reconcile.find(world.host, lambda: now)
+    (leftover,) = looked_for(world, now)
     assert {*leftover.describe()} >= {f"guest 'web1' ({uuid(1)}): undo: reserve mac {mac(1, 2)} for guest 'web1'"}
     assert device(1, 1) not in " ".join(leftover.describe())
     # It has been given it again, or has ended, meanwhile.
-    assert reconcile.put_back(leftover, world.host, lambda: these(one)) == ()
+    assert reconcile.put_back(leftover, world.host, these(one).get) == ()
     assert reconcile.put_back(leftover, world.host, nobody) == ()
     assert device(1, 2) in links()
-    assert reconcile.put_back(leftover, world.host, lambda: now) == ()
+    assert reconcile.put_back(leftover, world.host, now.get) == ()
     assert device(1, 2) not in links() and device(1, 1) in links()
-    assert reconcile.find(world.host, lambda: now) == ()
+    assert looked_for(world, now) == ()
     guests.check(guest(1, ask(1, 1)), world.host)
+
+
+def test_a_guest_that_cannot_be_looked_at_keeps_no_other_from_its_turn(world: World) -> None:
+    for number in (1, 2, 3):
+        world.begin(guest(number, ask(number, 1), ask(number, 2)))
+    alive = {**these(guest(2, ask(2, 1))), uuid(1): b"<domain><devices/>"}
+    unread, *others = sorted(looked_for(world, alive), key=lambda leftover: leftover.uuid)
+    assert not [*unread.describe()] and [other.uuid for other in others] == [uuid(2), uuid(3)]
+    (error,) = reconcile.put_back(unread, world.host, alive.get)
+    assert str(error).startswith(f"{ONE}: the guest's metadata, line 1: not well-formed XML: ")
+    assert [reconcile.put_back(other, world.host, alive.get) for other in others] == [(), ()]
+    # Nothing of the one that nobody could look at is touched.
+    assert {device(1, 1), device(1, 2), device(2, 1)} <= {*links()}
+    assert not {device(2, 2), device(3, 1), device(3, 2)} & {*links()}
+
+
+def test_foreign_metadata_that_is_no_xml_hides_nothing(world: World) -> None:
+    """libvirt writes `<e:z:b/>`, and far more than a document of people's may hold."""
+    one = guest(1, ask(1, 1), ask(1, 2))
+    world.begin(one)
+    foreign = b"<domain><metadata><e:a xmlns:e='urn:evil'><e:z:b/>" + b"<m:x/>" * 700_000 + b"</e:a></metadata>"
+    alive = {key: xml.replace(b"<domain>", foreign) for key, xml in these(guest(1, ask(1, 1))).items()}
+    (leftover,) = looked_for(world, alive)
+    assert reconcile.put_back(leftover, world.host, alive.get) == ()
+    assert device(1, 2) not in links() and device(1, 1) in links()

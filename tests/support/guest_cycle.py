@@ -138,8 +138,9 @@ class Place:
 
     def gone(self, *, alive: tuple[Guest, ...] = ()) -> list[str]:
         """Reconcile, with only these guests running; return what could not be put back."""
-        found = reconcile.find(self.host, lambda: {each.uuid: b"<domain/>" for each in alive})
-        return [str(error) for left in found for error in reconcile.put_back(left, self.host, dict)]
+        running = {each.uuid: b"<domain/>" for each in alive}
+        found = reconcile.find(self.host, lambda: running, running.get)
+        return [str(error) for left in found for error in reconcile.put_back(left, self.host, lambda _uuid: None)]
 
 
 def _plain(said: dict[str, Any]) -> tuple[Any, ...]:
