@@ -24,6 +24,9 @@ LIMIT = 4 * 1024 * 1024
 BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # Each comment and instruction is matched once and for all ("(?>"), or thousands of them would take for ever.
 DOCTYPE = re.compile(rb"(?:\xef\xbb\xbf)?(?>\s+|<!--.*?-->|<\?.*?\?>)*+<!DOCTYPE", re.DOTALL)
+# So many times "--" in comments are left to libxml2 to tell of, which copies a comment anew for each: 4 MB of "<!--"
+# would take minutes.
+HYPHENS = 100
 # What libxml2 appends to a message of its own.
 PLACE = re.compile(r", line \d+, column \d+.*", re.DOTALL)
 EXTRA = "Extra content at the end of the document"
@@ -91,6 +94,7 @@ def parse_libvirts(data: bytes, origin: str) -> Any:
     It may be of any size, and hold names that are none: libvirt writes the metadata that others gave it, `<z:b/>` for
     one, as `<e:z:b/>` (virXMLInjectNamespace).
     """
+    _check_comments(data, origin)
     parser = _parser(huge_tree=True, recover=True)
     try:
         root = etree.fromstring(data, parser)
@@ -141,11 +145,25 @@ def _check(data: bytes, origin: str) -> None:
         raise XmlError("an entity is declared, which is not accepted", "write its text where it is used", where)
 
 
+def _check_comments(data: bytes, origin: str) -> None:
+    """Refuse too many hyphens between what may begin a comment and what ends it, wherever that stands."""
+    count, begin = 0, data.find(b"<!--")
+    while begin >= 0:
+        end = data.find(b"-->", begin + 4)
+        end = len(data) if end < 0 else end
+        count += data.count(b"--", begin + 4, end)
+        if count > HYPHENS:
+            where = line(origin, _line_of(data, begin))
+            raise XmlError("not well-formed XML: hyphens within a comment", "write no '--' there", where)
+        begin = data.find(b"<!--", end)
+
+
 def _line_of(data: bytes, position: int) -> int:
     return data.count(b"\n", 0, position) + 1
 
 
 def _parse(data: bytes, origin: str) -> etree._ElementTree:
+    _check_comments(data, origin)
     parser = _parser(huge_tree=False, recover=False)
     tree = etree.ElementTree(etree.fromstring(data, parser))
     # With an external document type, which is never read, an unknown entity is no error to the

@@ -269,7 +269,7 @@ def test_an_interface_that_is_attached_is_what_its_request_says() -> None:
         ("alias='ua-y' name='lan' type='macvtap'", "libvirt does not know of it"),
         (f"{REQUEST} device='vp0'", "it does not say which MAC and device"),
         (f"{REQUEST} {DEVICE} mtu='big'", "'big' is not a number (<mtu size>)"),
-        (f"{REQUEST} {DEVICE.replace('vp0', 'a/b')}", "'a/b' cannot be the name of a network device"),
+        (f"{REQUEST} {DEVICE.replace('vp0', 'a/b')}", "'a/b' cannot be the name of a guest's device"),
         (f"{REQUEST} {DEVICE} color='red'", "it says 'color', which is not known here"),
     ],
 )

@@ -71,7 +71,7 @@ def test_four_mib_of_anything_take_time_that_is_linear(name: str) -> None:
     assert SIZE - 64 < len(data) <= SIZE
 
 
-# Hyphens in a comment are not among them: the time of libxml2 2.9 itself grows with their square.
+# Hyphens in a comment are refused before; tests/unit/test_documents.py has them.
 @pytest.mark.parametrize("name", ["open sections", "crossed quotes", "blocks that never end", "remarks", "values"])
 def test_the_whole_way_through_the_parser_is_bounded_too(bounded: None, name: str) -> None:
     begun = time.process_time()
