@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What becomes of a single message: its document is translated, or it is answered with an error.
 
-What holds nothing of ours stays as it came.
+What holds nothing of ours stays as it came, and so does what libvirt has stored and nobody can read.
 """
 
 from __future__ import annotations
 
+import syslog
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,8 @@ ORIGIN = "the document"
 # VIR_ERR_XML_ERROR, VIR_ERR_OPERATION_FAILED and VIR_FROM_DOMAIN of libvirt/virterror.h, with libvirt's words.
 XML_ERROR, FAILED = (27, "XML error: %s"), (9, "operation failed: %s")
 FROM_DOMAIN = 20
+# Characters of a line in the log; an error may quote a document at any length.
+LOGGED = 1000
 
 
 def has_document(call: Header) -> bool:
@@ -54,7 +57,7 @@ def stored(call: Message) -> Message:
 
 
 def proposed(reply: Message) -> Message:
-    """Return the reply with its document as people write it."""
+    """Return the reply with its document as people write it, or as it is stored where a request cannot be read."""
     return _translated(reply, (), _to_proposed)
 
 
@@ -84,7 +87,12 @@ def _to_stored(document: bytes, origin: str) -> bytes:
 def _to_proposed(document: bytes, origin: str) -> bytes:
     with loading():
         from libvirt_vepa.xml import translate
-    return translate.to_proposed(document, origin)
+    try:
+        return translate.to_proposed(document, origin)
+    except XmlError as error:
+        # Whoever looks at a guest, or edits it to put it right, must see what there is.
+        syslog.syslog(syslog.LOG_WARNING, f"libvirt-vepa-connect: shown as libvirt stores it: {error}"[:LOGGED])
+        return document
 
 
 @contextmanager
