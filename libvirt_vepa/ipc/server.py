@@ -49,9 +49,9 @@ def listen(path: Path | None, serve: Serve, program: str, bounds: Bounds, refuse
     gc.collect()
     gc.freeze()
     # A path is removed in the end, also by a signal that comes at once.
-    with _signals() as wake, closing(inherited()) if path is None else bound(path) as listener:
+    with _signals() as wakes, closing(inherited()) if path is None else bound(path) as listener:
         idle_seconds = bounds.idle_seconds if path is None else None
-        Server(listener, wake, serve, program, bounds, refuse).run(idle_seconds)
+        Server(listener, wakes, serve, program, bounds, refuse).run(idle_seconds)
     return 0
 
 
@@ -78,14 +78,14 @@ class Server:
     def __init__(
         self,
         listener: socket.socket,
-        wake: socket.socket,
+        wakes: tuple[socket.socket, socket.socket],
         serve: Serve,
         program: str,
         bounds: Bounds,
         refuse: Refuse,
     ) -> None:
         listener.setblocking(False)
-        self._listener, self._wake = listener, wake
+        self._listener, self._wakes = listener, wakes
         self._serve, self._refuse = serve, refuse
         self._program = program
         self._memory = bounds.memory
@@ -98,8 +98,9 @@ class Server:
         """
         while True:
             seconds = None if self._admission.busy else idle_seconds
-            ready = select.select([self._wake, self._listener], [], [], seconds)[0]
-            if not ready or (self._wake in ready and set(self._wake.recv(CHUNK)) & {signal.SIGTERM, signal.SIGINT}):
+            wake = self._wakes[0]
+            ready = select.select([wake, self._listener], [], [], seconds)[0]
+            if not ready or (wake in ready and set(wake.recv(CHUNK)) & {signal.SIGTERM, signal.SIGINT}):
                 return
             self._reap()
             if self._listener in ready:
@@ -184,11 +185,12 @@ class Server:
 
     def _become_a_child(self) -> None:
         """Keep nothing of the service's that a connection could use, and do not take what others need."""
-        os.close(signal.set_wakeup_fd(-1))
+        # Python 3.13 has forgotten it by now, and 3.11 has not.
+        signal.set_wakeup_fd(-1)
         for kind in SIGNALS:
             signal.signal(kind, signal.SIG_DFL)
-        self._listener.close()
-        self._wake.close()
+        for end in (self._listener, *self._wakes):
+            end.close()
         most = _address_space() + self._memory
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         # Where memory is short a connection ends before the service (OOMScoreAdjust= in the units).
@@ -205,15 +207,15 @@ def _address_space() -> int:
 
 
 @contextmanager
-def _signals() -> Iterator[socket.socket]:
-    """Turn the signals that matter here into bytes on a socket."""
+def _signals() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Turn the signals that matter here into bytes on a socket; give both of its ends, that to be read first."""
     wake, writer = socket.socketpair()
     with wake, writer:
         writer.setblocking(False)
         before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         kept = {kind: signal.signal(kind, _note) for kind in SIGNALS}
         try:
-            yield wake
+            yield wake, writer
         finally:
             signal.set_wakeup_fd(before)
             for kind, handler in kept.items():
