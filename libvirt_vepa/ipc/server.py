@@ -178,7 +178,7 @@ class Server:
             status = serve(connection, peer_of(connection))
         except MemoryError:
             self._say(f"it takes more than {self._memory >> 20} MiB of memory; ask for less at once")
-        except Exception as error:
+        except Exception as error:  # the last line of defence: the process ends here, and nobody else would say why
             self._say(str(error) if isinstance(error, HostError) else f"{error!r:.300}; report this")
         finally:
             os._exit(status)
