@@ -50,11 +50,11 @@ BAD = {
     ),
     "a device's name with a slash": (
         domain("<name>lan</name><target dev='../x'/>"),
-        "standard input, line 4: guest 'web': '../x' cannot be the name of a network device; ",
+        "standard input, line 4: guest 'web': '../x' cannot be the name of a guest's device; ",
     ),
     "a device's name of 16 characters": (
         domain("<name>lan</name><target dev='abcdefghijklmnop'/>"),
-        "standard input, line 4: guest 'web': 'abcdefghijklmnop' cannot be the name of a network device; ",
+        "standard input, line 4: guest 'web': 'abcdefghijklmnop' cannot be the name of a guest's device; ",
     ),
     "a hostile name": (
         domain("<name>$(x)/../y</name>"),
@@ -88,7 +88,8 @@ HOST = {
     "tap in vepa": (asked("<type>tap</type><target mode='vepa'/>"), "a tap cannot have mode vepa; ask for bridge"),
     "MTU": (asked("<mtu size='9000'/>"), "MTU 9000 is more than the 1500 of NIC eth1; "),
     "queues": (asked("<driver queues='300'/>"), "invalid queue count 300; ask for 1 to 256"),
-    "device": (asked("<target dev='eth1'/>"), "device eth1 exists and is not this guest's; "),
+    "device": (asked("<target dev='lo'/>"), "device lo exists and is not this guest's; "),
+    "a NIC's name": (asked("<target dev='eth1'/>"), "device eth1 would have the name of the NIC of 'lan'; choose "),
 }
 
 
