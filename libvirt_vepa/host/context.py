@@ -45,13 +45,12 @@ class Host:
         A function with several ports has several NICs, so the name comes first where it still fits; it is all there is
         where the key is "".
         """
-        return self.find(_now(name, key))
+        return self.find(self._now(name, key))
 
     def get_nic(self, name: str, key: NicKey) -> Link:
         """Return what `find_nic` does; KernelError where it is gone."""
-        return self.get(_now(name, key))
+        return self.get(self._now(name, key))
 
-
-def _now(name: str, key: NicKey) -> NicKey:
-    """Return by what to look for a NIC: the name that it had, unless that is no longer this card's."""
-    return key if key and pci.key_of(name) != key else NicKey(name)
+    def _now(self, name: str, key: NicKey) -> NicKey:
+        """Return by what to look for a NIC: the name that it had, unless that is no longer this card's."""
+        return key if key and self.netlink.key_of(name) != key else NicKey(name)

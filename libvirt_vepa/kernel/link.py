@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.kernel.netlink_socket import NETLINK_ROUTE, dump, pack, unpack
+from libvirt_vepa.kernel.netlink_socket import HEADER, NETLINK_ROUTE, dump, pack, unpack
 from libvirt_vepa.model.address import MacAddress
 
 # linux/if.h and linux/if_arp.h
@@ -24,12 +25,15 @@ IFF_UP = 0x1
 IFF_ALLMULTI = 0x200
 ARPHRD_ETHER = 1
 # linux/rtnetlink.h and linux/if_link.h
-RTM_GETLINK, RTEXT_FILTER_VF, RTEXT_FILTER_SKIP_STATS = 18, 1, 8
+RTM_NEWLINK, RTM_GETLINK, RTEXT_FILTER_VF, RTEXT_FILTER_SKIP_STATS = 16, 18, 1, 8
 IFINFOMSG = struct.Struct("=BxHiII")
 # linux/if_addr.h
 RTM_GETADDR, RT_SCOPE_LINK = 22, 253
 IFADDRMSG = struct.Struct("=BBBBi")
-IFLA_ADDRESS, IFLA_EXT_MASK, IFLA_PERM_ADDRESS = 1, 29, 54
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
+IFLA_EXT_MASK, IFLA_PERM_ADDRESS = 29, 54
+# What `read` looks at, a few of the fifty attributes of a device.
+READ = frozenset({IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO})
 
 # What guests have on the host, by rtnetlink's kind; a tun is a tap where it is Ethernet.
 GUEST_KINDS = {"macvtap": "macvtap", "macvlan": "macvlan", "tun": "tap"}
@@ -118,6 +122,27 @@ def read(message: Any) -> Link:
         all_multicast=bool(message["flags"] & IFF_ALLMULTI),
         multi_queue=bool(kind == "tun" and data and data.get_attr("IFLA_TUN_MULTI_QUEUE")),
     )
+
+
+def read_all() -> dict[str | int, bytes]:
+    """Return what the kernel says of each device, for `decode`, by its index and by its name. Raises OSError."""
+    found: dict[str | int, bytes] = {}
+    for answer in dump(NETLINK_ROUTE, RTM_GETLINK, header(0), mask(RTEXT_FILTER_SKIP_STATS)):
+        name = next(value for kind, value in unpack(answer[IFINFOMSG.size :]) if kind == IFLA_IFNAME)
+        found[IFINFOMSG.unpack_from(answer)[2]] = found[os.fsdecode(name.rstrip(b"\0"))] = answer
+    return found
+
+
+def decode(answer: bytes) -> Link:
+    """Read what `read_all` has found of a device.
+
+    pyroute2 takes every attribute apart that it is given, so it is given those that `read` looks at.
+    """
+    wanted = (pack(kind, value) for kind, value in unpack(answer[IFINFOMSG.size :]) if kind in READ)
+    body = answer[: IFINFOMSG.size] + b"".join(wanted)
+    message = ifinfmsg(HEADER.pack(HEADER.size + len(body), RTM_NEWLINK, 0, 0, 0) + body)
+    message.decode()
+    return read(message)
 
 
 def header(index: int, family: int = socket.AF_UNSPEC) -> bytes:

@@ -9,8 +9,9 @@ cannot hit another device. Everything the kernel refuses becomes a KernelError.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from shlex import quote
-from typing import Any
+from typing import Any, Self, TypeVar, TypeVarTuple
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -21,16 +22,19 @@ from libvirt_vepa.kernel import link as links
 from libvirt_vepa.kernel.ethtool import Feature
 from libvirt_vepa.kernel.link import IFF_ALLMULTI, IFF_UP, Link, gone, netlink_errors
 from libvirt_vepa.kernel.vf import Vf
-from libvirt_vepa.model.address import MacAddress
+from libvirt_vepa.model.address import MacAddress, NicKey
 from libvirt_vepa.model.interface import DEVICE_NAME_BYTES
 
 __all__ = ["Feature", "Link", "Netlink", "Vf"]
+
+What = TypeVarTuple("What")
+Told = TypeVar("Told")
 
 
 class Netlink:
     """A netlink socket; use it in a `with`."""
 
-    def __enter__(self) -> Netlink:
+    def __enter__(self) -> Self:
         with netlink_errors("open a netlink socket"):
             self._route = IPRoute()
         return self
@@ -122,15 +126,35 @@ class Netlink:
                     raise
 
     # What does not go by pyroute2 (`netlink_socket` says why); each raises KernelError.
-    vfs = staticmethod(vf.read)
     set_vf_mac = staticmethod(vf.set_mac)
     set_vf = staticmethod(vf.set_all)
-    switch_mode = staticmethod(eswitch.mode)
     set_switch_mode = staticmethod(eswitch.set_mode)
-    unicast = staticmethod(eswitch.unicast)
     eswitch = staticmethod(eswitch.eswitch)
-    feature = staticmethod(ethtool.read)
     set_feature = staticmethod(ethtool.write)
+
+    def key_of(self, device: str) -> NicKey:
+        """Return what names a netdev's hardware, as /sys shows it."""
+        return self._ask(pci.key_of, device)
+
+    def vfs(self, link: Link) -> tuple[Vf, ...]:
+        """Return the VFs of a NIC in order of number; none where it has none, or is none that could."""
+        return self._ask(vf.read, link)
+
+    def switch_mode(self, link: Link) -> str | None:
+        """Return the mode of a NIC's embedded switch, 'veb' or 'vepa'; None where the driver tells neither."""
+        return self._ask(eswitch.mode, link)
+
+    def unicast(self, link: Link) -> frozenset[MacAddress]:
+        """Return the MACs that a NIC lets in beside its own address."""
+        return self._ask(eswitch.unicast, link)
+
+    def feature(self, link: Link, name: str) -> Feature | None:
+        """Return a feature by the name that `ethtool -k` has for it, None where the kernel knows none of that name."""
+        return self._ask(ethtool.read, link, name)
+
+    def _ask(self, read: Callable[[*What], Told], *what: *What) -> Told:
+        """Return what the kernel says now."""
+        return read(*what)
 
     def _get(self, **key: Any) -> Link | None:
         with netlink_errors(f"look up device {next(iter(key.values()))}"):

@@ -19,6 +19,7 @@ from libvirt_vepa.kernel.link import (
     RTEXT_FILTER_SKIP_STATS,
     RTEXT_FILTER_VF,
     RTM_GETLINK,
+    RTM_NEWLINK,
     Link,
     header,
     mask,
@@ -29,7 +30,7 @@ from libvirt_vepa.model.address import MacAddress
 from libvirt_vepa.model.vf_settings import ATTRIBUTES, LinkState, VfSettings, VlanProtocol
 
 # linux/rtnetlink.h and linux/if_link.h
-RTM_NEWLINK, IFLA_VFINFO_LIST = 16, 22
+IFLA_VFINFO_LIST = 22
 IFLA_VF_INFO = 1
 VF_MAC, VF_VLAN_INFO = 1, 1
 VF_VLAN, VF_VLAN_LIST, VF_RATE = (ATTRIBUTES[name].netlink for name in ("vlan", "proto", "max_tx_rate"))

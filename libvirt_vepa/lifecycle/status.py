@@ -4,18 +4,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.host.context import Host
+from libvirt_vepa.kernel.snapshot import Snapshot
 from libvirt_vepa.lifecycle import executor
 from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.operations.base import VfPlace
 from libvirt_vepa.store.journal import Allocation
-
-# A NIC's name as it is now, and its embedded switch's mode.
-Nic = tuple[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -56,19 +54,24 @@ HEADS = ("Guest", "Name", "NIC", "Switch", "VF", "Mode", "Device", "State")
 
 
 def interfaces(host: Host) -> tuple[InterfaceStatus, ...]:
-    """Return every interface that a journal knows of; a journal that cannot be read is a row of its own."""
-    rows: list[InterfaceStatus] = []
-    nics: dict[str, Nic] = {}
-    for uuid in host.store.guests():
-        try:
-            rows.extend(_guest(uuid, host, nics))
-        except VepaError as error:
-            unknown = Allocation("-", "-", "-", "-", NicKey("-"), "-")
-            rows.append(InterfaceStatus("-", uuid, unknown, unknown.nic, None, None, (str(error),)))
-    return tuple(rows)
+    """Return every interface that a journal knows of; a journal that cannot be read is a row of its own.
+
+    The kernel is asked once for all of them.
+    """
+    with Snapshot() as netlink:
+        seen = replace(host, netlink=netlink)
+        return tuple(row for uuid in host.store.guests() for row in _rows(uuid, seen))
 
 
-def _guest(uuid: str, host: Host, nics: dict[str, Nic]) -> list[InterfaceStatus]:
+def _rows(uuid: str, host: Host) -> list[InterfaceStatus]:
+    try:
+        return _guest(uuid, host)
+    except VepaError as error:
+        unknown = Allocation("-", "-", "-", "-", NicKey("-"), "-")
+        return [InterfaceStatus("-", uuid, unknown, unknown.nic, None, None, (str(error),))]
+
+
+def _guest(uuid: str, host: Host) -> list[InterfaceStatus]:
     journal = host.store.load(uuid)
     if journal is None:
         return []
@@ -77,12 +80,11 @@ def _guest(uuid: str, host: Host, nics: dict[str, Nic]) -> list[InterfaceStatus]
         # A journal's parts leave out what its interfaces share, such as a NIC that is put up.
         steps = executor.operations_of(journal.split(use.alias)[1])
         vf = next((step.vf for step in steps if step.vf), None)
-        if use.card not in nics:
-            nics[use.card] = _nic(use, host)
-        rows.append(InterfaceStatus(journal.guest, uuid, use, *nics[use.card], vf, executor.verify(steps, host)))
+        rows.append(InterfaceStatus(journal.guest, uuid, use, *_nic(use, host), vf, executor.verify(steps, host)))
     return rows
 
 
-def _nic(use: Allocation, host: Host) -> Nic:
+def _nic(use: Allocation, host: Host) -> tuple[str, str | None]:
+    """Return a NIC's name as it is now, and the mode of its embedded switch."""
     link = host.find_nic(use.nic, use.card)
     return (link.name, host.netlink.switch_mode(link)) if link else (use.nic, None)

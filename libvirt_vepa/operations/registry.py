@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from libvirt_vepa.errors import NewerStateError
@@ -29,6 +29,28 @@ FORMER = {
 }
 
 
+@dataclass(frozen=True)
+class _Fields:
+    """The names of what an operation holds: all, those without a default, and those that name a NIC."""
+
+    all: frozenset[str]
+    needed: frozenset[str]
+    keys: frozenset[str]
+
+    @classmethod
+    def of(cls, kind: type[Operation]) -> _Fields:
+        found = fields(kind)
+        return cls(
+            all=frozenset(field.name for field in found),
+            needed=frozenset(field.name for field in found if field.default is MISSING),
+            keys=frozenset(field.name for field in found if field.type == NicKey.__name__),
+        )
+
+
+# Looked up once: `status` reads thousands of records.
+FIELDS = {name: _Fields.of(kind) for name, kind in KNOWN.items()}
+
+
 def from_record(record: Mapping[str, Any]) -> Operation:
     """Return the operation that `record` made; NewerStateError where this version does not know it.
 
@@ -37,16 +59,11 @@ def from_record(record: Mapping[str, Any]) -> Operation:
     values = dict(record) if isinstance(record, dict) else {}
     values.pop(INTERFACES, None)
     name = str(values.pop("operation", ""))
-    kind = KNOWN.get(FORMER.get(name, name))
-    if kind is None or not _fit(kind, set(values)):
+    name = FORMER.get(name, name)
+    if name not in KNOWN or not FIELDS[name].needed <= values.keys() <= FIELDS[name].all:
         raise NewerStateError(
             f"the journal holds an operation that is not known here: {record}",
             "install the libvirt-vepa that wrote it again",
         )
-    keys = {each.name for each in fields(kind) if each.type == NicKey.__name__}
-    return kind(**{name: NicKey(value) if name in keys else value for name, value in values.items()})
-
-
-def _fit(kind: type[Operation], names: set[str]) -> bool:
-    needed = {field.name for field in fields(kind) if field.default is MISSING}
-    return needed <= names <= {field.name for field in fields(kind)}
+    keys = FIELDS[name].keys
+    return KNOWN[name](**{key: NicKey(value) if key in keys else value for key, value in values.items()})

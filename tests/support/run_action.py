@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Begin or end one guest, as a process of its own: ACTION ROOT DIRECTORY NUMBER KIND; what fails is told on stdout.
 
-Or attach or detach its second interface.
+Or attach or detach its second interface; or tell the status of all that there are.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.lifecycle import guest as guests
+from libvirt_vepa.lifecycle import status
 from libvirt_vepa.operations import device as devices
 from libvirt_vepa.store.store import Store
 from tests.support.host_fixture import ask, guest
@@ -26,6 +27,7 @@ def main(action: str, root: str, directory: str, number: str, kind: str) -> int:
     devices.NODE_SECONDS = 0.3
     one, second = guest(int(number), ask(int(number), kind=kind)), ask(int(number), 2, kind=kind)
     failed: tuple[VepaError, ...] = ()
+    told: list[str] = []
     os.access(MARKS[0], os.F_OK)
     try:
         with guests.open_host(Store(Path(root))) as host:
@@ -36,12 +38,14 @@ def main(action: str, root: str, directory: str, number: str, kind: str) -> int:
                     guests.attach(guest(int(number), second), host, Path(directory))
                 case "detach":
                     failed = guests.detach(one.uuid, second.alias, host)
+                case "status":
+                    told = [f"{row.guest} {row.use.device} {row.state}" for row in status.interfaces(host)]
                 case _:
                     failed = guests.release_guest(one.uuid, host, "a test")
     except VepaError as error:
         failed = (error,)
     os.access(MARKS[1], os.F_OK)
-    for each in failed:
+    for each in (*told, *failed):
         print(each)
     return len(failed)
 
