@@ -23,7 +23,8 @@ import os
 import re
 import socket
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -47,6 +48,26 @@ REMEDIES = {
 }
 
 
+# How the text of a table tells of each chain that is hooked, and at which device.
+HOOKED = re.compile(r"chain (\S+) {\s+type filter hook ingress devices? (?:= { )?\"?(.*?)\"?(?: })? priority")
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is in a NIC's table, itself included, by kind, and the device of each chain that is hooked, by its name."""
+
+    content: defaultdict[str, list[Any]]
+    hooked: Mapping[str, str]
+
+
+def read(nic: NicKey) -> Table:
+    """Return a NIC's table as it is now; nothing is in one that is not there."""
+    content = _content(nic)
+    # libnftables 1.0.6 tells the device in its text only.
+    text = _binding().cmd(f"list table netdev {_table_of(nic)}")[1] if content["chain"] else ""
+    return Table(content, dict(HOOKED.findall(text)))
+
+
 def install(nic: NicKey, device: str, mac: MacAddress, siblings: bool) -> None:
     """Keep from a VF's netdev what its guest, which has that MAC, sent itself; with `siblings` what any member sent.
 
@@ -64,17 +85,19 @@ def install(nic: NicKey, device: str, mac: MacAddress, siblings: bool) -> None:
     _run(action, *_foundation(nic), *_without(nic, name), hook, *rules)
 
 
-def is_installed(nic: NicKey, device: str, mac: MacAddress, siblings: bool) -> bool:
-    """Tell whether just that is in force now."""
-    found, name = _content(nic), _chain_of(mac)
-    rules: dict[str, list[Any]] = defaultdict(list)
+def is_installed(
+    nic: NicKey, device: str, mac: MacAddress, siblings: bool, read: Callable[[NicKey], Table] = read
+) -> bool:
+    """Tell whether just that is in force, by the table that `read` returns."""
+    table, name = read(nic), _chain_of(mac)
+    found, rules = table.content, defaultdict(list)
     for rule in found["rule"]:
         rules[rule["chain"]].append(rule["expr"])
     return (
         _is_there(device)
         and not any("flags" in each for each in found["table"])
         and any(chain["name"] == name and HOOK.items() <= chain.items() for chain in found["chain"])
-        and _hooked_at(nic, name) == device
+        and table.hooked.get(name) == device
         and rules[name] == _rules(mac, siblings)
         and rules[DROPPING] == [[{"drop": None}]]
         and any(each["name"] == SIBLINGS for each in found["map"])
@@ -108,11 +131,11 @@ def set_vf_macs(nic: NicKey, macs: Iterable[MacAddress]) -> None:
         raise _refused(f"tell the filters of {nic} the MACs of its VFs", code)
 
 
-def vf_macs(nic: NicKey) -> frozenset[MacAddress] | None:
-    """Return what `know` has made known, None where there is nobody who would need it."""
+def vf_macs(nic: NicKey, read: Callable[[NicKey], Table] = read) -> frozenset[MacAddress] | None:
+    """Return what `set_vf_macs` has made known, by the table that `read` returns; None where nobody needs it."""
     if not _is_possible():
         return None
-    found = [each for each in _content(nic)["map"] if each["name"] == SIBLINGS]
+    found = [each for each in read(nic).content["map"] if each["name"] == SIBLINGS]
     return frozenset(MacAddress.parse(mac) for mac, _ in found[0].get("elem", ())) if found else None
 
 
@@ -188,13 +211,6 @@ def _content(nic: NicKey) -> defaultdict[str, list[Any]]:
         for kind, what in each.items():
             found[kind].append(what)
     return found
-
-
-def _hooked_at(nic: NicKey, name: str) -> str:
-    """Return the device that a chain is hooked at; libnftables 1.0.6 tells it in its text only."""
-    _, text, _ = _binding().cmd(f"list chain netdev {_table_of(nic)} {name}")
-    found = re.search(r"hook ingress devices? (?:= { )?\"?(.*?)\"?(?: })? priority", text)
-    return found[1] if found else ""
 
 
 def _run(action: str, *commands: Command) -> None:

@@ -17,7 +17,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.kernel import eswitch, ethtool, pci, vf
+from libvirt_vepa.kernel import eswitch, ethtool, nftables, pci, vf
 from libvirt_vepa.kernel import link as links
 from libvirt_vepa.kernel.ethtool import Feature
 from libvirt_vepa.kernel.link import IFF_ALLMULTI, IFF_UP, Link, gone, netlink_errors
@@ -151,6 +151,10 @@ class Netlink:
     def feature(self, link: Link, name: str) -> Feature | None:
         """Return a feature by the name that `ethtool -k` has for it, None where the kernel knows none of that name."""
         return self._ask(ethtool.read, link, name)
+
+    def filters(self, nic: NicKey) -> nftables.Table:
+        """Return the nftables that keep reflected frames from a NIC's VFs."""
+        return self._ask(nftables.read, nic)
 
     def _ask(self, read: Callable[[*What], Told], *what: *What) -> Told:
         """Return what the kernel says now."""

@@ -37,8 +37,8 @@ class DropReflectedFrames(Operation):
         frames.install(self.card, host.get(self.address).name, MacAddress.parse(self.mac), self.siblings)
 
     def verify(self, host: Host) -> Iterator[str]:
-        link = host.find(self.address)
-        if link and not frames.is_installed(self.card, link.name, MacAddress.parse(self.mac), self.siblings):
+        link, mac, read = host.find(self.address), MacAddress.parse(self.mac), host.netlink.filters
+        if link and not frames.is_installed(self.card, link.name, mac, self.siblings, read):
             yield f"{link.name} is without its filter"
 
     def undo(self, host: Host) -> None:
@@ -65,7 +65,7 @@ class UpdateVfMacSet(Operation):
         self._write(self._found(host) | self._own)
 
     def verify(self, host: Host) -> Iterator[str]:
-        known = frames.vf_macs(self.card)
+        known = frames.vf_macs(self.card, host.netlink.filters)
         if known is not None and not self._own <= known:
             yield f"the filters of {self.nic} do not know {self.mac}"
 

@@ -13,14 +13,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from libvirt_vepa.errors import HostError, KernelError
+from libvirt_vepa.host.context import Host
 from libvirt_vepa.kernel import nftables as frames
 from libvirt_vepa.kernel import tuntap
+from libvirt_vepa.kernel.snapshot import Snapshot
 from libvirt_vepa.model.address import MacAddress, NicKey
+from libvirt_vepa.operations.source_filter import DropReflectedFrames, UpdateVfMacSet
 from tests.conftest import CHECKOUT
 from tests.lab.shell import run
 from tests.support.frame_capture import Capture
@@ -263,6 +266,22 @@ def test_a_table_that_somebody_put_to_sleep_can_be_removed(one: Vf) -> None:
     frames.set_vf_macs(NIC, [OWN])
     frames.remove(NIC, OWN)
     assert not nft("list tables") and one.heard() == {OWN, SIBLING, STRANGER}
+
+
+def test_a_snapshot_reads_the_table_once_for_all_vfs(one: Vf, host: Host) -> None:
+    places = {"vf0": OWN, "wire": SIBLING}
+    for device, address in places.items():
+        frames.install(NIC, device, address, True)
+    frames.set_vf_macs(NIC, [OWN])
+    steps = [DropReflectedFrames("eth1", NIC, NicKey(device), str(address), True) for device, address in places.items()]
+    known = UpdateVfMacSet("eth1", NIC, str(SIBLING))
+    drift = f"the filters of eth1 do not know {SIBLING}"
+    with Snapshot() as netlink:
+        seen = replace(host, netlink=netlink)
+        assert not any(steps[0].verify(seen))
+        nft("flush ruleset")
+        assert not any(steps[1].verify(seen)) and list(known.verify(seen)) == [drift]
+    assert list(steps[1].verify(host)) == ["wire is without its filter"] and not any(known.verify(host))
 
 
 def test_a_device_that_is_not_there_is_one_line() -> None:
