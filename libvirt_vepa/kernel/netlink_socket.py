@@ -96,10 +96,12 @@ def _exchange(protocol: int, kind: int, flags: int, body: tuple[bytes, ...]) -> 
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    while len(data) >= HEADER.size:
-        length, kind, flags, _, _ = HEADER.unpack_from(data)
-        yield kind, flags, data[HEADER.size : length]
-        data = data[(length + 3) & ~3 :]
+    # By offset: what is left would be copied for each of hundreds of messages.
+    offset = 0
+    while len(data) - offset >= HEADER.size:
+        length, kind, flags, _, _ = HEADER.unpack_from(data, offset)
+        yield kind, flags, data[offset + HEADER.size : offset + length]
+        offset += max(HEADER.size, (length + 3) & ~3)
 
 
 def _code(answer: bytes) -> int:
@@ -126,10 +128,11 @@ def pack(kind: int, *values: bytes) -> bytes:
 
 def unpack(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield type, without its flags, and value of the attributes in `data`."""
-    while len(data) >= ATTRIBUTE.size:
-        length, kind = ATTRIBUTE.unpack_from(data)
-        yield kind & NLA_TYPE_MASK, data[ATTRIBUTE.size : length]
-        data = data[max(ATTRIBUTE.size, (length + 3) & ~3) :]
+    offset = 0
+    while len(data) - offset >= ATTRIBUTE.size:
+        length, kind = ATTRIBUTE.unpack_from(data, offset)
+        yield kind & NLA_TYPE_MASK, data[offset + ATTRIBUTE.size : offset + length]
+        offset += max(ATTRIBUTE.size, (length + 3) & ~3)
 
 
 def text(value: bytes) -> str:
