@@ -21,6 +21,7 @@ from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.operations.base import Operation
 from libvirt_vepa.operations.device import lease_records
 from libvirt_vepa.store.journal import Journal
+from libvirt_vepa.store.store import Lease
 from libvirt_vepa.xml import metadata
 
 # What gives a guest's XML by its UUID, None where it does not run.
@@ -70,8 +71,9 @@ def find(host: Host, running: Callable[[], Collection[str]], look: Look) -> tupl
     `running` asks the daemon for the UUIDs of all guests, after the journals were read, and `look` for one guest's XML.
     Where that fails, it is that guest's alone (`unread`).
     """
-    uuids = {*host.store.guests(), *(lease.uuid for lease in host.store.leases())}
-    found = {uuid: _read(uuid, host) for uuid in sorted(uuids)}
+    leases = host.store.leases()
+    uuids = {*host.store.guests(), *(lease.uuid for lease in leases)}
+    found = {uuid: _read(uuid, host, leases) for uuid in sorted(uuids)}
     alive = running() if found else {}
     gone = (leftover for uuid, leftover in found.items() if uuid not in alive)
     detached = (part for uuid, leftover in found.items() if uuid in alive for part in _detached(leftover, look))
@@ -94,7 +96,8 @@ def _detached(found: Leftover, look: Look) -> Iterator[Leftover]:
         yield Leftover(found.uuid, found.guest, part, executor.operations_of(part), alias=use.alias)
 
 
-def _read(uuid: str, host: Host) -> Leftover:
+def _read(uuid: str, host: Host, leases: tuple[Lease, ...] | None = None) -> Leftover:
+    """Return what there is of a guest; `leases` are all that are held, read again where they are not given."""
     error = None
     try:
         journal = host.store.load(uuid)
@@ -104,14 +107,14 @@ def _read(uuid: str, host: Host) -> Leftover:
         return Leftover(uuid, "unknown", None, (), newer)
     except StateError as damaged:
         error = damaged
-    return _leased(uuid, host, error)
+    return _leased(uuid, host.store.leases() if leases is None else leases, error)
 
 
-def _leased(uuid: str, host: Host, error: StateError | None) -> Leftover:
+def _leased(uuid: str, leases: tuple[Lease, ...], error: StateError | None) -> Leftover:
     """Return what the leases of a guest without a journal tell of."""
-    leases = tuple(lease for lease in host.store.leases() if lease.uuid == uuid)
-    guest = leases[0].guest if leases else "unknown"
-    lost = Journal(uuid, guest, (), lease_records(leases))
+    own = tuple(lease for lease in leases if lease.uuid == uuid)
+    guest = own[0].guest if own else "unknown"
+    lost = Journal(uuid, guest, (), lease_records(own))
     try:
         return Leftover(uuid, guest, None, executor.operations_of(lost), error)
     except NewerStateError as newer:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +94,17 @@ def test_the_daemon_is_asked_before_any_lock_is_taken(world: World) -> None:
         return ()
 
     assert len(reconcile.find(world.host, asked, nobody)) == 1
+
+
+def test_leases_are_read_once_for_all_who_lost_journals(world: World, tmp_path: Path) -> None:
+    numbers = range(1, 6)
+    for number in numbers:
+        world.begin(guest(number))
+        (world.root / "guests" / f"{uuid(number)}.json").unlink()
+    trace = tmp_path / "trace"
+    code, said = world.command("find", 0, "strace", "-f", "-qq", "-o", str(trace), "-e", "trace=openat")
+    assert (code, said.split()) == (0, [uuid(number) for number in numbers])
+    assert trace.read_text(encoding="utf-8").count(f'"{world.root}/leases/') == 2 * len(numbers)
 
 
 def lock(world: World) -> None:

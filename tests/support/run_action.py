@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Begin or end one guest, as a process of its own: ACTION ROOT DIRECTORY NUMBER KIND; what fails is told on stdout.
 
-Or attach or detach its second interface; or tell the status of all that there are.
+Or attach or detach its second interface; or tell the status of all guests, or what `reconcile` would find of them if
+none ran.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from libvirt_vepa.errors import VepaError
 from libvirt_vepa.lifecycle import guest as guests
-from libvirt_vepa.lifecycle import status
+from libvirt_vepa.lifecycle import reconcile, status
 from libvirt_vepa.operations import device as devices
 from libvirt_vepa.store.store import Store
 from tests.support.host_fixture import ask, guest
@@ -40,6 +41,8 @@ def main(action: str, root: str, directory: str, number: str, kind: str) -> int:
                     failed = guests.detach(one.uuid, second.alias, host)
                 case "status":
                     told = [f"{row.guest} {row.use.device} {row.state}" for row in status.interfaces(host)]
+                case "find":
+                    told = [left.uuid for left in reconcile.find(host, lambda: (), lambda _: None)]
                 case _:
                     failed = guests.release_guest(one.uuid, host, "a test")
     except VepaError as error:
