@@ -39,8 +39,7 @@ def execute(guest: Guest, plan: Plan, host: Host, before: Journal | None = None)
         verify_all(places, host)
     except VepaError:
         # Errors of the rollback are in the journal; the original one is raised.
-        with suppress(StateError):
-            _undo(made, tuple(done), host, before)
+        _undo(made, tuple(done), host, before)
         raise
 
 
@@ -126,7 +125,8 @@ def undo(journal: Journal, host: Host, rest: Journal | None = None) -> tuple[Vep
     """Undo everything that a journal holds and leave `rest` in its place, or nothing.
 
     The caller has locked the guest and its NICs. One failure does not keep the rest from being
-    undone. Returns what failed; that stays in the journal too, for `reconcile`.
+    undone, nor does a journal that cannot be written: it holds more than is left then, and undoing that once more does
+    no harm. Returns what failed; that stays in the journal too, for `reconcile`.
     """
     return _undo(journal, operations_of(journal), host, rest)
 
@@ -139,8 +139,12 @@ def _undo(
     stuck = {identity_key(operation.to_record()) for operation, _ in failed}
     records = tuple(record for record in journal.operations if identity_key(record) in stuck)
     left = replace(journal, operations=records) if records else None
-    _leave(journal.uuid, rest.merge(left) if rest and left else rest or left, host)
-    return tuple(error for _, error in failed)
+    errors: list[VepaError] = [error for _, error in failed]
+    try:
+        _leave(journal.uuid, rest.merge(left) if rest and left else rest or left, host)
+    except StateError as error:
+        errors.append(error)
+    return tuple(errors)
 
 
 def _leave(uuid: str, journal: Journal | None, host: Host) -> None:

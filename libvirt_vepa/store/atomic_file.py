@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from libvirt_vepa.errors import HostError, StateError, VepaError, remedy_for
@@ -68,26 +68,23 @@ def make_folder(folder: Path) -> None:
     """
     folder.parent.parent.mkdir(parents=True, exist_ok=True)
     for each in (folder.parent, folder):
-        try:
-            each.mkdir(FOLDER_MODE)
-        except FileExistsError:
-            if not each.is_dir():
-                raise
+        each.mkdir(FOLDER_MODE, exist_ok=True)
+        if stat.S_IMODE(each.stat().st_mode) != FOLDER_MODE:
             _close(each)
 
 
 def _close(folder: Path) -> None:
     """Take from others what they were given of a folder. Raises OSError."""
-    if stat.S_IMODE(folder.stat().st_mode) == FOLDER_MODE:
-        return
     folder.chmod(FOLDER_MODE)
     for path in folder.iterdir():
-        if path.is_file():
-            path.chmod(FILE_MODE)
+        # One that goes meanwhile has a process that works with it.
+        with suppress(FileNotFoundError):
+            if stat.S_ISREG(path.lstat().st_mode):
+                path.chmod(FILE_MODE)
 
 
 def create(path: Path, text: str) -> None:
-    """Write a file, and the folder that it is in."""
+    """Write a file, and the folder that it is in; nobody but the owner may look at either."""
     with state_errors(f"write {path}"):
         make_folder(path.parent)
         _write(path, text.encode(), mode=FILE_MODE)
