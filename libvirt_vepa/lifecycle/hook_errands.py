@@ -134,10 +134,10 @@ def _refuse(document: bytes, _report: Report) -> Outcome:
 
 
 def _release(document: bytes, report: Report) -> Outcome:
-    from libvirt_vepa.xml import domain
+    from libvirt_vepa.xml import identity
 
-    # Only who the guest was matters: its XML may have been changed since it started.
-    uuid, name = domain.read_identity(document)
+    # Only who the guest was matters: its XML may have been changed since it started, and nobody may be able to read it.
+    uuid, name = identity.read(document)
     store = Store()
     with error_context(f"guest '{name}'"):
         if store.load(uuid) is None:
@@ -153,10 +153,11 @@ def _release(document: bytes, report: Report) -> Outcome:
 
 def _filter(document: bytes, _report: Report) -> Outcome:
     """Translate what another host sent, or what was saved, if it holds requests in the proposed form."""
-    from libvirt_vepa.xml import domain, translate
+    from libvirt_vepa.xml import document as documents
+    from libvirt_vepa.xml import identity, translate
 
-    if translate.is_proposed(document, domain.ORIGIN):
-        return Outcome(output=translate.to_stored(document, domain.ORIGIN))
+    if translate.is_proposed(document, identity.ORIGIN, documents.parse_libvirts):
+        return Outcome(output=translate.to_stored(document, identity.ORIGIN))
     return Outcome()
 
 

@@ -8,7 +8,7 @@ UTF-8 only, no entities, no file and no network behind a document, and a bound o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -17,18 +17,17 @@ from typing import Any, TypeVar
 from lxml import etree
 
 from libvirt_vepa.errors import HostError, XmlError
+from libvirt_vepa.xml import precheck
 from libvirt_vepa.xml.legacy_syntax import repair
 
 # REMOTE_STRING_MAX in libvirt's remote_protocol.x: no longer document passes through libvirt.
 LIMIT = 4 * 1024 * 1024
-BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
-# Each comment and instruction is matched once and for all ("(?>"), or thousands of them would take for ever.
-DOCTYPE = re.compile(rb"(?:\xef\xbb\xbf)?(?>\s+|<!--.*?-->|<\?.*?\?>)*+<!DOCTYPE", re.DOTALL)
-# So many times "--" in comments are left to libxml2 to tell of, which copies a comment anew for each: 4 MB of "<!--"
-# would take minutes.
-HYPHENS = 100
-# What libxml2 appends to a message of its own.
-PLACE = re.compile(r", line \d+, column \d+.*", re.DOTALL)
+# What no XML may hold, as XML 1.0 has it in its production Char.
+NO_CHARACTER = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+# Of errors about xml:id, which make no document ill-formed. (Without `collect_ids` lxml would load external subsets.)
+IDENTIFIERS = (etree.ErrorDomains.DTD, etree.ErrorDomains.VALID)
+# libxml2 counts no further in an element; with what it notes beside that, a text that was read whole has right numbers.
+LINES = 65534
 EXTRA = "Extra content at the end of the document"
 # libxml2's words for what does not follow a schema, and ours. The first of its messages that has
 # a counterpart here tells most; the others only say what is around the culprit.
@@ -72,40 +71,29 @@ def read(data: bytes, origin: str) -> tuple[etree._ElementTree, bytes]:
     where that does not help either; it tells what was wrong in what the author wrote, not in what
     the repair made of it.
     """
-    _check(data, origin)
+    _refuse(precheck.find_fault(data, LIMIT), data, origin)
     try:
         return _parse(data, origin), data
-    except etree.XMLSyntaxError as error:
+    except XmlError as error:
         first = error
     repaired = repair(data)
     if repaired != data:
         try:
             return _parse(repaired, origin), repaired
-        except etree.XMLSyntaxError:
+        except XmlError:
             pass
-    what = " ".join(PLACE.sub("", first.msg or "nothing is there").split())
-    remedy = "keep one element at the outermost level" if what == EXTRA else "correct it there"
-    raise XmlError(f"not well-formed XML: {what}", remedy, line(origin, first.lineno or 1))
+    raise first
 
 
-def parse_libvirts(data: bytes, origin: str) -> Any:
-    """Return the root of a document that libvirt itself wrote; raises XmlError where it is not whole.
+def parse_libvirts(data: bytes, origin: str) -> etree._ElementTree:
+    """Return a domain's document as libvirt has written it, also where what others have put there is no XML.
 
-    It may be of any size, and hold names that are none: libvirt writes the metadata that others gave it, `<z:b/>` for
-    one, as `<e:z:b/>` (virXMLInjectNamespace).
+    libvirt writes the metadata that it was given, `<z:b/>` for one, as `<e:z:b/>` (virXMLInjectNamespace), and a title
+    with any bytes; and what it writes may be of any size. Raises XmlError for other errors, and where it is not whole.
     """
-    _check_comments(data, origin)
-    parser = _parser(huge_tree=True, recover=True)
-    try:
-        root = etree.fromstring(data, parser)
-    except etree.XMLSyntaxError:
-        root = None
-    # It goes on after any other error, too, and leaves out what it has not understood.
-    wrong = [entry for entry in parser.error_log if entry.domain != etree.ErrorDomains.NAMESPACE]
-    if wrong or root is None:
-        what, number = (wrong[0].message, wrong[0].line) if wrong else ("nothing is there", 1)
-        raise XmlError(f"not well-formed XML: {what}", "correct it there", line(origin, number))
-    return root
+    text = NO_CHARACTER.sub("\ufffd", data.decode(errors="replace")).encode()
+    _refuse(precheck.find_burden(text), text, origin)
+    return _parse(text, origin, tolerated=(*IDENTIFIERS, etree.ErrorDomains.NAMESPACE))
 
 
 def line(origin: str, number: int) -> str:
@@ -122,59 +110,35 @@ def error_within(places: tuple[str, ...]) -> Iterator[None]:
         raise XmlError(error.what, error.remedy, *places, *error.where) from None
 
 
-def _check(data: bytes, origin: str) -> None:
-    """Refuse what must not reach the parser."""
-    if len(data) > LIMIT:
-        what = f"the document is larger than {LIMIT // 1024 // 1024} MiB"
-        raise XmlError(what, "make it smaller: libvirt takes no larger one either", origin)
-    if data.startswith(BYTE_ORDER_MARKS) or b"\0" in data[:4]:
-        raise XmlError("the document is in UTF-16 or UTF-32", "write it in UTF-8, as libvirt requires", origin)
-    if b"\0" in data:
-        where = line(origin, _line_of(data, data.index(b"\0")))
-        raise XmlError("a NUL byte stands in the text", "remove it; the file may be damaged", where)
+def _refuse(fault: precheck.Fault | None, data: bytes, origin: str) -> None:
+    """Raise XmlError for what must not reach the parser."""
+    if fault:
+        number = None if fault.at is None else data.count(b"\n", 0, fault.at) + 1
+        raise XmlError(fault.what, fault.remedy, origin if number is None else line(origin, number))
+
+
+def _parse(data: bytes, origin: str, tolerated: Collection[int] = IDENTIFIERS) -> etree._ElementTree:
+    parser = _parser()
+    pieces = precheck.Pieces(data, parser, tolerated)
     try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        what = f"byte 0x{data[error.start]:02x} is not UTF-8"
-        where = line(origin, _line_of(data, error.start))
-        raise XmlError(what, "write the document in UTF-8, as libvirt requires", where) from None
-    doctype = DOCTYPE.match(data)
-    entity = data.find(b"<!ENTITY", doctype.end()) if doctype else -1
-    if entity >= 0:
-        where = line(origin, _line_of(data, entity))
-        raise XmlError("an entity is declared, which is not accepted", "write its text where it is used", where)
-
-
-def _check_comments(data: bytes, origin: str) -> None:
-    """Refuse too many hyphens between what may begin a comment and what ends it, wherever that stands."""
-    count, begin = 0, data.find(b"<!--")
-    while begin >= 0:
-        end = data.find(b"-->", begin + 4)
-        end = len(data) if end < 0 else end
-        count += data.count(b"--", begin + 4, end)
-        if count > HYPHENS:
-            where = line(origin, _line_of(data, begin))
-            raise XmlError("not well-formed XML: hyphens within a comment", "write no '--' there", where)
-        begin = data.find(b"<!--", end)
-
-
-def _line_of(data: bytes, position: int) -> int:
-    return data.count(b"\n", 0, position) + 1
-
-
-def _parse(data: bytes, origin: str) -> etree._ElementTree:
-    _check_comments(data, origin)
-    parser = _parser(huge_tree=False, recover=False)
-    tree = etree.ElementTree(etree.fromstring(data, parser))
+        tree = etree.parse(pieces, parser)
+    except etree.XMLSyntaxError:
+        tree = None
+    # What comes behind the first one is not the author's: there the parser was given no more.
+    first = next(pieces.errors(), None)
+    if first or tree is None:
+        what = " ".join(first.message.split()) if first else "nothing is there"
+        remedy = "keep one element at the outermost level" if what == EXTRA else "correct it there"
+        raise XmlError(f"not well-formed XML: {what}", remedy, line(origin, first.line if first else 1))
     # With an external document type, which is never read, an unknown entity is no error to the
     # parser: an attribute would silently lose it.
     for entry in parser.error_log:
         if entry.type == etree.ErrorTypes.WAR_UNDECLARED_ENTITY:
             raise XmlError(entry.message, "write the text itself", line(origin, entry.line))
-    return tree
+    return tree if data.count(b"\n") < LINES else etree.ElementTree(etree.fromstring(data, _parser()))
 
 
-def _parser(*, huge_tree: bool, recover: bool) -> etree.XMLParser:
+def _parser() -> etree.XMLParser:
     # libvirt 9.0 reads every document as UTF-8, whatever encoding it declares, and so the
     # encoding is given here: bytes that mean something else in UTF-7 or EBCDIC stay what they are.
     return etree.XMLParser(
@@ -183,8 +147,10 @@ def _parser(*, huge_tree: bool, recover: bool) -> etree.XMLParser:
         no_network=True,
         load_dtd=False,
         dtd_validation=False,
-        huge_tree=huge_tree,
-        recover=recover,
+        # Depth is bounded then, and not the size of all.
+        huge_tree=False,
+        # `_parse` tells which errors matter.
+        recover=True,
         strip_cdata=False,
         remove_blank_text=False,
     )

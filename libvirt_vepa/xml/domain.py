@@ -27,8 +27,8 @@ from libvirt_vepa.model.interface import (
 from libvirt_vepa.model.vf_settings import UNSET
 from libvirt_vepa.xml import document as documents
 from libvirt_vepa.xml import metadata
+from libvirt_vepa.xml.identity import ORIGIN
 
-ORIGIN = "the guest's XML"
 FAMILY = re.compile(r"\{urn:libvirt-vepa:physical:([^}]*)\}interfaces")
 VERSION = NAMESPACE.rpartition(":")[2]
 # The guest's name stays out of it: it may hold anything, and this is made to be pasted into a shell.
@@ -37,8 +37,6 @@ ASK_AGAIN = (
     "'virsh edit' the guest, ask again with <interface type='physical'>, and translate it; or remove the <alias>"
 )
 NO_VF = "'virsh edit' the guest: ask for <type>macvtap</type>, or for no <vlan> and no <vf>"
-# An ampersand last: what it begins is no escape then.
-ESCAPES = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&"))
 NEWER = "install the libvirt-vepa that wrote it"
 
 
@@ -46,11 +44,11 @@ def read_guest(data: bytes, *, draft: bool = False) -> Guest:
     """Return the guest that a domain's XML describes, with its requests in the order of its interfaces.
 
     Both of libvirt's forms will do, that of a running guest and the inactive one. A `draft` is a
-    document that libvirt has not seen yet and that may lack the UUID, which is then empty. Raises
-    XmlError, with guest and line, for an interface of ours that has lost its request or its
-    target, and for values that nobody can mean.
+    document that libvirt has not seen yet and that may lack the UUID, which is then empty; any other is
+    read as `documents.parse_libvirts` does. Raises XmlError, with guest and line, for an
+    interface of ours that has lost its request or its target, and for values that nobody can mean.
     """
-    root = documents.parse(data, ORIGIN).getroot() if draft else documents.parse_libvirts(data, ORIGIN)
+    root = (documents.parse if draft else documents.parse_libvirts)(data, ORIGIN).getroot()
     if root.tag != "domain":
         raise XmlError("this is not the XML of a domain", "give what 'virsh dumpxml' prints", ORIGIN)
     uuid, name = _identity(root)
@@ -59,25 +57,6 @@ def read_guest(data: bytes, *, draft: bool = False) -> Guest:
         if found and not uuid and not draft:
             raise XmlError("<uuid> is missing", "give the domain's XML as libvirt writes it")
     return Guest(name, uuid, found)
-
-
-def read_identity(data: bytes) -> tuple[str, str]:
-    """Return the UUID and the name of the guest that a domain's XML, as libvirt writes it, describes.
-
-    Nothing that its owner can write is read: libvirt has them before all else (virDomainDefFormatInternalSetRootName),
-    and escapes what stands in texts. Raises XmlError where there is no UUID.
-    """
-    uuid, name = (data.partition(b"<%s>" % tag)[2].partition(b"<")[0] for tag in (b"uuid", b"name"))
-    if not uuid:
-        raise XmlError("<uuid> is missing", "give the domain's XML as libvirt writes it", ORIGIN)
-    return uuid.decode(errors="replace"), _unescaped(name.decode(errors="replace"))
-
-
-def _unescaped(text: str) -> str:
-    """Return a text as it was before libvirt wrote it into a document (virBufferEscapeString)."""
-    for escape, character in ESCAPES:
-        text = text.replace(escape, character)
-    return text
 
 
 def _identity(root: Any) -> tuple[str, str]:
@@ -147,7 +126,7 @@ def read_attached(data: bytes, alias: str) -> Guest:
 
     Raises XmlError where there is none, and where it does not say what its device is to be.
     """
-    root = documents.parse_libvirts(data, ORIGIN)
+    root = documents.parse_libvirts(data, ORIGIN).getroot()
     uuid, name = _identity(root)
     with documents.error_within((f"guest '{name}'", f"request '{alias}'")):
         request = _requests(root).get(alias)

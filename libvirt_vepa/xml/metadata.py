@@ -72,7 +72,7 @@ def _bare(element: Any) -> bytes:
 
 def kept(domain: bytes) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """Return the requests that a domain's XML holds, and those of them that have an interface. Raises XmlError."""
-    root = documents.parse_libvirts(domain, ORIGIN)
+    root = documents.parse_libvirts(domain, ORIGIN).getroot()
     wrapper = root.find(f"metadata/{{{NAMESPACE}}}{WRAPPER}")
     requests = read(None if wrapper is None else etree.tostring(wrapper, with_tail=False))
     aliases = _aliases(root, "")
@@ -81,7 +81,7 @@ def kept(domain: bytes) -> tuple[dict[str, bytes], dict[str, bytes]]:
 
 def aliases_of(domain: bytes, name: str = "") -> tuple[str, ...]:
     """Return the aliases of a domain's interfaces, or of those with that alias or MAC. Raises XmlError."""
-    return _aliases(documents.parse_libvirts(domain, ORIGIN), name)
+    return _aliases(documents.parse_libvirts(domain, ORIGIN).getroot(), name)
 
 
 def _aliases(root: Any, name: str) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def name_of(interface: bytes) -> str | None:
 
 def device_of(domain: bytes, alias: str) -> tuple[str, str] | None:
     """Return MAC and device of the interface with an alias, None where the domain has none. Raises XmlError."""
-    interfaces = documents.parse_libvirts(domain, ORIGIN).iterfind("devices/interface")
+    interfaces = documents.parse_libvirts(domain, ORIGIN).getroot().iterfind("devices/interface")
     found = next((each for each in interfaces if _attribute(each, "alias", "name") == alias), None)
     return None if found is None else (_attribute(found, "mac", "address"), _attribute(found, "target", "dev"))
 

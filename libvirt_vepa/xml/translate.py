@@ -9,7 +9,7 @@ first. A document in which nothing has to change comes back as it was, byte for 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -26,6 +26,8 @@ ENCODING = re.compile(rb"(encoding\s*=\s*['\"])(?!(?i:utf-8)['\"])[^'\"]*")
 # How libxml2 writes XML: it escapes every '<', '>' and '"' inside a value.
 TOKEN = re.compile(rb"<!--.*?-->|<\?.*?\?>|<[^>]*>", re.DOTALL)
 VALUE = re.compile(rb'="([^"]*)"')
+
+Parse = Callable[[bytes, str], Any]
 
 
 def to_stored(data: bytes, origin: str) -> bytes:
@@ -77,9 +79,12 @@ def to_native(data: bytes, origin: str, hosts: Iterable[NicDefinition]) -> bytes
     return _run("native.xsl", tree, text, hosts=" ".join(words))
 
 
-def is_proposed(data: bytes, origin: str) -> bool:
-    """Tell whether a document holds a request in the proposed form. Raises XmlError where it is no XML."""
-    return any(map(validate.is_physical, validate.find(documents.parse(data, origin), origin) or ()))
+def is_proposed(data: bytes, origin: str, parse: Parse = documents.parse) -> bool:
+    """Tell whether a document holds a request in the proposed form. Raises XmlError where it is no XML.
+
+    `parse` is `documents.parse_libvirts` for what libvirt has written.
+    """
+    return any(map(validate.is_physical, validate.find(parse(data, origin), origin) or ()))
 
 
 def lines(data: bytes, origin: str) -> tuple[int, ...]:

@@ -71,8 +71,18 @@ def test_four_mib_of_anything_take_time_that_is_linear(name: str) -> None:
     assert SIZE - 64 < len(data) <= SIZE
 
 
-# Hyphens in a comment are refused before; tests/unit/test_documents.py has them.
-@pytest.mark.parametrize("name", ["open sections", "crossed quotes", "blocks that never end", "remarks", "values"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "open comments",
+        "ends of comments",
+        "open sections",
+        "crossed quotes",
+        "blocks that never end",
+        "remarks",
+        "values",
+    ],
+)
 def test_the_whole_way_through_the_parser_is_bounded_too(bounded: None, name: str) -> None:
     begun = time.process_time()
     with pytest.raises(XmlError, match="not well-formed XML"):
