@@ -58,7 +58,7 @@ def stored(call: Message) -> Message:
 
 def proposed(reply: Message) -> Message:
     """Return the reply with its document as people write it, or as it is stored where a request cannot be read."""
-    return _translated(reply, (), _to_proposed)
+    return _translated(reply, (), _proposed_or_stored)
 
 
 def _translated(message: Message, parts: tuple[procedures.Part, ...], into: Callable[[bytes, str], bytes]) -> Message:
@@ -84,15 +84,20 @@ def _to_stored(document: bytes, origin: str) -> bytes:
     return translate.to_stored(document, origin)
 
 
-def _to_proposed(document: bytes, origin: str) -> bytes:
+def _proposed_or_stored(document: bytes, origin: str) -> bytes:
     with loading():
-        from libvirt_vepa.xml import translate
+        from libvirt_vepa.xml import identity, translate
     try:
-        return translate.to_proposed(document, origin)
+        found = translate.to_proposed(document, origin)
+        if len(found) > xdr.STRING_MAX:
+            raise XmlError("it is too long in the proposed form", "make the guest's metadata smaller", origin)
     except XmlError as error:
         # Whoever looks at a guest, or edits it to put it right, must see what there is.
-        syslog.syslog(syslog.LOG_WARNING, f"libvirt-vepa-connect: shown as libvirt stores it: {error}"[:LOGGED])
+        guest = f"guest '{identity.name_of(document)}'" if document.startswith(b"<domain ") else "a reply"
+        text = f"libvirt-vepa-connect: shown as libvirt stores it: {error.within(guest)}"
+        syslog.syslog(syslog.LOG_WARNING, text[:LOGGED])
         return document
+    return found
 
 
 @contextmanager

@@ -48,6 +48,9 @@ def test_a_document_that_cannot_be_meant_is_an_error_reply(procedure: int, size:
 UNREADABLE = {
     "a newer request": NEWER,
     "no XML": STORED.replace(b"<metadata>", b"<metadata><e:a xmlns:e='urn:evil'><e:z:b/></e:a>"),
+    "too long": STORED.replace(
+        b"<devices>", b"<title>" + b">" * (4 * MEBIBYTE - len(STORED) - 15) + b"</title><devices>"
+    ),
 }
 
 
@@ -60,7 +63,10 @@ def test_what_cannot_be_read_is_shown_as_it_is_stored(monkeypatch: pytest.Monkey
     answer = remote.reply(14, remote.string(document), 8).pack()
     assert from_daemon(Relay(), answer) == answer
     (line,) = lines
-    assert line.startswith("libvirt-vepa-connect: shown as libvirt stores it: the document, line ")
+    assert (
+        line.startswith("libvirt-vepa-connect: shown as libvirt stores it: guest 'web': the document") and "; " in line
+    )
+    assert line.isprintable()
 
 
 @pytest.mark.parametrize("name", ["x" * 4_000_000, "\u200b" * 1_300_000], ids=["long", "escaped"])
