@@ -64,7 +64,7 @@ class RunningGuest:
         with _asking(f"about guest {self._uuid}"):
             try:
                 domain = self._connection.lookupByUUIDString(self._uuid)
-                return domain.XMLDesc().encode() if domain.isActive() else None
+                return _description(domain) if domain.isActive() else None
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     return None
@@ -98,6 +98,15 @@ class RunningGuest:
         finally:
             for handle in handles:
                 self._connection.domainEventDeregisterAny(handle)
+
+
+def _description(domain: libvirt.virDomain) -> bytes:
+    """Return a guest's XML, which may hold any bytes: libvirt checks those of a title as little as it encodes them."""
+    try:
+        xml: bytes = domain.XMLDesc().encode()
+    except UnicodeDecodeError as error:
+        return bytes(error.object)
+    return xml
 
 
 def require_write(uuid: str) -> None:

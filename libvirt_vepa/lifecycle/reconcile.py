@@ -56,6 +56,7 @@ class Leftover:
     def describe(self) -> Iterator[str]:
         """Yield what would be undone, one line a step, in the order in which it is undone."""
         if self.unread:
+            yield f"{self.where}: keep all, for it runs and its XML cannot be read"
             return
         for operation in reversed(self.steps):
             yield f"{self.where}: undo: {operation.describe()}"

@@ -12,11 +12,10 @@ from pathlib import Path
 from libvirt_vepa.store.store import Store
 from tests.lab.daemon import Daemon, virsh
 from tests.lab.guest import Guest, define, host_reaches
-from tests.lab.hook import command, define_nic, state_files
+from tests.lab.hook import define_nic, state_files
 from tests.lab.network import Nic, nic
 from tests.lab.shell import link, run
 from tests.libvirt.conftest import Eventually, Make, gone, nothing_left
-from tests.support.via_proxy import through
 
 
 def qemu_pid(guest: Guest) -> int:
@@ -201,18 +200,3 @@ def test_two_nics_names_and_queues_of_the_users_own(guest_of: Make) -> None:
         guest.destroy()
         assert link("web-lan") is None and nothing_left(guest)
         run("libvirt-vepa", "iface-undefine", "wan")
-
-
-FOREIGN = "<a>" + "<m:x/>" * 12_000 + "<z:b/></a>"
-
-
-def test_metadata_that_is_no_xml_is_no_obstacle(guest: Guest) -> None:
-    """libvirt writes what a guest's owner gave it, `<z:b/>`, as `<e:z:b/>`."""
-    guest.start()
-    virsh("metadata", guest.name, "urn:evil", "--key", "e", "--live", "--set", FOREIGN)
-    assert "<e:z:b/>" in virsh("dumpxml", guest.name).stdout
-    done = command("reconcile")
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"") and link(guest.device)
-    assert "<interface type='ethernet'>" in through("dumpxml", guest.name).stdout
-    guest.destroy()
-    assert nothing_left(guest)
