@@ -191,7 +191,7 @@ def test_what_is_made_is_what_libvirt_attaches(service: object, grouped: int, ru
     ("request_", "what"),
     [
         (WANTED.replace(f" mac='{MAC}'", ""), "it does not say which MAC and device"),
-        (WANTED.replace(DEVICE, "eth1"), "device eth1 exists and is not this guest's"),
+        (WANTED.replace(DEVICE, "eth1"), "device eth1 would have the name of the NIC of 'lan'"),
         (WANTED.replace("lan", "none"), "no physical interface 'none' is defined on this host"),
         (WANTED.replace(f"{MAC}'", f"{MAC}' trust='on'"), "it says 'trust', which is not known here"),
         ("<interfaces/>", "one request is attached at a time"),
