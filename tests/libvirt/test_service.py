@@ -5,11 +5,9 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +16,21 @@ from tests.lab.guest import Guest
 from tests.lab.hook import state_files
 from tests.lab.shell import link, run
 from tests.libvirt.conftest import as_user, gone
+from tests.support.helper_talk import (
+    ALIAS,
+    SOCKET,
+    WANTED,
+    Conversation,
+    attach,
+    childless,
+    conversation,
+    detach,
+    listening,
+)
 from tests.support.hotplug_steps import DEVICE, INTERFACE, MAC, REQUEST, file, shown, stored
 from tests.support.via_proxy import URI, hands, through
-from tests.support.via_proxy import gone as ended
 
-SOCKET = Path("/run/libvirt/libvirt-vepad-sock")
 LIBVIRTS = Path("/run/libvirt/libvirt-sock")
-SECONDS = 60
 
 
 def virsh_of_user(*arguments: str, group: int, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -37,23 +43,6 @@ def virsh_of_user(*arguments: str, group: int, check: bool = True) -> subprocess
 def service(grouped: int) -> Iterator[subprocess.Popen[str]]:
     with listening() as process:
         yield process
-
-
-@contextmanager
-def listening() -> Iterator[subprocess.Popen[str]]:
-    """Run the service on its socket, which it is given as systemd does (sd_listen_fds(3))."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(SOCKET))
-        SOCKET.chmod(0o666)
-        listener.listen()
-        start = f"LISTEN_PID=$$ LISTEN_FDS=1 exec libvirt-vepad --listen 3<&{listener.fileno()}"
-        process = subprocess.Popen(("bash", "-c", start), pass_fds=[listener.fileno()], text=True)
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(SECONDS) == 0
-        SOCKET.unlink()
 
 
 def test_a_user_attaches_and_detaches(service: object, grouped: int, running: Guest) -> None:
@@ -87,7 +76,7 @@ def test_who_may_not_use_libvirt_gets_nothing(service: object, grouped: int, run
     assert f"cannot connect to {LIBVIRTS}: Permission denied; try again as root, or as a member" in done.stderr
     before = state_files(), stored(running)
     for asked in ({"do": "attach", "request": WANTED}, {"do": "detach"}):
-        said = conversation({**asked, "guest": uuid(running)}, group=grouped + 1)
+        said = conversation({**asked, "guest": running.uuid}, user=as_user(grouped + 1))
         assert "cannot ask libvirt to change guest" in said[0]["error"] and "Permission denied" in said[0]["error"]
         assert said[0]["remedy"] == "try again as root, or as a member of the group libvirt"
     assert (state_files(), stored(running)) == before and link(DEVICE) is None
@@ -95,83 +84,25 @@ def test_who_may_not_use_libvirt_gets_nothing(service: object, grouped: int, run
 
 def test_a_user_without_rights_holds_no_lock(service: object, grouped: int, running: Guest) -> None:
     """A conversation that libvirt has refused stays open, and does not keep anybody else waiting."""
-    with Conversation(grouped + 1) as client:
-        assert "Permission denied" in client.say({"do": "detach", "guest": uuid(running)})["error"]
+    with Conversation(as_user(grouped + 1)) as client:
+        assert "Permission denied" in client.say(detach(running))["error"]
         through("attach-device", running.name, file(), "--live")
     assert link(DEVICE)
-
-
-def uuid(guest: Guest) -> str:
-    return run("virsh", "-q", "domuuid", guest.name).stdout.strip()
-
-
-# Says each line of its standard input to the service, and the service's answer on its standard output.
-CLIENT = """
-import socket, sys
-with socket.socket(socket.AF_UNIX) as channel:
-    channel.settimeout(60)
-    channel.connect(sys.argv[1])
-    file = channel.makefile("rwb")
-    for line in sys.stdin.buffer:
-        try:
-            file.write(line)
-            file.flush()
-        except BrokenPipeError:
-            pass
-        print(file.readline().decode().strip() or "{}", flush=True)
-"""
-
-
-class Conversation:
-    """What an ordinary user, who is in one group, says to the service, and hears."""
-
-    def __init__(self, group: int) -> None:
-        words = (*as_user(group), "/usr/bin/python3", "-c", CLIENT, str(SOCKET))
-        self._client = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def say(self, request: Mapping[str, str]) -> dict[str, str]:
-        """Say something; return the answer."""
-        assert self._client.stdin and self._client.stdout
-        self._client.stdin.write(json.dumps(request) + "\n")
-        self._client.stdin.flush()
-        answer: dict[str, str] = json.loads(self._client.stdout.readline())
-        return answer
-
-    def __enter__(self) -> Conversation:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.communicate(timeout=SECONDS)
-
-
-def conversation(*requests: Mapping[str, str], group: int) -> list[dict[str, str]]:
-    """Say these, and end; return the answers."""
-    with Conversation(group) as client:
-        return [client.say(request) for request in requests]
-
-
-ALIAS = "ua-physical-525400009901"
-WANTED = f"""<interfaces>
-<interface alias='{ALIAS}' name='lan' type='macvtap' mac='{MAC}' device='{DEVICE}'/></interfaces>"""
-
-
-def attach(guest: Guest, request: str = WANTED) -> dict[str, str]:
-    return {"do": "attach", "guest": uuid(guest), "request": request}
 
 
 def test_what_is_begun_and_given_up_leaves_nothing(service: object, grouped: int, running: Guest) -> None:
     before = state_files(), stored(running)
     with gone(DEVICE):
-        assert conversation(attach(running), group=grouped) == [{}]
-    assert conversation(attach(running), {"do": "rollback"}, group=grouped) == [{}, {}]
+        assert conversation(attach(running), user=as_user(grouped)) == [{}]
+    assert conversation(attach(running), {"do": "rollback"}, user=as_user(grouped)) == [{}, {}]
     assert (state_files(), stored(running)) == before and link(DEVICE) is None
-    said = conversation({"do": "detach", "guest": uuid(running)}, {"do": "await_removal", "name": MAC}, group=grouped)
+    said = conversation(detach(running), {"do": "await_removal", "name": MAC}, user=as_user(grouped))
     assert said == [{}, {}] and link(running.device)
 
 
 def test_an_attach_that_libvirt_has_not_made_is_taken_back(service: object, grouped: int, running: Guest) -> None:
     before = state_files(), stored(running)
-    assert conversation(attach(running), {"do": "commit"}, group=grouped) == [{}, {}]
+    assert conversation(attach(running), {"do": "commit"}, user=as_user(grouped)) == [{}, {}]
     assert (state_files(), stored(running)) == before and link(DEVICE) is None
 
 
@@ -179,7 +110,7 @@ def test_what_is_made_is_what_libvirt_attaches(service: object, grouped: int, ru
     """Nobody gets a device for one MAC, and has libvirt attach it with another."""
     other = f"""<interface type='ethernet'><mac address='52:54:00:00:99:02'/><target dev='{DEVICE}' managed='no'/>
         <model type='virtio'/><alias name='{ALIAS}'/></interface>"""
-    with Conversation(grouped) as client:
+    with Conversation(as_user(grouped)) as client:
         assert client.say(attach(running)) == {}
         run(*as_user(grouped), "virsh", "-q", "-c", "qemu:///system", "attach-device", running.name, file(other))
         answer = client.say({"do": "commit"})
@@ -203,7 +134,7 @@ def test_a_request_that_cannot_be_met_leaves_nothing(
     service: object, grouped: int, running: Guest, request_: str, what: str
 ) -> None:
     before = state_files(), stored(running)
-    (said,) = conversation(attach(running, request_), group=grouped)
+    (said,) = conversation(attach(running, request_), user=as_user(grouped))
     assert what in said["error"] and said["remedy"]
     assert (state_files(), stored(running)) == before and link("eth1")
 
@@ -223,14 +154,14 @@ def test_a_request_that_cannot_be_met_leaves_nothing(
     ],
 )
 def test_what_is_not_understood_is_refused(service: object, grouped: int, asked: dict[str, str]) -> None:
-    (said,) = conversation(asked, group=grouped)
+    (said,) = conversation(asked, user=as_user(grouped))
     assert said["error"] and said["remedy"]
 
 
 def test_a_second_change_of_one_guest_waits_for_the_first(service: object, grouped: int, running: Guest) -> None:
     with socket.socket(socket.AF_UNIX) as channel:
         channel.connect(str(SOCKET))
-        channel.sendall(json.dumps({"do": "detach", "guest": uuid(running)}).encode() + b"\n")
+        channel.sendall(json.dumps(detach(running)).encode() + b"\n")
         assert channel.recv(100) == b"{}\n"
         words = ("virsh", "-q", "-c", URI, "attach-device", running.name, file())
         client = subprocess.Popen(words)
@@ -243,6 +174,4 @@ def test_nothing_runs_afterwards(service: subprocess.Popen[str], grouped: int, r
     virsh_of_user("attach-device", running.name, file(), group=grouped)
     virsh_of_user("detach-device", running.name, file(), group=grouped)
     assert not hands()
-    children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text(encoding="ascii").split()
-    for child in children:
-        ended(child)
+    childless(service)
