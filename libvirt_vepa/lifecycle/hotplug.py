@@ -19,6 +19,7 @@ from libvirt_vepa.libvirtd import client as libvirt_client
 from libvirt_vepa.libvirtd import on_behalf
 from libvirt_vepa.lifecycle import guest as guests
 from libvirt_vepa.model.interface import Request
+from libvirt_vepa.store.journal import Allocation
 from libvirt_vepa.store.store import Store
 from libvirt_vepa.xml import domain, metadata
 
@@ -41,8 +42,8 @@ class Hotplug:
         # Whether it may still be in the middle of what was begun.
         self._open = False
         self._made: Request | None = None
-        # The alias of an interface that is detached, and is still there.
-        self._awaited: str | None = None
+        # An interface that is detached, and is still there.
+        self._awaited: Allocation | None = None
 
     def attach(self, uuid: str, wrapper: bytes) -> None:
         """Write a request into the guest's metadata and make its device; where that fails, nothing of it is left."""
@@ -100,8 +101,8 @@ class Hotplug:
         if xml is None:
             return
         # An interface that is not ours may have the same MAC.
-        ours = {use.alias for use in journal.uses} if journal else set()
-        self._awaited = next((alias for alias in metadata.aliases_of(xml, name) if alias in ours), None)
+        there = metadata.aliases_of(xml, name)
+        self._awaited = next((use for use in journal.uses if use.alias in there), None) if journal else None
 
     def end(self) -> None:
         """Put right what is left when the conversation has ended."""
@@ -110,11 +111,17 @@ class Hotplug:
             self._write_kept(self._guest.xml())
             self._tidy()
         elif self._awaited is not None:
-            awaited, uuid = self._awaited, self._uuid
-            # Others may go on meanwhile.
-            self._lock.close()
-            xml = self._guest.await_removal(lambda text: awaited in metadata.aliases_of(text), REMOVAL_SECONDS)
-            if xml is not None:
+            self._tidy_when_removed(self._awaited)
+
+    def _tidy_when_removed(self, use: Allocation) -> None:
+        """Wait, unless somebody does: who asks again and again has one process for each interface, and no more."""
+        uuid = self._uuid
+        # Others may go on meanwhile.
+        self._lock.close()
+        with self._host.store.wait_alone(use.device) as alone:
+            if alone and self._guest.await_removal(
+                lambda text: use.alias in metadata.aliases_of(text), REMOVAL_SECONDS
+            ):
                 self._acquire(uuid)
                 self._tidy()
 

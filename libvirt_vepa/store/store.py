@@ -13,12 +13,13 @@ read, too: who can open a lock can hold it, and then no guest starts or ends.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,8 @@ from libvirt_vepa.store.shared_settings import SharedSettingStore
 ROOT = Path("/run/libvirt/vepa")
 VERSION = 1
 LOCK_SECONDS = 30.0
-# The kind of the lease of a VF.
-VF = "vf"
+# The kinds of the leases of a VF and of a device's name.
+VF, DEVICE = "vf", "device"
 ATTEMPTS = 100
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -190,6 +191,22 @@ class Store:
             self._unlinked(lease).unlink(missing_ok=True)
             if holder is not None and holder.uuid == lease.uuid:
                 path.unlink(missing_ok=True)
+
+    @contextmanager
+    def wait_alone(self, device: str) -> Iterator[bool]:
+        """Tell whether nobody else waits until a guest gives this device back, and be the only one for as long.
+
+        It is a lock of the device's lease, so that there is no file more, and none without the lease.
+        """
+        with ExitStack() as stack:
+            with atomic_file.state_errors(f"read {self._leases}"):
+                try:
+                    lease = stack.enter_context((self._leases / f"{DEVICE}-{device}").open("rb"))
+                    fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    alone = True
+                except (FileNotFoundError, BlockingIOError):
+                    alone = False
+            yield alone
 
     def leases(self) -> tuple[Lease, ...]:
         """Return all leases that are held; one that is damaged tells of nobody."""

@@ -24,7 +24,17 @@ from tests.lab.hook import state_files
 from tests.lab.shell import link, run
 from tests.libvirt.conftest import gone
 from tests.support import polkit
-from tests.support.helper_talk import WANTED, Conversation, attach, childless, conversation, detach, listening
+from tests.support.helper_talk import (
+    WANTED,
+    Conversation,
+    attach,
+    childless,
+    children,
+    conversation,
+    detach,
+    listening,
+    until,
+)
 from tests.support.hotplug_steps import DEVICE, INTERFACE, MAC, REQUEST, file, links, shown, stored
 from tests.support.rights import MANAGE, rules
 from tests.support.user import CONNECTION
@@ -262,3 +272,16 @@ def test_who_loses_the_right_midway_leaves_no_device(users: Users, owned: Guest)
             client.say({"do": "rollback"})
             assert link(DEVICE) is None
     conversation(detach(owned), {"do": "await_removal", "name": MAC}, user=users["carol"].through)
+
+
+def test_an_owner_has_one_process_wait_for_one_interface(
+    services: tuple[subprocess.Popen[str], ...], users: Users, owned: Guest
+) -> None:
+    """Nothing is detached, so each would wait for as long as a guest may take."""
+    for _ in range(4):
+        asked = detach(owned), {"do": "await_removal", "name": owned.mac}
+        assert conversation(*asked, user=users["carol"].through) == [{}, {}]
+    until("one process waits", lambda: len(children(services[0])) == 1)
+    owned.hang_up()
+    virsh("destroy", owned.name)
+    childless(services[0])

@@ -8,7 +8,8 @@ import json
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,11 +58,22 @@ def listening(program: str = HELPER, path: Path = SOCKET) -> Iterator[subprocess
         path.unlink()
 
 
+def children(service: subprocess.Popen[str]) -> list[str]:
+    """Return a service's processes for those who have connected."""
+    return Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text(encoding="ascii").split()
+
+
 def childless(service: subprocess.Popen[str]) -> None:
     """Return when a service has no process for anybody."""
-    children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text(encoding="ascii").split()
-    for child in children:
+    for child in children(service):
         gone(child)
+
+
+def until(what: str, condition: Callable[[], bool]) -> None:
+    """Return when something is so."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not in {SECONDS} seconds: {what}"
 
 
 class Conversation:
