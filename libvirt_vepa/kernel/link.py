@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.kernel.netlink_socket import HEADER, NETLINK_ROUTE, RefusedError, dump, pack, request, unpack
+from libvirt_vepa.kernel.netlink_socket import HEADER, NETLINK_ROUTE, dump, pack, unpack
 from libvirt_vepa.model.address import MacAddress
 
 # linux/if.h and linux/if_arp.h
@@ -32,7 +32,6 @@ RTM_GETADDR, RT_SCOPE_LINK = 22, 253
 IFADDRMSG = struct.Struct("=BBBBi")
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
 IFLA_EXT_MASK, IFLA_PERM_ADDRESS = 29, 54
-IFLA_INFO_KIND = 1
 # What `read` looks at, a few of the fifty attributes of a device.
 READ = frozenset({IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO})
 
@@ -156,31 +155,15 @@ def mask(bits: int) -> bytes:
     return pack(IFLA_EXT_MASK, struct.pack("=I", bits))
 
 
-def with_permanent(mac: MacAddress, hardware: Iterable[str]) -> tuple[int, ...]:
-    """Return the indexes of the NICs that have this address from their maker, or have it now if they do not tell.
+def with_permanent(mac: MacAddress) -> tuple[int, ...]:
+    """Return the indexes of the devices that have this address from their maker, or have it now if they do not tell.
 
-    Those of `hardware` are asked, by their names, and all veths; not what guests have, as that may be hundreds.
+    All devices must be asked; only those that mention the address are taken apart, as there is one for each guest.
     Raises OSError.
     """
     wanted = bytes(mac.octets)
-    answers = (*(answer for name in hardware for answer in _by_name(name)), *_of_kind("veth"))
-    return tuple(IFINFOMSG.unpack_from(each)[2] for each in answers if _permanent(each) == wanted)
-
-
-def _by_name(name: str) -> list[bytes]:
-    """Return what the kernel says of a device, nothing where it has gone."""
-    try:
-        return request(NETLINK_ROUTE, RTM_GETLINK, header(0), pack(IFLA_IFNAME, os.fsencode(name), b"\0"))
-    except RefusedError as error:
-        if error.errno == errno.ENODEV:
-            return []
-        raise
-
-
-def _of_kind(kind: str) -> list[bytes]:
-    """Return what the kernel says of each device of a kind. It lists all devices where it knows no such kind."""
-    wanted = pack(IFLA_LINKINFO, pack(IFLA_INFO_KIND, kind.encode(), b"\0"))
-    return dump(NETLINK_ROUTE, RTM_GETLINK, header(0), mask(RTEXT_FILTER_SKIP_STATS), wanted, filtered=True)
+    answers = dump(NETLINK_ROUTE, RTM_GETLINK, header(0), mask(RTEXT_FILTER_SKIP_STATS))
+    return tuple(IFINFOMSG.unpack_from(each)[2] for each in answers if wanted in each and _permanent(each) == wanted)
 
 
 def with_addresses() -> frozenset[int]:

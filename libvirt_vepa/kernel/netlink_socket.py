@@ -18,7 +18,6 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from itertools import takewhile
 from typing import NoReturn
 
 # linux/netlink.h and linux/genetlink.h
@@ -26,7 +25,7 @@ NETLINK_ROUTE, NETLINK_GENERIC = 0, 16
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
-NLM_F_DUMP_INTR, NLM_F_DUMP_FILTERED, NLM_F_ACK_TLVS = 0x10, 0x20, 0x200
+NLM_F_DUMP_INTR, NLM_F_ACK_TLVS = 0x10, 0x200
 NLMSGERR_ATTR_MSG = 1
 HEADER = struct.Struct("=IHHII")
 GENERIC_HEADER = struct.Struct("=BBH")
@@ -49,15 +48,10 @@ def request(protocol: int, kind: int, *body: bytes) -> list[bytes]:
     return [answer for answer, _ in _exchange(protocol, kind, NLM_F_REQUEST | NLM_F_ACK, body)]
 
 
-def dump(protocol: int, kind: int, *body: bytes, filtered: bool = False) -> list[bytes]:
-    """Return the bodies of all that the kernel lists; RefusedError, also where the list never stands still.
-
-    With `filtered`, nothing of a list that the kernel has not filtered as it was asked to.
-    """
-    wanted = NLM_F_DUMP_FILTERED if filtered else 0
+def dump(protocol: int, kind: int, *body: bytes) -> list[bytes]:
+    """Return the bodies of all that the kernel lists; RefusedError, also where the list never stands still."""
     for _ in range(ATTEMPTS):
-        listed = _exchange(protocol, kind, NLM_F_REQUEST | NLM_F_DUMP, body)
-        answers = list(takewhile(lambda answer: answer[1] & wanted == wanted, listed))
+        answers = list(_exchange(protocol, kind, NLM_F_REQUEST | NLM_F_DUMP, body))
         if not any(flags & NLM_F_DUMP_INTR for _, flags in answers):
             return [answer for answer, _ in answers]
     raise RefusedError(errno.EAGAIN, os.strerror(errno.EAGAIN))

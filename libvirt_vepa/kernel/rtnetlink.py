@@ -17,7 +17,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from libvirt_vepa.errors import KernelError
-from libvirt_vepa.kernel import eswitch, ethtool, nftables, pci, sysfs, vf
+from libvirt_vepa.kernel import eswitch, ethtool, nftables, pci, vf
 from libvirt_vepa.kernel import link as links
 from libvirt_vepa.kernel.ethtool import Feature
 from libvirt_vepa.kernel.link import IFF_ALLMULTI, IFF_UP, Link, gone, netlink_errors
@@ -67,9 +67,9 @@ class Netlink:
         A VF is none of them, nor is what stands on another device or joins several.
         """
         with netlink_errors(f"look up the NIC with the address {mac}"):
-            indexes = links.with_permanent(mac, (name for name in sysfs.hardware() if not pci.is_vf_device(name)))
+            indexes = links.with_permanent(mac)
         found = (self.at(index) for index in indexes)
-        return tuple(link for link in found if link and links.is_nic(link))
+        return tuple(link for link in found if link and links.is_nic(link) and not pci.is_vf_device(link.name))
 
     def with_addresses(self) -> frozenset[int]:
         """Return the indexes of devices at which the host has an IP address; that of IPv6 on every link is none."""

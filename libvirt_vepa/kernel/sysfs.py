@@ -19,7 +19,6 @@ from pathlib import Path
 from libvirt_vepa.errors import KernelError
 
 NET = Path("/sys/class/net")
-VIRTUAL = Path("/sys/devices/virtual/net")
 DEV = Path("/dev")
 IPV6 = Path("/proc/sys/net/ipv6/conf")
 # IN_CREATE, IN_MOVED_TO and IN_ATTRIB of linux/inotify.h: udev makes, renames or relabels a node.
@@ -37,14 +36,6 @@ def read(path: Path) -> str | None:
         if error.errno in (errno.ENODEV, errno.EINVAL):
             return None
         raise KernelError(f"cannot read {path}: {error.strerror}", "run as root on the host itself") from error
-
-
-def hardware() -> tuple[str, ...]:
-    """Return the names of the network devices that drivers have made for hardware. Raises OSError.
-
-    All others are in a folder of their own. To list it is cheap, and there is one for each guest.
-    """
-    return tuple(sorted({*os.listdir(NET)} - {*os.listdir(VIRTUAL)}))
 
 
 def uppers(device: str) -> Iterator[str]:

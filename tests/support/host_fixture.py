@@ -75,9 +75,9 @@ class World:
     directory: Path
     host: Host
 
-    def define(self, name: str, nic: str, *content: str, kind: str = "ethernet", by: str = "dev") -> None:
-        """Define a NIC, by its name or its `mac`, or define it anew."""
-        children = f"<source {by}='{nic}'/><type>{kind}</type>{''.join(content)}"
+    def define(self, name: str, nic: str, *content: str, kind: str = "ethernet") -> None:
+        """Define a NIC, or define it anew."""
+        children = f"<source dev='{nic}'/><type>{kind}</type>{''.join(content)}"
         text = f"<interface type='physical' name='{name}'>{children}</interface>"
         (self.directory / f"{name}.xml").write_text(text, encoding="utf-8")
 
