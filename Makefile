@@ -131,9 +131,10 @@ machine:
 	tests/lab/prepare machine
 	tests/lab/machine shell $(or $(RELEASE),13)
 
+# `make bench PARTS='start calls' RUNS=5` measures less.
 bench:
-	tests/lab/prepare demo
-	tests/lab/enter $(PYTHON) -m tests.lab.bench
+	tests/lab/prepare bench
+	tests/lab/enter $(PYTHON) -m tests.lab.bench $(addprefix --runs=,$(RUNS)) $(PARTS)
 
 lint:
 	build/venv/bin/ruff check .

@@ -57,7 +57,7 @@ MENU = "<bootmenu enable='yes' timeout='65535'/>"
 
 @dataclass
 class Guest:
-    """A guest by its number (1 to 99), from which its name, UUID, MAC and address follow.
+    """A guest by its number (1 to 254, or more without an address). Its name, UUID, MAC and address follow from it.
 
     `interfaces` are put into its devices as they are. Without a kernel it stays in its firmware's menu, with
     nothing to do, and cannot be waited for. With `counted` its clock goes by what it executes. What does not come
@@ -78,11 +78,11 @@ class Guest:
 
     @property
     def uuid(self) -> str:
-        return f"6f6e6f6f-0000-4000-8000-0000000000{self.number:02}"
+        return f"6f6e6f6f-0000-4000-8000-{self.number:012}"
 
     @property
     def mac(self) -> str:
-        return f"52:54:00:00:00:{self.number:02x}"
+        return f"52:54:00:00:{self.number >> 8:02x}:{self.number & 255:02x}"
 
     @property
     def device(self) -> str:
