@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.bench import services
 from tests.lab.guest import Guest
 from tests.lab.hook import ENVIRONMENT, HOOK, PACKAGE, PROGRAM, PYTHON, STATE, STATIONS, call, one_line, opened, stored
 from tests.lab.shell import link
@@ -46,6 +47,15 @@ def test_that_test_would_see_what_a_guest_of_ours_loads(guest: Guest) -> None:
     # Who the guest was is all that matters, and takes no parser.
     assert any(name.startswith("identity.") for name in names)
     assert not any(name.startswith("etree.") for name in names)
+
+
+def test_a_guest_of_ours_loads_no_more_where_the_service_does_it(guest: Guest) -> None:
+    bare = loaded(PYTHON, "-I", "-S", "-c", "pass", document=FOREIGN)
+    with services.helper():
+        for operation in ("prepare", "release"):
+            names = loaded(HOOK, guest.name, operation, *STATIONS[operation], document=stored(guest))
+            # It is built in, or a file of its own.
+            assert {name for name in names - bare if not name.startswith("_socket.")} == set()
 
 
 def test_a_foreign_release_costs_one_look_for_a_journal(installed: None) -> None:
