@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,11 +54,19 @@ def perform(work: Sequence[str], arguments: Sequence[str], document: bytes, repo
 
 
 def load() -> None:
-    """Load what any call may need, for those who are called more than once."""
-    from libvirt_vepa.lifecycle import foreign, guest
-    from libvirt_vepa.xml import domain, translate
+    """Load what any call may need, and what a first call makes of it, for those who are called more than once."""
+    import encodings.ascii
 
-    del foreign, guest, domain, translate
+    from libvirt_vepa.lifecycle import foreign, guest
+    from libvirt_vepa.xml import definition, document, domain, translate
+
+    del encodings, foreign, domain, translate
+    # Whatever is wrong with this host, or with what is installed, is for a call to say.
+    with suppress(VepaError):
+        document.load_schema(definition.SCHEMA)
+        # pyroute2 prepares its decoders when it decodes the first device; every network has this one.
+        with guest.open_host(Store()) as host:
+            host.netlink.find("lo")
 
 
 def _act(operation: tuple[str, ...], document: bytes, report: Report) -> Outcome:

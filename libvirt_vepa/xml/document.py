@@ -161,7 +161,7 @@ def validate(tree: etree._ElementTree, schema: str, origin: str) -> None:
 
     Raises XmlError with the line of the first thing that does not.
     """
-    checker = _schema(schema)
+    checker = load_schema(schema)
     if checker.validate(tree):
         return
     entries = list(checker.error_log)
@@ -180,7 +180,8 @@ def _readable(entry: etree._LogEntry) -> tuple[str, int] | None:
 
 
 @lru_cache
-def _schema(name: str) -> etree.RelaxNG:
+def load_schema(name: str) -> etree.RelaxNG:
+    """Return a schema, which is read once. Raises HostError where the installation is not complete."""
     return etree.RelaxNG(etree.parse(data_file(name)))
 
 
