@@ -20,6 +20,8 @@ CHUNK = 96 * 1024
 MOST = 1024 * 1024
 # As many descriptors may wait for their message, or for being taken.
 DESCRIPTORS = 4 * messages.DESCRIPTORS_MAX
+# The room that descriptors take beside what is read; what does not fit is closed by the kernel, and missed later.
+ROOM = socket.CMSG_SPACE(messages.DESCRIPTORS_MAX * array("i").itemsize)
 
 
 class Endpoint:
@@ -98,6 +100,7 @@ class FdPassingEndpoint(Endpoint):
     def __init__(self, end: socket.socket) -> None:
         super().__init__(end.fileno(), end.fileno())
         self._end = end
+        self._receive = end.recvmsg
         self._frames = Frames(lambda header: header.with_descriptors)
         self._sent = 0
         # What goes with the byte that is so far from the beginning.
@@ -116,6 +119,8 @@ class FdPassingEndpoint(Endpoint):
 
     def send(self, data: bytes) -> bool:
         """As before, with the descriptors that belong to it. Raises ProtocolError where one has not come."""
+        if self._frames.passes(data):
+            return Endpoint.send(self, data)
         taken = True
         for piece in self._frames.feed(data):
             taken = super().send(self._attach(piece) if isinstance(piece, Message) else piece) and taken
@@ -142,15 +147,18 @@ class FdPassingEndpoint(Endpoint):
         return data
 
     def _read(self, _source: int, most: int) -> bytes:
-        # What does not fit is closed by the kernel, and missed later.
-        room = socket.CMSG_SPACE(messages.DESCRIPTORS_MAX * array("i").itemsize)
-        data, extras, _, _ = self._end.recvmsg(most, room, socket.MSG_CMSG_CLOEXEC)
+        data, extras, _, _ = self._receive(most, ROOM, socket.MSG_CMSG_CLOEXEC)
+        if extras:
+            self._take(extras)
+        return data
+
+    def _take(self, extras: list[tuple[int, int, bytes]]) -> None:
+        """Keep the descriptors that have come. Raises ProtocolError where they are too many."""
         for level, kind, value in extras:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 self._arrived.extend(array("i", value))
         if len(self._arrived) > DESCRIPTORS:
             raise ProtocolError(f"{len(self._arrived)} descriptors came without a message", xdr.RECONNECT_REMEDY)
-        return data
 
     def _write(self, sink: int, data: bytes | memoryview) -> int:  # type: ignore[override]  # os.write takes any buffer
         if not self._outgoing:
