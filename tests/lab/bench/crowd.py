@@ -44,7 +44,7 @@ def _next(table: Table, host: Second) -> None:
     table.compare_steps(rows, _both(document, host.through), _both(document, HERE))
     # What the kernel alone makes of it.
     shell, other = (_shell(device) for device in (NIC, "eth1"))
-    rows = {f"ip link in a shell hook, beside {MANY} guests : the first": (), "release of it : the first ": ()}
+    rows = {f"shell hook, prepare beside {MANY} guests : the first": (), "shell hook, release of it : the first": ()}
     table.compare_steps(rows, _both(document, host.through, shell), _both(document, HERE, other))
 
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from tests.lab.bench import services
 from tests.lab.bench.table import Action, Goal, Table
 from tests.lab.daemon import virsh
-from tests.lab.guest import Guest, define
+from tests.lab.guest import Guest
+from tests.lab.hook import stored
 from tests.lab.shell import BOUND_SECONDS
 
 DIRECT = (
@@ -56,7 +57,7 @@ def _defined(count: int) -> tuple[list[str], list[str]]:
     for each in others:
         each.interfaces = DIRECT.format(mac=each.mac)
     for each in (*ours, *others):
-        define(each)
+        virsh("define", "/dev/stdin", stdin=stored(each).decode())
     return [each.name for each in ours], [each.name for each in others]
 
 
