@@ -4,54 +4,31 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import select
 import shutil
 import signal
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.lab.guest import Guest
-from tests.lab.hook import HOOK, PACKAGE, STATE, call, opened, state_files, stored
+from tests.lab.hook import PACKAGE, call, opened, state_files, stored
 from tests.lab.network import Nic
 from tests.lab.shell import link, run
+from tests.support.resident import SECONDS, SOCKET, Resident, connected, listening, locked, patient
 from tests.support.user import USER
 
-SOCKET = Path("/run/libvirt/libvirt-vepad-sock")
-SECONDS = 60
 RIGHTS = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
 PROGRAM = Path("/usr/bin/libvirt-vepa-hook")
 
 
 @pytest.fixture
-def service() -> Iterator[subprocess.Popen[bytes]]:
-    with listening() as process:
-        yield process
-
-
-@contextmanager
-def listening() -> Iterator[subprocess.Popen[bytes]]:
-    """Run the service on its socket, and return once it listens."""
-    SOCKET.parent.mkdir(exist_ok=True)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(SOCKET))
-        listener.listen()
-        start = f"LISTEN_PID=$$ LISTEN_FDS=1 exec libvirt-vepad --listen 3<&{listener.fileno()}"
-        process = subprocess.Popen(("bash", "-c", start), pass_fds=[listener.fileno()])
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
-        process.wait(SECONDS)
-        SOCKET.unlink()
+def service() -> Iterator[Resident]:
+    with listening() as found:
+        yield found
 
 
 @pytest.fixture
@@ -61,11 +38,6 @@ def only_there(service: object) -> Iterator[None]:
     PROGRAM.rename(away)
     yield
     away.rename(PROGRAM)
-
-
-def children(service: subprocess.Popen[bytes]) -> list[int]:
-    text = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text(encoding="ascii")
-    return [int(pid) for pid in text.split()]
 
 
 def test_a_whole_life_is_the_services_work(only_there: None, guest: Guest) -> None:
@@ -91,82 +63,45 @@ def test_it_says_what_the_hook_would_say(service: object, wire: Nic) -> None:
     assert b"urn:libvirt-vepa:physical:1" in moved.stdout and b"ethernet" in again.stdout
 
 
-def test_one_that_hangs_leaves_it_to_the_hook(service: subprocess.Popen[bytes], guest: Guest) -> None:
+def test_one_that_hangs_leaves_it_to_the_hook(service: Resident, guest: Guest) -> None:
     with patient(0.5):
-        service.send_signal(signal.SIGSTOP)
+        service.process.send_signal(signal.SIGSTOP)
         assert call("prepare", stored(guest)).returncode == 0
         assert link(guest.device)
         before = link(guest.device)
         # What it wakes up to is nobody's any more.
-        service.send_signal(signal.SIGCONT)
+        service.process.send_signal(signal.SIGCONT)
         assert call("start", stored(guest)).returncode == 0
         assert link(guest.device) == before
 
 
-@contextmanager
-def patient(seconds: float) -> Iterator[None]:
-    """Have the hook wait so long until the service is ready."""
-    whole = Path(HOOK).read_text(encoding="utf-8")
-    assert 'libvirt-vepad-sock", 30,' in whole
-    Path(HOOK).write_text(
-        whole.replace('libvirt-vepad-sock", 30,', f'libvirt-vepad-sock", {seconds},'), encoding="utf-8"
-    )
-    yield
-    Path(HOOK).write_text(whole, encoding="utf-8")
-
-
-def test_one_that_dies_in_the_middle_leaves_it_to_the_hook(service: subprocess.Popen[bytes], guest: Guest) -> None:
+def test_one_that_dies_in_the_middle_leaves_it_to_the_hook(service: Resident, guest: Guest) -> None:
     hook = opened("prepare", name=guest.name)
     assert hook.stdin
     with locked(f"guest-{guest.uuid}"):
         hook.stdin.write(stored(guest))
         hook.stdin.close()
-        (child,) = waits_for_lock(service)
+        (child,) = service.waiting()
         os.kill(child, signal.SIGKILL)
     assert hook.wait(SECONDS) == 0 and link(guest.device)
     assert call("release", stored(guest)).returncode == 0
 
 
-@contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Hold a lock, as another hook would."""
-    path = STATE / "locks" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="ascii") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    path.unlink(missing_ok=True)
-
-
-def waits_for_lock(service: subprocess.Popen[bytes]) -> list[int]:
-    """Return the service's children once one of them waits for a lock."""
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        waiting = Path("/proc/locks").read_text(encoding="ascii")
-        found = [pid for pid in children(service) if f"-> FLOCK  ADVISORY  WRITE {pid} " in waiting]
-        if found:
-            return found
-        select.select([], [], [], 0.02)
-    raise AssertionError(f"no child of the service waits for a lock in {SECONDS} seconds")
-
-
-def test_one_of_another_version_leaves_it_to_the_hook(service: subprocess.Popen[bytes], guest: Guest) -> None:
+def test_one_of_another_version_leaves_it_to_the_hook(service: Resident, guest: Guest) -> None:
     server = PACKAGE / "ipc/server.py"
     copy = server.with_name("copy")
     shutil.copy2(server, copy)
     copy.rename(server)
     assert call("prepare", stored(guest)).returncode == 0 and link(guest.device)
     # systemd starts the one that is installed now.
-    assert service.wait(SECONDS) == 0
+    assert service.process.wait(SECONDS) == 0
 
 
 @pytest.mark.parametrize(
     "said", [b"hook 2 1 1\n", b"hook 1 5 5\nab", b"hook 1 3 1\na\0b", b"hook ", b"hook 1 1 999999999\n"]
 )
 def test_what_is_not_understood_is_not_done(service: object, said: bytes) -> None:
-    with socket.socket(socket.AF_UNIX) as channel:
-        channel.settimeout(SECONDS)
-        channel.connect(str(SOCKET))
+    with connected() as channel:
         channel.sendall(said)
         channel.shutdown(socket.SHUT_WR)
         # What it has not read makes the kernel say more than that it has ended.
@@ -188,7 +123,6 @@ with socket.socket(socket.AF_UNIX) as channel:
 
 
 def test_only_root_is_served(service: object, guest: Guest) -> None:
-    SOCKET.chmod(0o666)
     arguments = "\0".join(("guest", "lab1", "prepare", "begin", "-")).encode()
     said = b"hook 1 %d %d\n" % (len(arguments), len(stored(guest))) + arguments
     client = ("/usr/bin/python3", "-c", CLIENT, str(SOCKET), said.hex())
