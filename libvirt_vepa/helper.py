@@ -78,7 +78,8 @@ def _serve_hook(channel: socket.socket, peer: Peer) -> int:
     if document is None:
         return DONE
     said: list[str] = []
-    outcome = hook_errands.perform(call.work, call.arguments, document, said.append)
+    with hook_call.bound_to(channel):
+        outcome = hook_errands.perform(call.work, call.arguments, document, said.append)
     lines = [f"libvirt-vepa: {printable(text)}" for text in said]
     for line in lines:
         syslog.syslog(syslog.LOG_WARNING, line)

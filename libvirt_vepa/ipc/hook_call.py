@@ -9,13 +9,20 @@
     <- STATUS LENGTH LENGTH      the hook's exit status, and how many bytes the next two have
     <- what the hook prints, and what it says on standard error
 
-A hook that has given up before `ready` has sent no document, and nothing is done. So no work is done twice.
+A hook that has given up before `ready` has sent no document, and nothing is done. What is under way when the hook ends,
+or gives up, ends with it: libvirt goes on at once, and so does the hook itself. So no work is done twice.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+import select
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 GREETING = b"hook "
@@ -56,6 +63,26 @@ def receive_document(channel: socket.socket, call: HookCall) -> bytes | None:
     channel.sendall(READY)
     document = _exactly(channel, call.size)
     return document if len(document) == call.size else None
+
+
+@contextmanager
+def bound_to(channel: socket.socket) -> Iterator[None]:
+    """Have the kernel end this process, with SIGKILL, when the hook ends meanwhile; OSError where it has ended already.
+
+    A hook that is killed leaves its own work in the middle in the same way. Source: F_SETSIG of fcntl(2); a Unix
+    socket whose other end is closed tells its owner (net/unix/af_unix.c).
+    """
+    flags = fcntl.fcntl(channel, fcntl.F_GETFL)
+    fcntl.fcntl(channel, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(channel, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(channel, fcntl.F_SETFL, flags | os.O_ASYNC)
+    ended = select.poll()
+    ended.register(channel, 0)
+    if ended.poll(0):
+        raise ConnectionAbortedError("the hook has ended")
+    yield
+    # A hook that reads its answer tells the owner, too.
+    fcntl.fcntl(channel, fcntl.F_SETFL, flags)
 
 
 def answer(channel: socket.socket, status: int, output: bytes, said: bytes) -> None:
