@@ -16,6 +16,7 @@ import syslog
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import islice
 
 from libvirt_vepa.command_line import socket_path
 from libvirt_vepa.errors import HostError, VepaError, printable
@@ -30,6 +31,8 @@ from libvirt_vepa.lifecycle.hotplug import Hotplug
 LINE_MAX = 65536
 # How long the whole of a conversation may take: libvirt itself waits for up to 30 s at each of its steps.
 CONVERSATION_SECONDS = 240.0
+# What is asked in one of them at most: a change takes two requests, and a flood of them would be one of the log, too.
+REQUESTS = 8
 DONE, FAILED = 0, 1
 # Connections of one user and of all, and the memory of each.
 BOUNDS = Bounds(each=64, total=256, memory=512 << 20)
@@ -61,20 +64,21 @@ def serve_here() -> int:
 
 def _serve_peer(channel: socket.socket, peer: Peer) -> int:
     """Serve one connection to its end; return the exit status."""
+    last = time.monotonic() + CONVERSATION_SECONDS
     channel.settimeout(CONVERSATION_SECONDS)
     try:
-        return _serve_hook(channel, peer) if hook_call.is_one(channel) else _serve_client(channel, peer)
+        return (_serve_hook if hook_call.is_one(channel) else _serve_client)(channel, peer, last)
     except OSError as error:
         _log(f"the connection has ended before it was answered: {error}")
         return FAILED
 
 
-def _serve_hook(channel: socket.socket, peer: Peer) -> int:
+def _serve_hook(channel: socket.socket, peer: Peer, last: float) -> int:
     """Do the work of libvirt's hook. A hook that gets no answer does it by itself."""
-    call = hook_call.receive(channel)
-    if call is None or peer.uid or is_outdated():
+    call = None if peer.uid else hook_call.receive(channel, last)
+    if call is None or is_outdated():
         return DONE
-    document = hook_call.receive_document(channel, call)
+    document = hook_call.receive_document(channel, call, last)
     if document is None:
         return DONE
     said: list[str] = []
@@ -88,12 +92,12 @@ def _serve_hook(channel: socket.socket, peer: Peer) -> int:
     return DONE
 
 
-def _serve_client(channel: socket.socket, peer: Peer) -> int:
+def _serve_client(channel: socket.socket, peer: Peer, last: float) -> int:
     """Serve one conversation to its end and put right what it leaves; return the exit status."""
     try:
         with ExitStack() as stack:
             hotplug = Hotplug(peer, stack, _log)
-            for line in _lines(channel):
+            for line in islice(_lines(channel, last), REQUESTS):
                 if not _answered(channel, _response(hotplug, line)):
                     break
             channel.close()
@@ -104,9 +108,9 @@ def _serve_client(channel: socket.socket, peer: Peer) -> int:
     return DONE
 
 
-def _lines(channel: socket.socket) -> Iterator[bytes]:
-    """Yield what is said, until the other side ends, says too much, or the conversation's time is over."""
-    heard, last = b"", time.monotonic() + CONVERSATION_SECONDS
+def _lines(channel: socket.socket, last: float) -> Iterator[bytes]:
+    """Yield what is said, until the other side ends, says too much, or it is `last` of time.monotonic()."""
+    heard = b""
     while len(heard) < LINE_MAX and (left := last - time.monotonic()) > 0:
         channel.settimeout(left)
         try:

@@ -21,6 +21,7 @@ import re
 import select
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,20 +49,23 @@ def is_one(channel: socket.socket) -> bool:
     return channel.recv(len(GREETING), socket.MSG_PEEK) == GREETING
 
 
-def receive(channel: socket.socket) -> HookCall | None:
-    """Return what the hook asks for; None for what is not understood. Raises OSError where it falls silent."""
+def receive(channel: socket.socket, last: float) -> HookCall | None:
+    """Return what the hook asks for; None for what is not understood.
+
+    Raises OSError where it falls silent, or has not said all by the time `last` of time.monotonic().
+    """
     header = HEADER.match(channel.recv(HEADER_MAX, socket.MSG_PEEK))
     if header is None or int(header[2]) > DOCUMENT_MAX:
         return None
-    _exactly(channel, header.end())
-    work, *arguments = _exactly(channel, int(header[1])).decode(errors="surrogateescape").split("\0")
+    _exactly(channel, header.end(), last)
+    work, *arguments = _exactly(channel, int(header[1]), last).decode(errors="surrogateescape").split("\0")
     return HookCall(tuple(work.split(",")), tuple(arguments), int(header[2])) if len(arguments) == 4 else None
 
 
-def receive_document(channel: socket.socket, call: HookCall) -> bytes | None:
-    """Say that it will be done, and return the document; None where the hook has gone. Raises OSError."""
+def receive_document(channel: socket.socket, call: HookCall, last: float) -> bytes | None:
+    """Say that it will be done, and return the document; None where the hook has gone. Raises OSError, as `receive`."""
     channel.sendall(READY)
-    document = _exactly(channel, call.size)
+    document = _exactly(channel, call.size, last)
     return document if len(document) == call.size else None
 
 
@@ -90,9 +94,16 @@ def answer(channel: socket.socket, status: int, output: bytes, said: bytes) -> N
     channel.sendall(b"%d %d %d\n" % (status, len(output), len(said)) + output + said)
 
 
-def _exactly(channel: socket.socket, size: int) -> bytes:
-    """Return as many bytes, or less where the other side ends."""
+def _exactly(channel: socket.socket, size: int, last: float) -> bytes:
+    """Return as many bytes, or less where the other side ends. Raises OSError where they have not come in time."""
     data = bytearray()
-    while len(data) < size and (more := channel.recv(min(CHUNK, size - len(data)))):
+    while len(data) < size:
+        left = last - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        channel.settimeout(left)
+        more = channel.recv(min(CHUNK, size - len(data)))
+        if not more:
+            break
         data += more
     return bytes(data)
