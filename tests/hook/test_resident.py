@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -128,3 +129,48 @@ def test_only_root_is_served(service: object, guest: Guest) -> None:
     client = ("/usr/bin/python3", "-c", CLIENT, str(SOCKET), said.hex())
     assert run(*client).stdout == "b'ready\\n'\n"
     assert run(*RIGHTS, *client).stdout == "b''\n"
+
+
+ANSWERS = (
+    b"",
+    b"0 0\n",
+    b"0 0 0",
+    b"0 0 1\n",
+    b"0 0 0\nx",
+    b"-1 0 0\n",
+    b"x y z\n",
+    b"4 0 0\n",
+    b"256 0 0\n",
+    b"9" * 5000 + b" 0 0\n",
+    b"0 0 " + b"9" * 5000 + b"\n",
+    b"\0" * 100000,
+)
+
+
+def test_an_answer_that_is_none_leaves_it_to_the_hook(guest: Guest) -> None:
+    document = stored(guest)
+    with socket.socket(socket.AF_UNIX) as other:
+        SOCKET.parent.mkdir(exist_ok=True)
+        other.bind(str(SOCKET))
+        other.listen()
+        other.settimeout(SECONDS)
+        try:
+            for answer in ANSWERS:
+                worker = Thread(target=answers, args=(other, len(document), answer), daemon=True)
+                worker.start()
+                done = call("migrate", guest.xml.encode())
+                worker.join(SECONDS)
+                assert (done.returncode, done.stderr) == (0, b""), answer[:20]
+                assert b"urn:libvirt-vepa:physical:1" in done.stdout, answer[:20]
+        finally:
+            SOCKET.unlink()
+
+
+def answers(listener: socket.socket, size: int, answer: bytes) -> None:
+    """Be a service that gives one call this answer."""
+    channel, _ = listener.accept()
+    with channel:
+        channel.recv(1000)
+        channel.sendall(b"ready\n")
+        channel.recv(1 << 20)
+        channel.sendall(answer)
