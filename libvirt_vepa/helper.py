@@ -15,7 +15,7 @@ import sys
 import syslog
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 
 from libvirt_vepa.command_line import socket_path
@@ -67,20 +67,26 @@ def _serve_peer(channel: socket.socket, peer: Peer) -> int:
     last = time.monotonic() + CONVERSATION_SECONDS
     channel.settimeout(CONVERSATION_SECONDS)
     try:
-        return (_serve_hook if hook_call.is_one(channel) else _serve_client)(channel, peer, last)
+        is_hook = hook_call.is_one(channel)
     except OSError as error:
         _log(f"the connection has ended before it was answered: {error}")
         return FAILED
+    if not is_hook:
+        return _serve_client(channel, peer, last)
+    # A hook that has given up does the work itself, and the log has that from there.
+    with suppress(OSError):
+        _serve_hook(channel, peer, last)
+    return DONE
 
 
-def _serve_hook(channel: socket.socket, peer: Peer, last: float) -> int:
-    """Do the work of libvirt's hook. A hook that gets no answer does it by itself."""
+def _serve_hook(channel: socket.socket, peer: Peer, last: float) -> None:
+    """Do the work of libvirt's hook. A hook that gets no answer does it by itself. Raises OSError where it has gone."""
     call = None if peer.uid else hook_call.receive(channel, last)
     if call is None or is_outdated():
-        return DONE
+        return
     document = hook_call.receive_document(channel, call, last)
     if document is None:
-        return DONE
+        return
     said: list[str] = []
     with hook_call.bound_to(channel):
         outcome = hook_errands.perform(call.work, call.arguments, document, said.append)
@@ -89,7 +95,6 @@ def _serve_hook(channel: socket.socket, peer: Peer, last: float) -> int:
         syslog.syslog(syslog.LOG_WARNING, line)
     text = "".join(f"{line}\n" for line in lines).encode(errors="replace")
     hook_call.answer(channel, outcome.status, outcome.output, text)
-    return DONE
 
 
 def _serve_client(channel: socket.socket, peer: Peer, last: float) -> int:

@@ -10,7 +10,6 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -19,11 +18,10 @@ from tests.lab.guest import Guest
 from tests.lab.hook import PACKAGE, call, opened, state_files, stored
 from tests.lab.network import Nic
 from tests.lab.shell import link, run
-from tests.support.resident import SECONDS, SOCKET, Resident, connected, listening, locked, patient
+from tests.support.resident import SECONDS, SOCKET, Resident, connected, listening, locked, patient, without_program
 from tests.support.user import USER
 
 RIGHTS = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
-PROGRAM = Path("/usr/bin/libvirt-vepa-hook")
 
 
 @pytest.fixture
@@ -34,11 +32,8 @@ def service() -> Iterator[Resident]:
 
 @pytest.fixture
 def only_there(service: object) -> Iterator[None]:
-    """The hook cannot do its work itself."""
-    away = PROGRAM.with_name("kept.away")
-    PROGRAM.rename(away)
-    yield
-    away.rename(PROGRAM)
+    with without_program():
+        yield
 
 
 def test_a_whole_life_is_the_services_work(only_there: None, guest: Guest) -> None:
@@ -93,9 +88,11 @@ def test_one_of_another_version_leaves_it_to_the_hook(service: Resident, guest: 
     copy = server.with_name("copy")
     shutil.copy2(server, copy)
     copy.rename(server)
-    assert call("prepare", stored(guest)).returncode == 0 and link(guest.device)
-    # systemd starts the one that is installed now.
+    # systemd would start the one that is installed now for those who wait.
+    with patient(1):
+        assert call("prepare", stored(guest)).returncode == 0 and link(guest.device)
     assert service.process.wait(SECONDS) == 0
+    service.restart()
 
 
 @pytest.mark.parametrize(

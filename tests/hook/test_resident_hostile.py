@@ -20,7 +20,7 @@ import pytest
 from tests.lab.guest import Guest
 from tests.lab.hook import PACKAGE, call, state_files, stored
 from tests.lab.shell import link
-from tests.support.resident import LOG, SECONDS, SOCKET, Resident, connected, impatient, listening
+from tests.support.resident import LOG, SECONDS, SOCKET, Resident, connected, impatient, listening, without_program
 from tests.support.user import USER
 
 # As many descriptors fit into one message (SCM_MAX_FD of net/scm.h).
@@ -193,17 +193,6 @@ def test_two_hundred_connections_of_a_user_stop_no_hook(service: Resident, guest
         f"libvirt-vepad: cannot serve a connection: user {USER} has 64 connections, and gets no more; "
         "close some of them\n"
     )
-
-
-@contextmanager
-def without_program() -> Iterator[None]:
-    """The hook cannot do its work itself."""
-    program = Path("/usr/bin/libvirt-vepa-hook")
-    away = program.rename(program.with_name("kept.away"))
-    try:
-        yield
-    finally:
-        away.rename(program)
 
 
 # -- what is replaced in the middle

@@ -15,7 +15,6 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from tests.lab.network import Nic
 from tests.lab.shell import BOUND_SECONDS, link, run
 from tests.sriov.conftest import vf_netdev, with_vfs
 from tests.support.guest_cycle import known
+from tests.support.host_log import heard
 from tests.support.hotplug_steps import change, shown, stored, unchanged
 from tests.support.via_proxy import gone as ended
 from tests.support.via_proxy import hands, through
@@ -159,19 +159,6 @@ def test_its_end(card: Nic, guest: Guest, before: State) -> None:
     is_put_back(card, 0, guest, before)
     assert kept() == {}
     virsh("undefine", guest.name)
-
-
-@contextmanager
-def heard() -> Iterator[list[str]]:
-    """Be the host's log, and give what it is told once that has ended."""
-    found: list[str] = []
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
-        log.bind("/dev/log")
-        yield found
-        Path("/dev/log").unlink()
-        with suppress(BlockingIOError):
-            while True:
-                found.append(log.recv(4096, socket.MSG_DONTWAIT).decode())
 
 
 def state(card: Nic) -> State:

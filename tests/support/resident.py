@@ -11,15 +11,18 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 from tests.lab.hook import HOOK, PACKAGES, PYTHON, STATE
 
 SOCKET = Path("/run/libvirt/libvirt-vepad-sock")
 LOG = Path("/run/libvirt-vepad.log")
 SECONDS = 60
+# What the hook becomes to do its work itself.
+PROGRAM = Path("/usr/bin/libvirt-vepa-hook")
 # The service, but for how long a conversation may take.
 IMPATIENT = f"""
 import sys
@@ -73,14 +76,14 @@ class Resident:
         """Return once it serves nobody."""
         self.until("it serves nobody", lambda: not self.children)
 
-    def waiting(self, count: int = 1) -> list[int]:
-        """Return its children once so many of them wait for a lock."""
-        self.until(f"{count} of its children wait for a lock", lambda: len(self._blocked()) >= count)
-        return self._blocked()
+    def waiting(self, count: int = 1, but: Collection[int] = ()) -> list[int]:
+        """Return its children, but for these, once so many of them wait for a lock."""
+        self.until(f"{count} of its children wait for a lock", lambda: len(self._blocked(but)) >= count)
+        return self._blocked(but)
 
-    def _blocked(self) -> list[int]:
+    def _blocked(self, but: Collection[int]) -> list[int]:
         waiting = Path("/proc/locks").read_text(encoding="ascii")
-        return [pid for pid in self.children if f"-> FLOCK  ADVISORY  WRITE {pid} " in waiting]
+        return [pid for pid in self.children if pid not in but and f"-> FLOCK  ADVISORY  WRITE {pid} " in waiting]
 
     def until(self, what: str, is_so: Callable[[], bool]) -> None:
         """Return once something is so."""
@@ -135,10 +138,31 @@ def patient(ready: float, done: float = 180) -> Iterator[None]:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold a lock, as another hook would."""
-    path = STATE / "locks" / name
+    """Hold a lock, as many hooks would in turns: nobody who waits for it gives up, however long it takes here."""
+    path, over = STATE / "locks" / name, Event()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600), encoding="ascii") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        turns = Thread(target=_turns, args=(file.fileno(), over))
+        turns.start()
+        try:
+            yield
+        finally:
+            over.set()
+            turns.join()
+            path.unlink()
+
+
+def _turns(file: int, over: Event) -> None:
+    while not over.wait(1):
+        os.utime(file)
+
+
+@contextmanager
+def without_program() -> Iterator[None]:
+    """The hook cannot do its work itself."""
+    away = PROGRAM.rename(PROGRAM.with_name("kept.away"))
+    try:
         yield
-        path.unlink()
+    finally:
+        away.rename(PROGRAM)
