@@ -9,10 +9,13 @@ something, so one kill before each of those, and one before the end, stand for a
 from __future__ import annotations
 
 import re
+import select
 import signal
 import subprocess
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,3 +95,47 @@ def kill(program: Sequence[str], document: bytes, env: dict[str, str], log: Path
 def _about(text: str) -> str:
     """Return what is the same in two runs: neither result nor numbers of processes, files and messages."""
     return re.sub(r"0x[0-9a-f]+|\d+", "N", text.rpartition(" = ")[0] or text)[:40]
+
+
+@contextmanager
+def traced_children(pid: int, log: Path, *options: str) -> Iterator[None]:
+    """Have strace follow the children that a process makes meanwhile, with these options."""
+    strace = subprocess.Popen(("strace", "-f", "-y", "-qq", "-s", "60", *options, "-o", str(log), "-p", str(pid)))
+    try:
+        deadline = time.monotonic() + BOUND_SECONDS
+        while f"TracerPid:\t{strace.pid}\n" not in Path(f"/proc/{pid}/status").read_text(encoding="ascii"):
+            assert strace.poll() is None and time.monotonic() < deadline, "strace does not follow the process"
+            select.select([], [], [], 0.01)
+        yield
+    finally:
+        strace.terminate()
+        strace.wait(BOUND_SECONDS)
+
+
+def children_points(pid: int, act: Callable[[], object], log: Path) -> list[Point]:
+    """Return what `points` does, of the one child that a process makes while this is done."""
+    with traced_children(pid, log, f"-etrace={','.join(CHANGES)}"):
+        act()
+    counts: Counter[str] = Counter()
+    found = []
+    for name, text in _childrens_calls(pid, log):
+        counts[name] += 1
+        if re.search(CHANGES[name], text):
+            found.append(Point(name, counts[name], text))
+    return found
+
+
+def kill_child(pid: int, act: Callable[[], None], log: Path, point: Point) -> None:
+    """Kill the one child that a process makes while this is done, at that call; AssertionError where there is none."""
+    inject = f"-einject={point.name}:signal=SIGKILL:when={point.number}"
+    with traced_children(pid, log, f"-etrace={point.name}", inject):
+        act()
+    assert "+++ killed by SIGKILL +++" in log.read_text(encoding="utf-8", errors="replace"), f"not killed at {point}"
+
+
+def _childrens_calls(pid: int, log: Path) -> Iterator[tuple[str, str]]:
+    for line in _lines(log):
+        whose, _, rest = line.partition(" ")
+        found = CALL.match(rest.lstrip())
+        if found and int(whose) != pid and RESTARTED not in line:
+            yield found[1], found[2]
