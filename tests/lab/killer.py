@@ -102,14 +102,27 @@ def traced_children(pid: int, log: Path, *options: str) -> Iterator[None]:
     """Have strace follow the children that a process makes meanwhile, with these options."""
     strace = subprocess.Popen(("strace", "-f", "-y", "-qq", "-s", "60", *options, "-o", str(log), "-p", str(pid)))
     try:
-        deadline = time.monotonic() + BOUND_SECONDS
-        while f"TracerPid:\t{strace.pid}\n" not in Path(f"/proc/{pid}/status").read_text(encoding="ascii"):
-            assert strace.poll() is None and time.monotonic() < deadline, "strace does not follow the process"
-            select.select([], [], [], 0.01)
+        _await(lambda: f"TracerPid:\t{strace.pid}\n" in Path(f"/proc/{pid}/status").read_text(encoding="ascii"))
         yield
+        # The end of a child is strace's to see before it is its parent's.
+        _await(lambda: not _has_children(pid))
     finally:
         strace.terminate()
         strace.wait(BOUND_SECONDS)
+
+
+def _await(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + BOUND_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline, "strace does not follow the process, or a child does not end"
+        select.select([], [], [], 0.01)
+
+
+def _has_children(pid: int) -> bool:
+    try:
+        return bool(Path(f"/proc/{pid}/task/{pid}/children").read_bytes())
+    except FileNotFoundError:
+        return False
 
 
 def children_points(pid: int, act: Callable[[], object], log: Path) -> list[Point]:
