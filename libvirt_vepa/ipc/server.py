@@ -198,7 +198,9 @@ class Server:
             Path("/proc/self/oom_score_adj").write_bytes(b"0")
 
     def _say(self, why: str) -> None:
-        sys.stderr.write(f"{self._program}: cannot serve a connection: {why}\n")
+        # Where nobody reads it any more the service goes on.
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"{self._program}: cannot serve a connection: {why}\n")
 
 
 def _address_space() -> int:

@@ -131,8 +131,8 @@ class Hotplug:
             raise HostError("a conversation is about one change of one guest", "begin another one")
         on_behalf.call(self._peer, lambda: libvirt_client.require_write(uuid), ANSWER_SECONDS)
         self._host: Host = self._stack.enter_context(guests.open_host(Store()))
-        self._acquire(uuid)
         self._guest = self._stack.enter_context(libvirt_client.running_guest(uuid))
+        self._acquire(uuid)
         self._uuid, self._open = uuid, True
 
     def _acquire(self, uuid: str) -> None:
