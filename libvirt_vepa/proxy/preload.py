@@ -11,10 +11,10 @@ import codecs
 
 from libvirt_vepa.lifecycle import undefine
 from libvirt_vepa.proxy import host_interfaces, hotplug
-from libvirt_vepa.xml import translate
+from libvirt_vepa.xml import identity, translate
 
 # What is loaded late elsewhere (relay, translation, host_interfaces).
-LOADED = (undefine, host_interfaces, hotplug, translate)
+LOADED = (undefine, host_interfaces, hotplug, identity, translate)
 SAMPLE = b"<interface type='physical'><name>lan</name><mac address='52:54:00:00:00:01'/></interface>"
 
 
