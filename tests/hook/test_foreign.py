@@ -74,15 +74,21 @@ PASSTHROUGH = FOREIGN.replace(b"<devices/>", b"<devices><source dev='vf1' mode='
 FAST = FOREIGN.replace(b"<devices/>", b"<cpu mode='host-passthrough'/><devices/>")
 
 
+@contextmanager
+def lease_of(kind: str, key: str, guest: str) -> Iterator[Path]:
+    """Another guest of ours holds that."""
+    lease = STATE / f"leases/{kind}-{key}"
+    lease.parent.mkdir(parents=True, exist_ok=True)
+    lease.write_text(json.dumps({"kind": kind, "key": key, "uuid": UUID, "guest": guest}), encoding="ascii")
+    yield lease
+    lease.unlink()
+
+
 @pytest.fixture
 def leased(installed: None) -> Iterator[Path]:
     """A guest of ours is on a VF, of a card that has gone."""
-    lease = STATE / "leases/vf-0000:ff:10.0"
-    lease.parent.mkdir(parents=True, exist_ok=True)
-    held = {"kind": "vf", "key": "0000:ff:10.0", "uuid": UUID, "guest": "other"}
-    lease.write_text(json.dumps(held), encoding="ascii")
-    yield lease
-    lease.unlink()
+    with lease_of("vf", "0000:ff:10.0", "other") as lease:
+        yield lease
 
 
 @pytest.mark.parametrize("operation", ["start", "release"])
@@ -147,12 +153,8 @@ def with_devices(devices: str, uuid: str = MINE) -> bytes:
 @pytest.fixture
 def held(installed: None) -> Iterator[Path]:
     """The device held9 is another guest's."""
-    lease = STATE / "leases/device-held9"
-    lease.parent.mkdir(parents=True, exist_ok=True)
-    values = {"kind": "device", "key": "held9", "uuid": UUID, "guest": 'a "guest": é'}
-    lease.write_text(json.dumps(values), encoding="ascii")
-    yield lease
-    lease.unlink()
+    with lease_of("device", "held9", 'a "guest": é') as lease:
+        yield lease
 
 
 @pytest.mark.parametrize("operation", ["prepare", "start"])

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from tests.lab.guest import Guest
 from tests.lab.shell import run
 from tests.libvirt.conftest import as_user
 from tests.support import remote_protocol as remote
+from tests.support.helper_talk import until
 from tests.support.user import CONNECTION, USER
 
 SOCKET = Path("/run/bounds-sock")
@@ -100,13 +100,6 @@ def silent(path: Path, kept: int, *groups: int) -> Iterator[None]:
             yield
         finally:
             process.communicate(timeout=SECONDS)
-
-
-def until(what: str, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not in {SECONDS} seconds: {what}"
-        os.sched_yield()
 
 
 def test_silent_connections_keep_nobody_else_out(grouped: int, listening: tuple[subprocess.Popen[str], Path]) -> None:

@@ -34,9 +34,16 @@ def hold(folder: Path, names: tuple[str, ...], holder: str, pipe: Connection) ->
 @contextmanager
 def another(folder: Path, *names: str, holder: str = "the start of guest 'web'") -> Iterator[ForkProcess]:
     """Another process holds these locks."""
+    with beside(hold, folder, names, holder) as process:
+        yield process
+
+
+@contextmanager
+def beside(target: Callable[..., None], *arguments: object) -> Iterator[ForkProcess]:
+    """Run this in another process, with a pipe's end behind its arguments, until it says so there, and on."""
     # A pipe, because an Event waits for ever for a process that was killed.
     mine, its = PROCESS.Pipe()
-    process = PROCESS.Process(target=hold, args=(folder, names, holder, its))
+    process = PROCESS.Process(target=target, args=(*arguments, its))
     process.start()
     assert mine.poll(LONG)
     try:
@@ -98,15 +105,8 @@ def take(path: Path, pipe: Connection) -> None:
 
 @contextmanager
 def silent(path: Path, target: Callable[[Path, Connection], None] = take) -> Iterator[ForkProcess]:
-    mine, its = PROCESS.Pipe()
-    process = PROCESS.Process(target=target, args=(path, its))
-    process.start()
-    assert mine.poll(LONG)
-    try:
+    with beside(target, path) as process:
         yield process
-    finally:
-        mine.send("done")
-        process.join(LONG)
 
 
 def test_the_holder_is_named_and_not_a_dead_one_before_it(tmp_path: Path) -> None:
