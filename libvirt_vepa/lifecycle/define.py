@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
-from libvirt_vepa.errors import InUseError, StateError
+from libvirt_vepa.errors import InUseError
 from libvirt_vepa.kernel import sysfs
 from libvirt_vepa.model.interface import NicDefinition
 from libvirt_vepa.store import definitions
-from libvirt_vepa.store.store import Lease, Store
+from libvirt_vepa.store.store import Store
 from libvirt_vepa.xml import definition
 
 OTHER_NIC = "name a NIC or a bridge of the host"
@@ -31,17 +30,10 @@ def define(data: bytes, origin: str, store: Store, directory: Path | None = None
 
 
 def _reject_guest_device(found: NicDefinition, name: str, store: Store) -> None:
-    what, holder = f"'{found.name}' names {name}", _holder(name, store)
+    what, holder = f"'{found.name}' names {name}", store.readable_holder("device", name)
     if holder:
         whose = f"which is the device of guest '{holder.guest}' ({holder.uuid})"
         raise InUseError(f"{what}, {whose}", f"{OTHER_NIC}, or stop that guest")
     kind = sysfs.guest_kind(name)
     if kind:
         raise InUseError(f"{what}, which is a {kind}, as guests have it", OTHER_NIC)
-
-
-def _holder(name: str, store: Store) -> Lease | None:
-    """Return whose device that is; what cannot be read is told when a guest starts."""
-    with suppress(StateError):
-        return store.holder("device", name)
-    return None

@@ -10,12 +10,11 @@ holds may be no XML: libvirt writes <devices> once and behind the metadata, and 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
-from libvirt_vepa.errors import StateError, error_context
+from libvirt_vepa.errors import error_context
 from libvirt_vepa.kernel import pci
-from libvirt_vepa.store.store import VF, Lease, Store, taken
+from libvirt_vepa.store.store import VF, Store, taken
 
 # What a device of the host is named by in an interface.
 NAMING = (b"target ", b"source ")
@@ -35,18 +34,12 @@ def reject_taken(document: bytes, store: Store) -> None:
     """Raise InUseError where a guest names what another one holds; a lease that cannot be read stops nobody."""
     uuid = _text(document.partition(b"<uuid>")[2][:36])
     for claim in _claims(document.rpartition(b"<devices>")[2]):
-        holders = [_holder(*lease, store) for lease in claim.leases]
+        holders = [store.readable_holder(*lease) for lease in claim.leases]
         others = [holder for holder in holders if holder and holder.uuid != uuid]
         # A MAC alone may be had on another network.
         if any(other.kind != "mac" for other in others):
             with error_context(claim.where):
                 raise taken(others[0])
-
-
-def _holder(kind: str, key: str, store: Store) -> Lease | None:
-    with suppress(StateError):
-        return store.holder(kind, key)
-    return None
 
 
 def _claims(devices: bytes) -> Iterator[Claim]:

@@ -154,6 +154,12 @@ class Store:
                 remedy = "see with 'libvirt-vepa status' that no guest has it, then remove the file"
                 raise StateError(f"{path} is damaged", remedy) from error
 
+    def readable_holder(self, kind: str, key: str) -> Lease | None:
+        """Return what `holder` does, and None for a lease that cannot be read, which is for others to tell."""
+        with suppress(StateError):
+            return self.holder(kind, key)
+        return None
+
     def acquire(self, lease: Lease) -> Lease:
         """Take a lease unless it is held, and return the one that is in force then: check its uuid.
 
