@@ -69,6 +69,7 @@ install:
 	install -d $(DESTDIR)$(METADATA)
 	$(INSTALLING) metadata $(VERSION) >$(DESTDIR)$(METADATA)/METADATA
 	install -m 644 xslt/*.xsl xslt/*.rng $(DESTDIR)$(DATA)
+	@$(call place,hooks,$(DATA)/hand_over.py,644)
 	@$(call place,packaging,$(PROGRAMS),755)
 	@$(call place,packaging,$(SERVICES) $(PAGES),644)
 	@$(call place,packaging/udev,$(RULES),644)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.hook.conftest import without
 from tests.lab.guest import Guest
-from tests.lab.hook import ENVIRONMENT, HOOK, STATE, call, command, define_nic, one_line, state_files, stored
+from tests.lab.hook import ENVIRONMENT, HAND_OVER, HOOK, STATE, call, command, define_nic, one_line, state_files, stored
 from tests.lab.shell import link, run
 from tests.support.leak_check import Untouched
 
@@ -186,6 +186,20 @@ def test_a_journal_of_a_newer_version(guest: Guest) -> None:
     assert done.returncode == 1
     assert "was written by a newer libvirt-vepa (version 2, known is 1); install that one again" in one_line(done)
     path.unlink()
+
+
+def test_a_part_of_the_hook_that_is_gone(guest: Guest) -> None:
+    away = HAND_OVER.rename(HAND_OVER.with_name("kept.away"))
+    try:
+        with Untouched():
+            for operation, status in (("prepare", 1), ("start", 1), ("release", 1), ("reconnect", 0)):
+                done = call(operation, stored(guest))
+                assert done.returncode == status
+                assert one_line(done).startswith(
+                    "guest 'lab1': the hook cannot run: No module named 'hand_over'; install libvirt-vepa again"
+                )
+    finally:
+        away.rename(HAND_OVER)
 
 
 @pytest.mark.parametrize("module", ["lxml", "pyroute2"])

@@ -186,7 +186,8 @@ def test_two_hundred_connections_of_a_user_stop_no_hook(service: Resident, guest
             for operation in ("prepare", "start", "release"):
                 done = call(operation, stored(guest))
                 assert (done.returncode, done.stderr) == (0, b"")
-        assert len(service.children) <= 64 + 4
+        # The process that has answered the last hook may still be ending.
+        service.until("the user has 64 processes, and at most 4 that refuse", lambda: len(service.children) <= 68)
     service.alone()
     assert descriptors(service.pid) == before
     assert LOG.read_text() == (

@@ -27,6 +27,7 @@ PACKAGES = Path(PREFIX, "lib/python3/dist-packages")
 PACKAGE = PACKAGES / "libvirt_vepa"
 COMMAND = f"{PREFIX}/bin/libvirt-vepa"
 HOOK = "/etc/libvirt/hooks/qemu.d/libvirt-vepa"
+HAND_OVER = Path(PREFIX, "share/libvirt-vepa/hand_over.py")
 PROGRAM = Path(f"{COMMAND}-hook")
 STATE = Path("/run/libvirt/vepa")
 # virCommandAddEnvPassCommon of libvirt's vircommand.c.

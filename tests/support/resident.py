@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
-from tests.lab.hook import HOOK, PACKAGES, PYTHON, STATE
+from tests.lab.hook import HAND_OVER, PACKAGES, PYTHON, STATE
 
 SOCKET = Path("/run/libvirt/libvirt-vepad-sock")
 LOG = Path("/run/libvirt-vepad.log")
@@ -126,14 +126,14 @@ def connected() -> socket.socket:
 @contextmanager
 def patient(ready: float, done: float = 180) -> Iterator[None]:
     """Have the hook wait so many seconds until the service is ready, and until it is done."""
-    whole = Path(HOOK).read_text(encoding="utf-8")
+    whole = HAND_OVER.read_text(encoding="utf-8")
     line = 'libvirt-vepad-sock", 30, 180\n'
     assert line in whole
-    Path(HOOK).write_text(whole.replace(line, f'libvirt-vepad-sock", {ready}, {done}\n'), encoding="utf-8")
+    HAND_OVER.write_text(whole.replace(line, f'libvirt-vepad-sock", {ready}, {done}\n'), encoding="utf-8")
     try:
         yield
     finally:
-        Path(HOOK).write_text(whole, encoding="utf-8")
+        HAND_OVER.write_text(whole, encoding="utf-8")
 
 
 @contextmanager
