@@ -22,14 +22,22 @@ UNANSWERED = "libvirt-vepad has not done the hook's work, so the hook does it; s
 
 
 def run() -> int:
-    """Do the work that `hooks/qemu` names, with the document on standard input; return the hook's exit status."""
+    """Do the work that `hooks/qemu` names, with the document on standard input; return the hook's exit status.
+
+    All output is written by then.
+    """
     if len(sys.argv) != ARGUMENTS:
         return _explain()
     work, document = sys.argv[1].split(","), sys.stdin.buffer.read()
     if ALONE in work:
         syslog.syslog(syslog.LOG_NOTICE, f"libvirt-vepa: {UNANSWERED}")
     outcome = hook_errands.perform(work, sys.argv[2:], document, _tell)
-    sys.stdout.buffer.write(outcome.output)
+    try:
+        sys.stdout.buffer.write(outcome.output)
+        sys.stdout.flush()
+    except OSError as error:
+        _tell(f"cannot tell libvirt the guest's XML: {error.strerror}; see the log of its daemon")
+        return FAILED
     return outcome.status
 
 

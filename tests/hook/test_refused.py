@@ -13,7 +13,19 @@ import pytest
 
 from tests.hook.conftest import without
 from tests.lab.guest import Guest
-from tests.lab.hook import ENVIRONMENT, HAND_OVER, HOOK, STATE, call, command, define_nic, one_line, state_files, stored
+from tests.lab.hook import (
+    ENVIRONMENT,
+    HAND_OVER,
+    HOOK,
+    STATE,
+    STATIONS,
+    call,
+    command,
+    define_nic,
+    one_line,
+    state_files,
+    stored,
+)
 from tests.lab.shell import link, run
 from tests.support.leak_check import Untouched
 
@@ -186,6 +198,18 @@ def test_a_journal_of_a_newer_version(guest: Guest) -> None:
     assert done.returncode == 1
     assert "was written by a newer libvirt-vepa (version 2, known is 1); install that one again" in one_line(done)
     path.unlink()
+
+
+def test_an_answer_that_cannot_be_written(guest: Guest) -> None:
+    command = (HOOK, guest.name, "migrate", *STATIONS["migrate"])
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            command, input=guest.xml.encode(), stdout=full, stderr=subprocess.PIPE, env=ENVIRONMENT, check=False
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"libvirt-vepa: cannot tell libvirt the guest's XML: No space left on device; see the log of its daemon\n",
+    )
 
 
 def test_a_part_of_the_hook_that_is_gone(guest: Guest) -> None:
