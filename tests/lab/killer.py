@@ -71,6 +71,11 @@ def points(program: Sequence[str], document: bytes, env: dict[str, str], log: Pa
     """Run the program to its end and return the calls that changed something, in their order."""
     status = _strace(log, f"-etrace={','.join(CHANGES)}", program=program, document=document, env=env)
     assert status == 0, f"exit status {status} without a kill"
+    return changes(log)
+
+
+def changes(log: Path) -> list[Point]:
+    """Return the calls that have changed something, in their order, of those that strace has written."""
     counts: Counter[str] = Counter()
     found = []
     for name, text in _calls(log):

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,14 @@ from libvirt_vepa.model.address import NicKey
 from libvirt_vepa.store.store import Store
 from tests.lab.guest import Guest
 from tests.lab.hook import state_files
+from tests.lab.killer import CHANGES, changes
 from tests.lab.shell import link, run
 from tests.libvirt.conftest import gone
 from tests.support.hotplug_steps import DEVICE, INTERFACE, MAC, REQUEST, change, file, links, shown, stored, unchanged
 from tests.support.via_proxy import END_SECONDS, URI, hands, relays, through
 from tests.support.via_proxy import gone as ended
+
+LOG = Path("/run/strace")
 
 
 def test_live(running: Guest) -> None:
@@ -137,21 +139,30 @@ def test_a_read_only_connection_may_not(running: Guest) -> None:
     assert "read only access" in done.stderr and link(DEVICE) is None
 
 
-def test_a_client_that_ends_midway_leaves_nothing_half_done(running: Guest) -> None:
+def attach_traced(guest: Guest, *options: str) -> int:
+    """Attach through a connection that strace runs with these options; return virsh's exit status."""
+    program = Path("/run/traced-connect")
+    strace = f"strace -y -qq -o {LOG} {' '.join(options)}"
+    program.write_text(f"#!/bin/sh\nexec {strace} /usr/bin/libvirt-vepa-connect\n")
+    program.chmod(0o755)
+    words = ("virsh", "-q", "-c", f"qemu+ext:///system?command={program}", "attach-device", guest.name, file())
+    done = subprocess.run(words, stderr=subprocess.DEVNULL, check=False, timeout=END_SECONDS)
+    for pid in (*relays(), *hands()):
+        ended(pid)
+    return done.returncode
+
+
+def test_a_client_that_is_killed_leaves_nothing_half_done(running: Guest) -> None:
     """However far it has come: it is there for guest, host and metadata, or for none of them."""
-    for milliseconds in (30, 80, 130, 180, 230, 300, 400, 600):
-        words = ("virsh", "-q", "-c", URI, "attach-device", running.name, file())
-        client = subprocess.Popen(words, process_group=0, stderr=subprocess.DEVNULL)
-        with suppress(subprocess.TimeoutExpired):
-            client.wait(milliseconds / 1000)
-        for pid in relays():
-            os.kill(int(pid), signal.SIGKILL)
-        client.wait(END_SECONDS)
-        for pid in hands():
-            ended(pid)
+    assert attach_traced(running, f"-etrace={','.join(CHANGES)}") == 0
+    found = changes(LOG)
+    change("detach-device", running)
+    assert {point.name for point in found} >= {"write", "sendto"} and len(found) > 20
+    for point in found:
+        attach_traced(running, f"-etrace={point.name}", f"-einject={point.name}:signal=SIGKILL:when={point.number}")
         attached = f"<target dev='{DEVICE}'" in stored(running)
-        assert (link(DEVICE) is not None) == attached == (REQUEST in shown(running)), milliseconds
-        assert attached or MAC not in stored(running), milliseconds
+        assert (link(DEVICE) is not None) == attached == (REQUEST in shown(running)), point
+        assert attached or MAC not in stored(running), point
         change("detach-device", running, check=attached)
 
 
