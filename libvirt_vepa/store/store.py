@@ -219,15 +219,8 @@ class Store:
         names = sorted(
             path.name for path in atomic_file.entries(self._leases) if atomic_file.TEMPORARY not in path.name
         )
-        found = (self._readable(*name.split("-", 1)) for name in names if "-" in name)
-        return tuple(lease for lease in found if lease is not None)
-
-    def _readable(self, kind: str, key: str) -> Lease | None:
-        try:
-            lease = self.holder(kind, key)
-        except StateError:
-            return None
-        return lease if lease and UUID_PATTERN.fullmatch(lease.uuid) else None
+        found = (self.readable_holder(*name.split("-", 1)) for name in names if "-" in name)
+        return tuple(lease for lease in found if lease and UUID_PATTERN.fullmatch(lease.uuid))
 
     # -- files
 

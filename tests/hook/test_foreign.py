@@ -28,6 +28,7 @@ from tests.lab.hook import (
     call,
     one_line,
     opened,
+    removed,
     stored,
 )
 from tests.lab.shell import link
@@ -279,19 +280,6 @@ def test_the_word_alone_makes_no_guest_ours(operation: str, words: str) -> None:
     with removed(PACKAGE, PROGRAM, HAND_OVER):
         done = call(operation, document)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-
-
-@contextmanager
-def removed(*paths: Path) -> Iterator[None]:
-    """Have these removed, and the hook be there, as after the removal of a package."""
-    kept = {path: path.with_name(f"{path.name}.kept") for path in paths}
-    for path, away in kept.items():
-        path.rename(away)
-    try:
-        yield
-    finally:
-        for path, away in kept.items():
-            away.rename(path)
 
 
 @pytest.mark.parametrize("document", [FOREIGN, b"", b"\0\xff" * 100, b"<uuid>" + b"\0" * 50, b"<uuid>../../../x\n"])

@@ -23,6 +23,7 @@ from tests.lab.hook import (
     command,
     define_nic,
     one_line,
+    removed,
     state_files,
     stored,
 )
@@ -213,17 +214,13 @@ def test_an_answer_that_cannot_be_written(guest: Guest) -> None:
 
 
 def test_a_part_of_the_hook_that_is_gone(guest: Guest) -> None:
-    away = HAND_OVER.rename(HAND_OVER.with_name("kept.away"))
-    try:
-        with Untouched():
-            for operation, status in (("prepare", 1), ("start", 1), ("release", 1), ("reconnect", 0)):
-                done = call(operation, stored(guest))
-                assert done.returncode == status
-                assert one_line(done).startswith(
-                    "guest 'lab1': the hook cannot run: No module named 'hand_over'; install libvirt-vepa again"
-                )
-    finally:
-        away.rename(HAND_OVER)
+    with Untouched(), removed(HAND_OVER):
+        for operation, status in (("prepare", 1), ("start", 1), ("release", 1), ("reconnect", 0)):
+            done = call(operation, stored(guest))
+            assert done.returncode == status
+            assert one_line(done).startswith(
+                "guest 'lab1': the hook cannot run: No module named 'hand_over'; install libvirt-vepa again"
+            )
 
 
 @pytest.mark.parametrize("module", ["lxml", "pyroute2"])

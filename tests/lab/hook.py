@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from libvirt_vepa.xml import translate
@@ -62,6 +63,19 @@ def install() -> None:
             PACKAGES.mkdir(parents=True, exist_ok=True)
             (PACKAGES / file.name).symlink_to(file)
     run("make", "-C", str(TOP), "install", f"PREFIX={PREFIX}", f"PYTHON={PYTHON}")
+
+
+@contextmanager
+def removed(*paths: Path) -> Iterator[None]:
+    """Have some of what is installed not there."""
+    kept = {path: path.with_name(f"{path.name}.kept") for path in paths}
+    for path, away in kept.items():
+        path.rename(away)
+    try:
+        yield
+    finally:
+        for path, away in kept.items():
+            away.rename(path)
 
 
 def call(

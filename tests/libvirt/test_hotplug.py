@@ -160,6 +160,7 @@ def test_a_client_that_is_killed_leaves_nothing_half_done(running: Guest) -> Non
     assert {point.name for point in found} >= {"write", "sendto"} and len(found) > 20
     for point in found:
         attach_traced(running, f"-etrace={point.name}", f"-einject={point.name}:signal=SIGKILL:when={point.number}")
+        assert "+++ killed by SIGKILL +++" in LOG.read_text(encoding="utf-8", errors="replace"), point
         attached = f"<target dev='{DEVICE}'" in stored(running)
         assert (link(DEVICE) is not None) == attached == (REQUEST in shown(running)), point
         assert attached or MAC not in stored(running), point

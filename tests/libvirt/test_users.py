@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ import pytest
 from tests.lab import readme
 from tests.lab.daemon import Daemon, end, virsh
 from tests.lab.guest import Guest
-from tests.lab.hook import PACKAGE
+from tests.lab.hook import PACKAGE, removed
 from tests.lab.shell import run
 from tests.libvirt.conftest import as_user
 from tests.support.user import CONNECTION, USER
@@ -59,16 +58,6 @@ def enabled(through: tuple[str, ...], *options: str) -> list[str]:
     runs = lines.index(f"{LAUNCHER} runs {CONNECTION}, or plain libvirt where that is gone")
     kind = FILE.read_text().partition("qemu+ext:///")[2].partition("?")[0]
     return [kind, *lines[runs + 1 :]]
-
-
-@contextmanager
-def gone(path: Path) -> Iterator[None]:
-    """Have something that is installed not there."""
-    away = path.rename(path.with_name(f"{path.name}.away"))
-    try:
-        yield
-    finally:
-        away.rename(path)
 
 
 # -- which daemon
@@ -125,7 +114,7 @@ def test_virsh_of_the_system_works_on(home: Path, grouped: int, missing: Path) -
     run(*through, "virsh", "define", str(file))
     try:
         assert "<interface type='physical'>" in run(*through, "virsh", "dumpxml", guest.name).stdout
-        with gone(missing):
+        with removed(missing):
             assert guest.name in run(*through, "virsh", "list", "--all").stdout
             assert guest.name in run(*through, "virsh", "-r", "list", "--all").stdout
             assert "<interface type='ethernet'>" in run(*through, "virsh", "dumpxml", guest.name).stdout
@@ -142,7 +131,7 @@ def test_virsh_of_a_session_works_on_with_the_same_daemon(home: Path, missing: P
         run(*person(), "virsh", "list")
     before = daemons()
     assert len(before) == int(runs)
-    with gone(missing):
+    with removed(missing):
         assert run(*person(), "virsh", "list").returncode == 0
     after = daemons()
     assert len(after) == 1 and (before or after) == after
@@ -152,7 +141,7 @@ def test_virsh_of_a_session_works_on_with_the_same_daemon(home: Path, missing: P
 
 def test_what_to_do_where_libvirts_relay_is_missing_too(home: Path, grouped: int) -> None:
     enabled(person(grouped))
-    with gone(Path(CONNECTION)), gone(Path("/usr/bin/virt-ssh-helper")):
+    with removed(Path(CONNECTION)), removed(Path("/usr/bin/virt-ssh-helper")):
         done = run(*person(grouped), "virsh", "list", check=False)
     told = "libvirt-vepa is gone, and there is no virt-ssh-helper; take uri_default out of libvirt.conf"
     assert done.returncode == 1 and told in done.stderr
@@ -182,7 +171,7 @@ def test_a_home_with_blanks_and_signs(home: Path, grouped: int) -> None:
     through = (*person(grouped), f"XDG_CONFIG_HOME={folder}")
     run(*through, "libvirt-vepa", "enable")
     assert run(*through, "virsh", "list").returncode == 0
-    with gone(Path(CONNECTION)):
+    with removed(Path(CONNECTION)):
         assert run(*through, "virsh", "list").returncode == 0
 
 

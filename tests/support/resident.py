@@ -16,13 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
-from tests.lab.hook import HAND_OVER, PACKAGES, PYTHON, STATE
+from tests.lab.hook import HAND_OVER, PACKAGES, PROGRAM, PYTHON, STATE, removed
 
 SOCKET = Path("/run/libvirt/libvirt-vepad-sock")
 LOG = Path("/run/libvirt-vepad.log")
 SECONDS = 60
-# What the hook becomes to do its work itself.
-PROGRAM = Path("/usr/bin/libvirt-vepa-hook")
 # The service, but for how long a conversation may take.
 IMPATIENT = f"""
 import sys
@@ -161,8 +159,5 @@ def _turns(file: int, over: Event) -> None:
 @contextmanager
 def without_program() -> Iterator[None]:
     """The hook cannot do its work itself."""
-    away = PROGRAM.rename(PROGRAM.with_name("kept.away"))
-    try:
+    with removed(PROGRAM):
         yield
-    finally:
-        away.rename(PROGRAM)
